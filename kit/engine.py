@@ -1,0 +1,264 @@
+"""One call for every model: `with engine(profile.teacher) as teacher: teacher.chat(conversations) -> completions`.
+
+Three kinds stand behind it: vLLM in a child process of this machine (so that its memory is given back for certain), any
+OpenAI-compatible endpoint, and the replay of a recording. Every completion is logged under a key made of the model, the
+prompt, the sampling and the caller's own name for the request. A stage that is run again finds its completions there
+before it asks a model: that is how runs resume, how recordings are made and how they are replayed.
+"""
+import itertools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from kit import records
+from kit.profile import Role, Sampling
+
+RETRIES = 2
+
+
+class EngineError(RuntimeError):
+    """The engine failed, not the model's answer: never to be counted as a wrong answer."""
+
+
+class EngineDown(EngineError):
+    """The engine is gone and will not answer anything more: the stage stops, and goes on when it is run again."""
+
+
+class NotRecorded(EngineError):
+    """A replay was asked for something its recording does not hold."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    text: str
+    finish: str = "stop"                              # stop | length (cut off at max_tokens)
+    tokens: int = 0
+
+
+class Engine:
+    """Base of the three kinds: keys, log, retries. Use `engine(role, ...)` to get one."""
+    live = True
+
+    def __init__(self, role: Role, log: Path | None = None, name: str = ""):
+        self.role, self.name = role, name or role.model
+        self.log = records.Log(log) if log else None
+        self.known: dict[str, list[Completion]] = {}
+        self.counts: Counter[str] = Counter()         # requests, reused, tokens, errors
+        self._lock = threading.Lock()
+        for row in self.log or ():
+            self.known[row["key"]] = [Completion(*c) for c in row["completions"]]
+
+    def submit(self, messages: list[dict], n: int = 1, key: str = "", sampling: Sampling | None = None) -> Future:
+        """Ask for n completions of a conversation; the future gives list[Completion] or raises EngineError.
+
+        A last message by the assistant is continued. `key` tells apart equal prompts that are meant as separate draws."""
+        sampling = sampling or self.role.sampling
+        key = records.digest(self.name, messages, n, sampling.model_dump(), key)
+        done: Future = Future()
+        if key in self.known:
+            self.counts["reused"] += 1
+            done.set_result(self.known[key])
+            return done
+        self._try(done, key, (messages, n, sampling), RETRIES)
+        return done
+
+    def chat(self, conversations: Iterable[list[dict]], n: int = 1, key: str = "", sampling: Sampling | None = None):
+        """list of conversations -> list of list[Completion], in order."""
+        futures = [self.submit(m, n, f"{key}/{i}", sampling) for i, m in enumerate(conversations)]
+        return [f.result() for f in futures]
+
+    def _try(self, done: Future, key: str, request: tuple, left: int) -> None:
+        def finish(sent: Future) -> None:
+            error = sent.exception()
+            if error is None:
+                try:
+                    self._keep(key, sent.result())
+                    done.set_result(sent.result())
+                except Exception as e:                # the log's disk is full: the caller must know
+                    done.set_exception(e)
+            elif left and not isinstance(error, NotRecorded) and self.alive():
+                self._try(done, key, request, left - 1)
+            else:
+                self.counts["errors"] += 1
+                done.set_exception(error if isinstance(error, EngineError) else EngineError(f"{self.name}: {error}"))
+        self._send(key, *request).add_done_callback(finish)
+
+    def _keep(self, key: str, completions: list[Completion]) -> None:
+        with self._lock:
+            self.counts["requests"] += 1
+            self.counts["tokens"] += sum(c.tokens for c in completions)
+            if self.log:
+                self.log.append({"key": key, "completions": [[c.text, c.finish, c.tokens] for c in completions]})
+
+    def _send(self, key: str, messages: list[dict], n: int, sampling: Sampling) -> Future:
+        raise NotImplementedError
+
+    def alive(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        if self.log:
+            self.log.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+
+class VLLM(Engine):
+    """vLLM in a child process; started at the first request that the log cannot answer."""
+
+    def __init__(self, role: Role, log: Path | None = None, name: str = "", seed: int = 0, stderr: Path | None = None):
+        super().__init__(role, log, name)
+        self.seed, self.stderr = seed, stderr
+        self.child: subprocess.Popen | None = None
+        self.waiting: dict[int, Future] = {}
+        self.ids = itertools.count()
+        self._starting = threading.Lock()
+
+    def start(self) -> None:
+        """Start the child and wait until the model is loaded. Raises EngineDown with the end of its log."""
+        with self._starting:
+            if self.child is not None:
+                return
+            from kit import models
+            config = {"model": str(models.path(self.role.model)), "context": self.role.context, "memory": self.role.memory,
+                      "concurrency": self.role.concurrency, "seed": self.seed}
+            env = {"OMP_WAIT_POLICY": "PASSIVE", "VLLM_LOGGING_LEVEL": "WARNING", "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+                   "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false",
+                   "HF_HUB_OFFLINE": "1", **os.environ}
+            if self.stderr:
+                self.stderr.parent.mkdir(parents=True, exist_ok=True)
+            out = open(self.stderr, "ab") if self.stderr else subprocess.DEVNULL
+            print(f"starting vLLM with {self.name} ...", flush=True)
+            self.log_from = out.tell() if self.stderr else 0
+            self.child = subprocess.Popen([sys.executable, "-m", "kit.vllm_child", json.dumps(config)], env=env, stderr=out,
+                                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+            ready = self.child.stdout.readline()
+            if not ready:
+                raise EngineDown(self._died())
+            threading.Thread(target=self._read, daemon=True).start()
+
+    def _send(self, key, messages, n, sampling) -> Future:
+        self.start()
+        sent: Future = Future()
+        with self._lock:
+            number = next(self.ids)
+            self.waiting[number] = sent
+            request = {"id": number, "messages": messages, "n": n, **sampling.model_dump()}
+            try:
+                self.child.stdin.write(json.dumps(request).encode() + b"\n")
+                self.child.stdin.flush()
+            except OSError:
+                self.waiting.pop(number, None)
+                sent.set_exception(EngineDown(self._died()))
+        return sent
+
+    def _read(self) -> None:
+        for line in self.child.stdout:
+            row = json.loads(line)
+            sent = self.waiting.pop(row["id"])
+            if "error" in row:
+                sent.set_exception(EngineError(row["error"]))
+            else:
+                sent.set_result([Completion(*c) for c in row["completions"]])
+        for number in list(self.waiting):             # the child is gone: nobody waits for ever
+            self.waiting.pop(number).set_exception(EngineDown(self._died()))
+
+    def alive(self) -> bool:
+        return self.child is None or self.child.poll() is None
+
+    def _died(self) -> str:
+        code = self.child.wait(5)
+        tail = self.stderr.read_bytes()[self.log_from:].decode(errors="replace")[-1500:] if self.stderr else ""
+        return (f"the vLLM process for {self.name} ended (exit {code}). If it ran out of memory, lower `memory` or `concurrency` of this "
+                f"role in the profile. Run the same command again to go on; nothing computed is lost.\n{tail}")
+
+    def close(self) -> None:
+        if self.child is not None and self.child.poll() is None:
+            os.killpg(self.child.pid, signal.SIGKILL)
+            self.child.wait()
+        super().close()
+
+
+class Endpoint(Engine):
+    """One or several OpenAI-compatible servers (`vllm serve`, a vendor's API), asked in turn."""
+
+    def __init__(self, role: Role, log: Path | None = None, name: str = "", **_):
+        super().__init__(role, log, name)
+        from openai import OpenAI
+        if not role.endpoints:
+            raise EngineError(f"{role.model} has engine: openai but no `endpoints`: name at least one, e.g. [http://localhost:8000/v1]")
+        self.clients = [OpenAI(base_url=url, api_key=os.environ.get("OPENAI_API_KEY", "none"), timeout=1800, max_retries=4)
+                        for url in role.endpoints]
+        self.pool = ThreadPoolExecutor(role.concurrency)
+
+    def _send(self, key, messages, n, sampling) -> Future:
+        return self.pool.submit(self._ask, messages, n, sampling)
+
+    def _ask(self, messages, n, sampling) -> list[Completion]:
+        extra = dict(self.role.extra)
+        if messages[-1]["role"] == "assistant":       # vLLM's own fields; the answer continues the given beginning
+            extra |= {"continue_final_message": True, "add_generation_prompt": False}
+        answer = random.choice(self.clients).chat.completions.create(
+            model=self.role.model, messages=messages, n=n, extra_body=extra, temperature=sampling.temperature,
+            top_p=sampling.top_p, max_tokens=sampling.max_tokens)
+        each = (answer.usage.completion_tokens // n) if answer.usage else 0
+        return [Completion(c.message.content or "", c.finish_reason or "stop", each) for c in answer.choices]
+
+    def close(self) -> None:
+        self.pool.shutdown(cancel_futures=True)
+        super().close()
+
+
+class Replay(Engine):
+    """Answers from a recording only. What it shows was made before, by the model it names."""
+    live = False
+
+    def __init__(self, role: Role, log: Path | None = None, name: str = "", recording: Path | None = None, **_):
+        super().__init__(role, None, name)
+        self.known = read_recording(recording)
+
+    def _send(self, key, messages, n, sampling) -> Future:
+        sent: Future = Future()
+        sent.set_exception(NotRecorded("the recording has no answer to this prompt: a replay needs the recorded seeds and the "
+                                       "recorded profile. Start from an empty RUN_DIR with the profile's own values, or use a live engine"))
+        return sent
+
+
+def engine(role: Role, *, log: Path | None = None, name: str = "", seed: int = 0, stderr: Path | None = None,
+           recording: Path | None = None) -> Engine:
+    """The engine that `role.engine` names. `log` is the JSONL file of completions, `name` the model's name in its keys."""
+    if role.engine == "replay":
+        return Replay(role, name=name, recording=recording)
+    if role.engine == "openai":
+        return Endpoint(role, log, name)
+    return VLLM(role, log, name, seed, stderr)
+
+
+def read_recording(path: Path) -> dict[str, list[Completion]]:
+    """Completions by key, from parquet (key, completions as JSON text)."""
+    import pandas as pd
+    if not path or not Path(path).exists():
+        raise EngineError(f"no recording at {path}: check out data/recorded, or use engine: vllm")
+    table = pd.read_parquet(path)
+    return {k: [Completion(*c) for c in json.loads(v)] for k, v in zip(table["key"], table["completions"])}
+
+
+def write_recording(logs: Iterable[Path], path: Path) -> int:
+    """Gather completion logs into one parquet file; returns the number of requests in it."""
+    rows = {row["key"]: {"key": row["key"], "completions": json.dumps(row["completions"])}
+            for log in logs for row in records.Log(log)}
+    records.write_parquet(rows.values(), path)
+    return len(rows)

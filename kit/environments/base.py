@@ -1,0 +1,363 @@
+"""What the four environments share: dialogues with the teacher, parsing with typed reasons, verification, grading.
+
+An environment has five verbs. `propose(seed)` and `revise(problem, ask)` are dialogues: generators that yield a prompt,
+are sent the teacher's answer, and return a draft; so a small teacher can be asked in several steps and a large one in one,
+and whoever drives them need not know. `verify(draft)` runs the draft in two boxes and returns a Problem with its outputs.
+`solve_prompt(problem)` is what student and policy see; `grade(problem, answers)` says what each answer is worth.
+"""
+import ast
+import re
+from collections.abc import Generator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import jinja2
+
+from kit import records
+from kit.records import Problem
+from kit.sandbox import Job, Result, Sandbox, arguments, call_text, same, text
+
+Messages = list[dict]
+Dialogue = Generator[Messages, str, Problem]
+
+_prompts = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent / "prompts"),
+                              undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
+class Reason(StrEnum):
+    """Why a teacher's draft is invalid, or a student's answer failed."""
+    EMPTY = "empty answer"
+    CUT_OFF = "cut off"
+    NO_CODE = "no code"
+    SYNTAX = "syntax error"
+    NO_FUNCTION = "no function f"
+    NO_INPUTS = "no usable inputs"
+    NO_TESTS = "no pre_test_f and test_f"
+    COPY = "copy of the seed"
+    UNSTABLE = "not deterministic"
+    CRASH = "crashes"
+    TIMEOUT = "times out"
+    NOT_PLAIN = "value is not a plain literal"
+    CONSTANT = "same output for every input"
+    NO_WITNESS = "no input fails the test"
+    NO_BENIGN = "no input passes the test"
+    NO_ANSWER = "no answer in the asked form"
+    WRONG = "wrong"
+    PRECONDITION = "fails pre_test_f"
+
+
+class Rejected(ValueError):
+    """A teacher's draft is not a problem. `reason` is counted; the text goes back to the teacher once."""
+
+    def __init__(self, reason: Reason, detail: str = ""):
+        super().__init__(f"{reason}: {detail}" if detail else str(reason))
+        self.reason, self.detail = reason, detail
+
+
+class InfrastructureError(RuntimeError):
+    """The sandbox failed; nothing follows for the program that ran in it."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    outcome: str                                    # passed | failed | error
+    reason: str = ""
+
+    @property
+    def reward(self) -> float | None:
+        """1, 0, or None for an error, which TRL leaves out of the group."""
+        return {"passed": 1.0, "failed": 0.0}.get(self.outcome)
+
+
+def prompt(name: str, **values) -> Messages:
+    """Render `prompts/<name>.md`; lines `<!-- user -->`, `<!-- assistant -->`, `<!-- system -->` part its messages."""
+    parts = re.split(r"^<!-- (system|user|assistant) -->\n", _prompts.get_template(f"{name}.md").render(**values), flags=re.M)
+    return [{"role": role, "content": content.strip()} for role, content in zip(parts[1::2], parts[2::2])]
+
+
+# ------------------------------------------------------------------ reading what models write
+
+def code_block(answer: str) -> str:
+    """The last fenced Python block; a bare answer that begins like code is taken whole. Raises Rejected."""
+    if not answer.strip():
+        raise Rejected(Reason.EMPTY)
+    blocks = re.findall(r"```(?:python|py)?[ \t]*\n(.*?)```", answer, flags=re.S)
+    if blocks:
+        return blocks[-1]
+    opened = re.search(r"```(?:python|py)?[ \t]*\n(.*)", answer, flags=re.S)
+    bare = opened.group(1) if opened else answer
+    if re.match(r"\s*(def|import|from|class|@)\s", bare):
+        return bare
+    raise Rejected(Reason.NO_CODE)
+
+
+def module(code: str, *functions: str) -> str:
+    """Normal form of a program: imports, definitions and assignments only, comments gone. Raises Rejected.
+
+    Every name in `functions` must be defined at the top level."""
+    try:
+        tree = ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as e:
+        raise Rejected(Reason.SYNTAX, str(e)) from None
+    keep = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
+    tree.body = [node for node in tree.body if isinstance(node, keep)]
+    defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    if missing := [name for name in functions if name not in defined]:
+        raise Rejected(Reason.NO_FUNCTION, f"no function named {' or '.join(missing)} at the top level")
+    return ast.unparse(tree)
+
+
+def function(code: str, name: str = "f") -> ast.FunctionDef:
+    return next(n for n in ast.parse(code).body if isinstance(n, ast.FunctionDef) and n.name == name)
+
+
+def docstring(code: str) -> str:
+    return " ".join((ast.get_docstring(function(code)) or "").split())
+
+
+# One concrete argument for a small teacher, in turn: several allowed types make it write isinstance dispatchers (our choice).
+ARGUMENTS = ("xs: list[int]", "s: str", "n: int", "words: list[str]", "counts: dict[str, int]")
+
+
+def calls(answer: str, name: str = "f") -> list[str]:
+    """The argument texts of every `f(...)` in an answer whose arguments are all literals, in order, without repeats."""
+    found = []
+    for line in answer.splitlines():
+        start = line.find(f"{name}(")
+        if start < 0 or "def " in line:
+            continue
+        for end in [m.end() for m in re.finditer(r"\)", line)]:
+            try:
+                call = ast.parse(line[start:end], mode="eval").body
+                if isinstance(call, ast.Call) and not call.keywords:
+                    found.append(call_text(arguments(line[start + len(name) + 1:end - 1])))
+                    break
+            except (SyntaxError, ValueError, RecursionError, MemoryError):
+                continue
+    return list(dict.fromkeys(found))
+
+
+def copied(program: str, seed: str) -> bool:
+    """Whether most of the program's lines stand in the seed: a copy teaches nothing. Threshold 0.8: our choice."""
+    def lines(code):
+        return [re.sub(r"\s+", "", x) for x in code.splitlines() if len(x.strip()) > 8]
+    try:
+        seed = ast.unparse(ast.parse(seed)) + "\n" + seed
+    except (SyntaxError, ValueError):
+        pass
+    own, theirs = lines(program)[1:], set(lines(seed))          # the signature is renamed to f, so not compared
+    return bool(own) and sum(x in theirs for x in own) >= 0.8 * len(own)
+
+
+_UNSTABLE = {"time", "os", "uuid", "secrets", "datetime.now", "datetime.today", "date.today", "id", "hash", "object", "random", "threading",
+             "input", "open", "locale", "platform", "socket", "subprocess", "sys.argv", "getpass", "tempfile", "gc", "weakref"}
+
+
+def unstable_name(code: str) -> str:
+    """The first name in a program whose value depends on more than its input, or ''. A seeded `random.Random(n)` is fine."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            names = [a.name for a in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""] + [f"{node.module}.{a.name}" for a in node.names]
+        elif isinstance(node, ast.Attribute):
+            names = [ast.unparse(node).removeprefix("datetime.")]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            names = [node.func.id]
+        else:
+            continue
+        for name in names:
+            if (name.split(".")[0] in _UNSTABLE or name in _UNSTABLE) and not ("random" in name and "Random(" in code):
+                return name
+    return ""
+
+
+def last_tag(answer: str, tag: str = "answer") -> str:
+    """Text of the last complete <answer>...</answer>. Raises Rejected."""
+    found = re.findall(rf"<{tag}>(.*?)</{tag}>", answer, flags=re.S)
+    if not found:
+        raise Rejected(Reason.NO_ANSWER, f"no <{tag}> ... </{tag}>")
+    return found[-1].strip().strip("`").strip()
+
+
+# ------------------------------------------------------------------ running
+
+def execute(code: str, inputs: list[str], box: Sandbox, other: Sandbox, name: str = "f") -> list[str]:
+    """Outputs as literal text for each input, the same in two boxes with different hash and random seeds and on a second
+    call in one process. Raises Rejected for the program's faults, InfrastructureError for ours."""
+    if found := unstable_name(code):
+        raise Rejected(Reason.UNSTABLE, f"it uses {found}")
+    arguments_ = [arguments(i) for i in inputs]
+    once = tuple((name, a) for a in arguments_)
+    first, second = box.submit(Job(code, once + once)), other.submit(Job(code, once, seed=1))
+    twice, again = values(first.result()), values(second.result())
+    here, repeat = twice[:len(once)], twice[len(once):]
+    if not all(same(a, b) and same(a, c) for a, b, c in zip(here, repeat, again)):
+        raise Rejected(Reason.UNSTABLE, "two runs on the same input gave different outputs")
+    try:
+        return [text(v) for v in here]
+    except ValueError as e:
+        raise Rejected(Reason.NOT_PLAIN, str(e)) from None
+
+
+def usable(program: str, inputs: list[str], box) -> list[str]:
+    """The inputs on which a program returns; the others are the teacher's slips, dropped. Raises Rejected if none is left."""
+    results = box.map([Job(program, (("f", arguments(i)),)) for i in inputs])
+    if any(r.status == "sandbox_error" for r in results):
+        raise InfrastructureError("the sandbox failed while inputs were tried")
+    good = [i for i, r in zip(inputs, results) if r.returned() is not None]
+    if not good:
+        why = [str(r.values[-1][1]) if r.values else r.status for r in results]
+        raise Rejected(Reason.CRASH, "f runs on none of the inputs: " + ", ".join(dict.fromkeys(why)))
+    return good
+
+
+def values(result: Result) -> list:
+    """The values of a run that went well. Raises Rejected or InfrastructureError."""
+    if result.status == "sandbox_error":
+        raise InfrastructureError(result.detail)
+    if result.status == "timeout":
+        raise Rejected(Reason.TIMEOUT)
+    if (out := result.returned()) is None:
+        errors = [v for kind, v in result.values if kind == "err"]
+        plain = any(e in ("ValueError", "TypeError") and "unencodable" in e for e in errors)
+        raise Rejected(Reason.NOT_PLAIN if plain else Reason.CRASH, ", ".join(dict.fromkeys(errors)) or result.status)
+    return out
+
+
+class Environment:
+    """Base of the four. A subclass gives `name`, the dialogue's middle (`ask`), `check`, `job` and `judge`."""
+    name: str
+    visible: int | None = None
+
+    def __init__(self, form: str = "two_calls", inputs: int = 5, visible: int = 3):
+        self.form, self.inputs, self.visible = form, inputs, visible
+
+    # ---- teacher
+    def propose(self, seed: str) -> Dialogue:
+        """Turn 1: from a seed snippet."""
+        argument = ARGUMENTS[int(records.digest(self.name, seed), 16) % len(ARGUMENTS)]
+        return self._dialogue(prompt(f"propose_{self.form}", environment=self.name, seed=seed, argument=argument, k=self.inputs), seed)
+
+    def revise(self, problem: Problem, ask: str) -> Dialogue:
+        """A later turn: sees the previous problem and the summary of its attempts, nothing else (paper, sec. 4)."""
+        pairs = list(zip(problem.inputs, problem.outputs))
+        return self._dialogue(prompt(f"revise_{self.form}", problem=problem, pairs=pairs, ask=ask, k=self.inputs,
+                                     argument=ast.unparse(function(problem.program).args),
+                                     solved=[s for s in problem.samples if s.outcome == "passed"],
+                                     failed=[s for s in problem.samples if s.outcome == "failed"]), problem.program)
+
+    def _dialogue(self, messages: Messages, origin: str) -> Dialogue:
+        if self.form == "one_call":
+            draft = self.read((yield messages))
+            self._new(draft.program, origin)
+        else:
+            program = self._new(module(code_block((yield messages)), "f"), origin)
+            messages = [*messages[:-1], {"role": "assistant", "content": f"```python\n{program}\n```"}]
+            draft = yield from self.complete(program, messages)
+        return draft
+
+    @staticmethod
+    def _new(program: str, origin: str) -> str:
+        if copied(program, origin):
+            raise Rejected(Reason.COPY, "write a new function instead of repeating the given code")
+        return program
+
+    def complete(self, program: str, messages: Messages) -> Dialogue:
+        """Two-call form, second call: the inputs for a program that is already written."""
+        inputs = calls((yield messages + prompt("inputs", k=self.inputs, environment=self.name, signature=signature(program))))
+        return self.draft(program, inputs)
+
+    def draft(self, code: str, inputs: list[str], message: str = "") -> Problem:
+        """An unverified problem; its message (our choice: the docstring, where the teacher gave none). Raises Rejected."""
+        if not inputs:
+            raise Rejected(Reason.NO_INPUTS, "no call f(...) with literal arguments")
+        return Problem(environment=self.name, program=code, inputs=list(dict.fromkeys(inputs)), message=message or docstring(code))
+
+    def read(self, answer: str) -> Problem:
+        """One-call form (the paper's): one function, inputs in ```input blocks, a ```message block. Raises Rejected."""
+        program = module(code_block(re.sub(r"```(input|message).*?```", "", answer, flags=re.S)), "f")
+        inputs = []
+        for block in re.findall(r"```input[ \t]*\n(.*?)```", answer, flags=re.S):
+            try:
+                inputs.append(call_text(arguments(block)))
+            except ValueError as e:
+                raise Rejected(Reason.NO_INPUTS, f"{block.strip()[:80]} is not a literal: {e}") from None
+        message = re.findall(r"```message[ \t]*\n(.*?)```", answer, flags=re.S)
+        return self.draft(program, inputs, message[-1].strip() if message else "")
+
+    def verify(self, draft: Problem, box: Sandbox, other: Sandbox) -> Problem:
+        """Run a draft in two boxes; returns it with outputs. Raises Rejected (the draft's fault) or InfrastructureError (ours)."""
+        raise NotImplementedError
+
+    # ---- student and policy
+    def solve_prompt(self, problem: Problem) -> Messages:
+        return prompt(f"solve_{self.name}", problem=problem, visible=self.visible)
+
+    def read_answer(self, problem: Problem, completion: str) -> str:
+        """The text between the answer marks. Raises Rejected."""
+        return last_tag(completion)
+
+    def job(self, problem: Problem, answer: str) -> Job | None:
+        """The program that decides about an answer; None where nothing need run. Raises Rejected for a malformed answer."""
+        raise NotImplementedError
+
+    def judge(self, problem: Problem, answer: str, result: Result | None) -> Verdict:
+        raise NotImplementedError
+
+    def grade(self, problem: Problem, completions: list[str], box: Sandbox) -> list[Verdict]:
+        """A verdict for each completion, in order. Programs run side by side in the box."""
+        return grade_all([(self, problem, c) for c in completions], box)
+
+
+def grade_all(items: list[tuple[Environment, Problem, str]], box: Sandbox) -> list[Verdict]:
+    """Verdicts for (environment, problem, completion) triples, in order: the one way from text to reward."""
+    verdicts: list[Verdict | None] = [None] * len(items)
+    pending = []
+    for k, (env, problem, completion) in enumerate(items):
+        try:
+            answer = env.read_answer(problem, completion)
+            job = env.job(problem, answer)
+            pending.append((k, answer, box.submit(job) if job else None))
+        except Rejected as e:
+            verdicts[k] = Verdict("failed", e.reason)
+    for k, answer, future in pending:
+        env, problem, _ = items[k]
+        result = future.result() if future else None
+        failed = result is not None and result.status == "sandbox_error"
+        verdicts[k] = Verdict("error", result.detail) if failed else env.judge(problem, answer, result)
+    return verdicts
+
+
+def given_arguments(answer: str) -> tuple:
+    """A student's proposed input, `[1, 2], 3` or `f([1, 2], 3)`, read as literals, never run. Raises Rejected."""
+    answer = answer.strip()
+    if answer.startswith("f(") and answer.endswith(")"):
+        answer = answer[2:-1]
+    try:
+        return arguments(answer)
+    except ValueError as e:
+        raise Rejected(Reason.NO_ANSWER, str(e)) from None
+
+
+def signature(program: str) -> str:
+    node = function(program)
+    return f"f({ast.unparse(node.args)})" + (f" -> {ast.unparse(node.returns)}" if node.returns else "")
+
+
+def failure(result: Result) -> Verdict:
+    """The verdict on a program that did not return: its own fault."""
+    return Verdict("failed", Reason.TIMEOUT if result.status == "timeout" else Reason.CRASH)
+
+
+def prompt_hash(messages: Messages) -> str:
+    return records.digest(messages)
+
+
+def demo(env: Environment, program: str, inputs: list[str], completions: list[str]) -> tuple[Problem, list[Verdict]]:
+    """A problem made by hand and verdicts on a few answers, in the real sandbox: the examples at the end of each environment."""
+    draft = env.draft(program, inputs)
+    with Sandbox(workers=1) as box, Sandbox(workers=1, hash_seed=1) as other:
+        problem = env.verify(draft, box, other)
+        return problem, env.grade(problem, completions, box)

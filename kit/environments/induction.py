@@ -1,0 +1,40 @@
+"""Induction, ?(i) = o: program synthesis. The student sees input/output pairs and a message, and writes the function.
+
+Some of the pairs stay hidden (our choice; the closest relative, Absolute Zero, hides half), so that an answer that lists
+the visible ones earns nothing.
+"""
+from kit.environments.base import Environment, Reason, Rejected, Verdict, code_block, execute, failure, module, usable
+from kit.sandbox import Job, arguments, literal, same
+
+
+class Induction(Environment):
+    name = "induction"
+
+    def verify(self, draft, box, other):
+        inputs = usable(draft.program, draft.inputs, box)[:self.inputs]
+        if len(inputs) <= self.visible:
+            raise Rejected(Reason.NO_INPUTS, f"f runs on only {len(inputs)} of the inputs, at least {self.visible + 1} are needed")
+        outputs = execute(draft.program, inputs, box, other)
+        if len(set(outputs)) == 1:
+            raise Rejected(Reason.CONSTANT, f"f gives {outputs[0][:80]} every time")
+        return draft.with_(inputs=inputs, outputs=outputs)
+
+    def read_answer(self, problem, completion):
+        return module(code_block(completion), "f")
+
+    def job(self, problem, answer):
+        return Job(answer, tuple(("f", arguments(i)) for i in problem.inputs))
+
+    def judge(self, problem, answer, result):
+        if (got := result.returned()) is None:
+            return failure(result)
+        right = all(same(a, literal(o)) for a, o in zip(got, problem.outputs, strict=True))
+        return Verdict("passed") if right else Verdict("failed", Reason.WRONG)
+
+
+if __name__ == "__main__":
+    from kit.environments.base import demo
+    problem, verdicts = demo(Induction(), "def f(x):\n    return x * x", ["1", "2", "3", "4", "5"],
+                             ["```python\ndef f(n):\n    return n ** 2\n```", "```python\ndef f(n):\n    return {1: 1, 2: 4, 3: 9}[n]\n```"])
+    assert problem.outputs == ["1", "4", "9", "16", "25"]
+    assert [v.outcome for v in verdicts] == ["passed", "failed"]

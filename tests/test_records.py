@@ -1,0 +1,170 @@
+import errno
+import os
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from kit import records
+from kit.records import Log, Problem, RecordError, Sample
+
+PROBLEM = Problem(environment="induction", program="def f(x):\n    return 'é\\u2028\\0' + x", inputs=["'a'", "'b'"], outputs=["1", "None"],
+                  message="line\nline \u2028 é", n=8, solved=3, samples=[Sample(answer="{'a': 1}", outcome="failed", reason="wrong")])
+
+
+def test_the_id_is_of_the_content_alone():
+    assert PROBLEM.id == PROBLEM.with_(seed_id="other", turn=4, solved=8, kept=True).id
+    changed = {"environment": "fuzzing", "program": "x", "inputs": ["'a'"], "outputs": ["1"], "message": "", "pre_test": "x", "test": "x"}
+    assert len({PROBLEM.id, *(PROBLEM.with_(**{k: v}).id for k, v in changed.items())}) == 8
+    assert Problem(environment="a", inputs=["1", "2"]).id != Problem(environment="a", inputs=["1"], outputs=["2"]).id
+
+
+def test_parquet_gives_back_the_same_problems(tmp_path):
+    given = [PROBLEM, Problem(environment="fuzzing", status="invalid", reason="no code")]
+    records.save(given, tmp_path / "p.parquet")
+    assert records.load(tmp_path / "p.parquet") == given
+    frame = records.frame(given)
+    assert frame["p"].tolist()[0] == 0.375 and pd.isna(frame["p"][1]) and frame["id"].tolist() == [x.id for x in given]
+
+
+def test_no_problems_are_a_table_too(tmp_path):
+    records.save([], tmp_path / "p.parquet")
+    assert records.load(tmp_path / "p.parquet") == []
+    assert list(pd.read_parquet(tmp_path / "p.parquet").columns) == list(records.FEATURES)
+    assert records.frame([])["p"].dtype == float
+
+
+def test_a_frame_keeps_its_columns_and_gaps(tmp_path):
+    frame = pd.DataFrame({"bin": [None, "easy"], "low": [0.5, float("nan")], "ids": [["a"], []]})
+    for rows in (frame, frame[:0]):
+        records.write_parquet(rows, tmp_path / "t.parquet")
+        back = pd.read_parquet(tmp_path / "t.parquet")
+        assert list(back.columns) == list(frame.columns) and len(back) == len(rows)
+        assert back.isna()[["bin", "low"]].values.tolist() == rows.isna()[["bin", "low"]].values.tolist()
+
+
+def test_text_that_no_file_can_hold_does_not_lose_the_stage(tmp_path):
+    records.save([PROBLEM, PROBLEM.with_(raw="a\ud800b")], tmp_path / "p.parquet")
+    assert records.load(tmp_path / "p.parquet")[1].raw == "a?b"
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda p: None, "run the notebook that writes it first"), (lambda p: p.write_bytes(b"PAR1 torn"), "not a readable parquet"),
+    (lambda p: pd.DataFrame({"a": [1]}).to_parquet(p), "does not hold problems"),
+    (lambda p: pd.DataFrame({"id": ["x"], "p": [0.5], "colour": ["red"]}).to_parquet(p), "does not hold problems")])
+def test_load_refuses_kindly(tmp_path, make, message):
+    make(tmp_path / "p.parquet")
+    with pytest.raises(RecordError, match=message):
+        records.load(tmp_path / "p.parquet")
+
+
+def test_a_torn_last_line_is_cut_and_the_log_goes_on(tmp_path):
+    path = tmp_path / "a" / "log.jsonl"
+    log = Log(path)
+    log.append({"n": 1, "text": "é\nline"})
+    log.append({"n": 2})
+    log.close()
+    whole = path.read_bytes()
+    for end in range(len(whole) - len(b'{"n": 2}\n') + 1, len(whole)):           # killed after any byte of the last line
+        path.write_bytes(whole[:end])
+        again = Log(path)
+        assert again.repaired and [r["n"] for r in again] == [1]
+        again.append({"n": 2})
+        again.close()
+        assert path.read_bytes() == whole
+    assert not Log(path).repaired
+
+
+def test_a_log_that_is_one_torn_line_becomes_empty(tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"n": ')
+    log = Log(tmp_path / "log.jsonl")
+    assert log.repaired and list(log) == []
+
+
+def test_damage_in_the_middle_is_named_and_not_guessed_at(tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"n": 1}\n{"n": \n{"n": 3}\n')
+    with pytest.raises(RecordError, match="log.jsonl line 2 is not JSON"):
+        list(Log(tmp_path / "log.jsonl"))
+
+
+class Full:
+    """A file on a disk with room for so many bytes."""
+
+    def __init__(self, file, room):
+        self.file, self.room = file, room
+
+    def write(self, data):
+        if not self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        taken = self.file.write(data[:self.room])
+        self.room -= taken
+        return taken
+
+    def close(self):
+        self.file.close()
+
+
+@pytest.mark.parametrize("room", [0, 4])
+def test_a_full_disk_keeps_what_was_written_and_the_log_can_go_on(tmp_path, room):
+    log = Log(tmp_path / "log.jsonl")
+    log.append({"n": 1})
+    log._file = Full(log._file, room)
+    with pytest.raises(RecordError, match="disk is full.*free some space and run the same command again"):
+        log.append({"n": 2})
+    assert (tmp_path / "log.jsonl").read_text() == '{"n": 1}\n'
+    log.append({"n": 2})
+    assert [r["n"] for r in log] == [1, 2]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_the_systems_own_full_device():
+    with pytest.raises(RecordError, match="disk is full"):
+        Log(Path("/dev/full")).append({"n": 1})
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    disk = tmp_path / "tiny"
+    disk.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("mounting a small tmpfs needs root")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_small_disk_filled_for_real(tiny_disk):
+    log = Log(tiny_disk / "log.jsonl")
+    with pytest.raises(RecordError, match="disk is full"):
+        for n in range(1000):
+            log.append({"n": n, "text": "x" * 1000})
+    kept = [r["n"] for r in Log(tiny_disk / "log.jsonl")]
+    assert kept == list(range(len(kept))) and len(kept) > 10
+
+
+def test_a_table_is_written_whole_or_not_at_all_on_a_small_disk(tiny_disk):
+    records.save([PROBLEM], tiny_disk / "p.parquet")
+    with pytest.raises(RecordError, match="disk is full"):
+        records.save([PROBLEM.with_(raw=os.urandom(50_000).hex()) for _ in range(3)], tiny_disk / "p.parquet")
+    assert records.load(tiny_disk / "p.parquet") == [PROBLEM] and [x.name for x in tiny_disk.iterdir()] == ["p.parquet"]
+
+
+def test_a_table_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "p.parquet"
+    records.save([PROBLEM], path)
+
+    def full(_, part):
+        Path(part).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(records.datasets.Dataset, "to_parquet", full)
+    with pytest.raises(RecordError, match="disk is full"):
+        records.save([], path)
+    assert records.load(path) == [PROBLEM] and [x.name for x in tmp_path.iterdir()] == ["p.parquet"]
+
+
+def test_other_errors_of_the_disk_are_passed_on(tmp_path, monkeypatch):
+    def denied(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+    monkeypatch.setattr(records.os, "replace", denied)
+    with pytest.raises(PermissionError):
+        records.save([PROBLEM], tmp_path / "p.parquet")

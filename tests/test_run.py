@@ -1,0 +1,118 @@
+import errno
+import json
+
+import pandas as pd
+import pytest
+
+import kit
+from kit import run as runs
+from kit.profile import ProfileError
+from kit.records import Problem, RecordError
+from kit.run import RunError
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "RECORDED", tmp_path / "recorded")
+    (tmp_path / "recorded").mkdir()
+    return lambda stage="02_rounds", profile="smoke", run_dir=str(tmp_path / "run"), **kw: kit.start(stage, profile, run_dir, **kw)
+
+
+def test_a_stage_is_counted_in_the_manifest_and_can_be_opened_again(start, capsys):
+    run = start(seed=3)
+    run.done(kept=5, dropped=2)
+    assert "02_rounds done" in capsys.readouterr().out
+    again = start(seed=3)
+    stage = runs.read_manifest(again.folder)["stages"]["02_rounds"]
+    assert stage["counts"] == {"kept": 5, "dropped": 2} and again.seed == 3
+
+
+def test_an_override_reaches_this_stage_only(start):
+    assert start(rounds__turns=4).profile.rounds.turns == 4
+    assert start("03_filters").profile.rounds.turns == 2
+
+
+@pytest.mark.parametrize("again", [{"seed": 4}, {"profile": "cpu", "seed": 3}])
+def test_a_folder_made_with_other_values_is_refused_and_unharmed(start, again):
+    run = start(seed=3)
+    before = (run.folder / "manifest.json").read_text()
+    with pytest.raises(RunError, match=r"made with other values \(.*seed: 3 -> 4.*choose another RUN_DIR" if again == {"seed": 4}
+                       else r"name: smoke -> cpu.*delete that folder"):
+        start(**again)
+    assert (run.folder / "manifest.json").read_text() == before
+
+
+def test_a_stage_made_with_another_override_is_refused(start):
+    start(rounds__turns=4)
+    with pytest.raises(RunError, match=r"holds 02_rounds with \{'rounds.turns': 4\}, now asked with \{\}"):
+        start()
+    with pytest.raises(RunError, match=r"now asked with \{'rounds.turns': 3\}"):
+        start(rounds__turns=3)
+    assert start(rounds__turns=4).profile.rounds.turns == 4
+
+
+def test_a_misspelt_parameter_leaves_no_folder_behind(start, tmp_path):
+    with pytest.raises(ProfileError, match="rounds.turn: unknown key.*turns"):
+        start(rounds__turn=4)
+    assert not (tmp_path / "run").exists()
+
+
+def test_its_own_record_comes_before_the_recorded_one_which_is_said(start, tmp_path, capsys):
+    theirs, own = Problem(environment="fuzzing", program="recorded"), Problem(environment="fuzzing", program="own")
+    run = start("03_filters")
+    runs.records.save([theirs], tmp_path / "recorded" / "rounds.parquet")
+    assert run.problems("rounds") == [theirs] and run.label == " (recorded data)"
+    assert run.problems("rounds") and capsys.readouterr().out.count("rounds.parquet comes from data/recorded") == 1
+    run.done()
+    assert runs.read_manifest(run.folder)["stages"]["03_filters"]["recorded"] == ["rounds.parquet"]
+    fresh = start("04_difficulty")
+    fresh.save_problems([own], "rounds")
+    assert fresh.problems("rounds") == [own] and fresh.label == ""
+
+
+def test_a_record_that_is_nowhere_names_the_fix(start):
+    with pytest.raises(RunError, match="run the notebook that writes rounds.parquet first"):
+        start("03_filters").problems("rounds")
+
+
+def test_an_empty_table_keeps_its_columns(start):
+    run = start()
+    run.save_table(pd.DataFrame(columns=["step", "bin"]), "plan")
+    assert list(run.table("plan").columns) == ["step", "bin"]
+
+
+@pytest.mark.parametrize("content", [b'{"profile": ', b"\xff\xfe"])
+def test_a_damaged_manifest(start, content):
+    run = start()
+    (run.folder / "manifest.json").write_bytes(content)
+    with pytest.raises(RunError, match="manifest.json is damaged: delete it"):
+        start()
+
+
+def test_a_manifest_on_a_full_disk_leaves_the_old_one(start, monkeypatch):
+    run = start()
+    before = json.loads((run.folder / "manifest.json").read_text())
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(runs.os, "replace", full)
+    with pytest.raises(RecordError, match="disk is full"):
+        run.done(kept=1)
+    assert runs.read_manifest(run.folder) == before
+
+
+def test_a_figure_lies_beside_its_numbers_and_is_the_same_each_time(start):
+    from kit import plots
+    run, df = start(), pd.DataFrame({"step": [0, 10], "bin": ["easy", "easy"], "weight": [1.0, 1.0]})
+    run.figure(plots.curriculum(df), "curriculum", df)
+    first = (run.folder / "figures" / "curriculum.svg").read_bytes()
+    run.figure(plots.curriculum(df), "curriculum", df)
+    folder = run.folder / "figures"
+    assert (folder / "curriculum.svg").read_bytes() == first
+    assert sorted(x.name for x in folder.iterdir()) == ["curriculum.csv", "curriculum.png", "curriculum.svg"]
+    pd.testing.assert_frame_equal(pd.read_csv(folder / "curriculum.csv"), df, check_dtype=False)
+
+
+def test_a_machine_without_git(monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert runs._commit() == "unknown"
