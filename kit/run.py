@@ -53,6 +53,19 @@ class Run:
         self.recorded.add(name)
         return shipped
 
+    def engine(self, role: "profiles.Role", purpose: str, name: str = ""):
+        """The engine of a role, its completions logged in this run; with REPLAY it answers from the recording instead."""
+        from kit.engine import engine
+        log = self.path(f"completions/{self.stage}-{purpose}.jsonl")
+        return engine(role, log=log, name=name, seed=self.seed, stderr=self.path(f"logs/{self.stage}-{purpose}.log"),
+                      recording=RECORDED / "completions.parquet")
+
+    def box(self, hash_seed: int = 0):
+        """A sandbox with the profile's limits."""
+        from kit.sandbox import Sandbox
+        limits = self.profile.sandbox
+        return Sandbox(timeout=limits.timeout, memory_mb=limits.memory_mb, allow_unsafe=limits.allow_unsafe, hash_seed=hash_seed)
+
     def problems(self, name: str) -> list[records.Problem]:
         return records.load(self.find(f"{name}.parquet"))
 
@@ -84,11 +97,14 @@ class Run:
               + ", ".join(f"{k} {v}" for k, v in counts.items()))
 
 
-def start(stage: str, profile: str = "cpu", run_dir: str = "", seed: int | None = None, **overrides) -> Run:
+def start(stage: str, profile: str = "cpu", run_dir: str = "", seed: int | None = None, replay: bool = False, **overrides) -> Run:
     """Open `run_dir` (default `runs/<profile>`) for a stage; overrides are `rounds__turns=2`, None keeps the profile's.
+    With `replay` teacher and student answer from `data/recorded`.
 
     Raises ProfileError for a wrong profile or override, RunError if the folder was made with other values."""
     overrides = {k.replace("__", "."): v for k, v in overrides.items() if v is not None}
+    if replay:
+        overrides |= {"teacher.engine": "replay", "student.engine": "replay"}
     base = profiles.load(profile, {"seed": seed})
     loaded = profiles.load(profile, {"seed": seed, **overrides})
     folder = Path(run_dir) if run_dir else ROOT / "runs" / base.name

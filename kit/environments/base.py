@@ -293,7 +293,8 @@ class Environment:
 
     # ---- student and policy
     def solve_prompt(self, problem: Problem) -> Messages:
-        return prompt(f"solve_{self.name}", problem=problem, visible=self.visible)
+        names = [a.arg for a in function(problem.program).args.args]
+        return prompt(f"solve_{self.name}", problem=problem, visible=self.visible, arity=len(names), call=f"f({', '.join(names)})")
 
     def read_answer(self, problem: Problem, completion: str) -> str:
         """The text between the answer marks. Raises Rejected."""

@@ -1,0 +1,69 @@
+"""`python -m kit`: run, doctor, models, record."""
+import sys
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help="Tutorial and reproduction kit for arXiv 2603.24202: synthetic problems, curricula and GRPO for code.")
+console = Console()
+
+
+@app.command()
+def run(profile: Annotated[str, typer.Option(help="a name in kit/profiles, or the path of a .yaml file")] = "cpu",
+        out: Annotated[str, typer.Option(help="run folder; default runs/<profile>")] = "",
+        only: Annotated[Optional[list[str]], typer.Option(help="number of a notebook, e.g. 02; may be repeated")] = None,
+        parameter: Annotated[Optional[list[str]], typer.Option("--parameter", "-p", help="NAME=VALUE of a notebook parameter")] = None,
+        force: Annotated[bool, typer.Option(help="execute finished notebooks again; records already there are used")] = False) -> None:
+    """Execute the notebooks headless, in order; run it again to go on where it stopped."""
+    import yaml
+
+    from kit import runner
+    given = dict(p.partition("=")[::2] for p in parameter or [])
+    runner.run(profile, out, only, {k: yaml.safe_load(v) for k, v in given.items()}, force)
+
+
+@app.command()
+def doctor() -> None:
+    """Tell what this machine can run, and the sentence that fixes each lack."""
+    from kit import doctor
+    checks = doctor.examine()
+    console.print(doctor.table(checks))
+    raise typer.Exit(any(c.state == "lack" for c in checks))
+
+
+@app.command()
+def models(fetch: Annotated[Optional[list[str]], typer.Option(help="name of a model to fetch now; may be repeated")] = None) -> None:
+    """List the models by digest: what is there, where from, which licence, how large."""
+    from kit import models
+    for name in fetch or []:
+        models.path(name)
+    table = Table(*(rows := models.cards())[0].keys())
+    for row in rows:
+        table.add_row(*map(str, row.values()))
+    console.print(table)
+
+
+@app.command()
+def record(run_dir: Annotated[str, typer.Argument(help="a finished run folder")]) -> None:
+    """Copy a run's records, small enough for git, to data/recorded."""
+    from kit import recording
+    recording.ship(run_dir)
+
+
+def main() -> None:
+    """Known errors are one clear message; anything else is a bug and shows its traceback."""
+    try:
+        app()
+    except (ValueError, RuntimeError, OSError) as e:
+        if not type(e).__module__.startswith(("kit", "papermill")):
+            raise
+        sys.exit(f"error: {e}" if type(e).__module__.startswith("kit") else 1)
+    except KeyboardInterrupt:
+        sys.exit("stopped; run the same command again to go on")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""The runner behind `python -m kit run`: executes the numbered notebooks in order, headless, with papermill.
+
+A finished notebook is skipped when the run goes on; a failed one is kept with its error. What comes out: executed notebooks,
+HTML, figures, and a summary of one page.
+"""
+import os
+import resource
+import time
+from pathlib import Path
+
+import nbformat
+import papermill
+from nbconvert import HTMLExporter
+from rich.console import Console
+
+from kit import profile as profiles
+from kit.run import ROOT, RunError, read_manifest
+
+NOTEBOOKS = ROOT / "notebooks"
+COMMON = ("PROFILE", "RUN_DIR", "SEED")
+# glibc gives freed blocks back to the system at once and takes them anew each training step; these stop that (MEASURED: 2x).
+QUIET_MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "17179869184", "MALLOC_TOP_PAD_": "268435456"}
+
+
+def notebooks() -> list[Path]:
+    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def parameters_of(notebook: Path) -> dict[str, str]:
+    """Name -> help text of a notebook's parameters cell."""
+    return {name: p["help"] for name, p in papermill.inspect_notebook(str(notebook)).items()}
+
+
+def check(parameters: dict, chosen: list[Path]) -> None:
+    """Raises RunError for a parameter that no chosen notebook has: papermill alone would only print a line."""
+    known = {name for notebook in chosen for name in parameters_of(notebook)}
+    if unknown := sorted(set(parameters) - known):
+        raise RunError(f"no notebook has a parameter {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+
+
+def run(profile: str, out: str, only: list[str] | None = None, parameters: dict | None = None, force: bool = False) -> Path:
+    """Execute the notebooks (or those whose numbers are in `only`) into `out`; returns that folder.
+
+    Raises ProfileError, RunError, or papermill's own error after keeping the notebook that failed."""
+    parameters, console = parameters or {}, Console()
+    loaded = profiles.load(profile)
+    folder = Path(out or f"runs/{loaded.name}").resolve()
+    chosen = [n for n in notebooks() if not only or n.stem[:2] in only]
+    if not chosen:
+        raise RunError(f"no notebook is numbered {', '.join(only)}; there are {', '.join(n.stem for n in notebooks())}")
+    check(parameters, chosen)
+    os.environ["KIT_HEADLESS"] = "1"                  # widgets then draw a static picture and wait for nobody
+    os.environ.update({k: v for k, v in QUIET_MALLOC.items() if k not in os.environ})
+    began = time.monotonic()
+    for notebook in chosen:
+        _one(notebook, folder, {"PROFILE": profile, "RUN_DIR": str(folder), **parameters}, force, console)
+    page = summary(folder)
+    console.print(f"\ndone in {(time.monotonic() - began) / 60:.1f} minutes. Read {page}\nnotebooks, HTML and figures: {folder}")
+    return folder
+
+
+def _one(notebook: Path, folder: Path, parameters: dict, force: bool, console: Console) -> None:
+    done = folder / "notebooks" / notebook.name
+    if not force and finished(done, notebook, folder):
+        console.print(f"{notebook.stem:24} done before, skipped")
+        return
+    done.parent.mkdir(parents=True, exist_ok=True)
+    own = {k: v for k, v in parameters.items() if k in parameters_of(notebook)}
+    began = time.monotonic()
+    console.print(f"{notebook.stem:24} ...")
+    try:
+        papermill.execute_notebook(str(notebook), str(done), own, cwd=str(NOTEBOOKS), kernel_name="python3", progress_bar=False)
+    except papermill.PapermillExecutionError as e:
+        _html(done)
+        console.print(f"[red]{notebook.stem} failed[/red] in cell {e.exec_count}: {e.ename}: {e.evalue}\n"
+                      f"kept with its output: {done}\nwhat was computed is kept; the same command goes on from here")
+        raise
+    _html(done)
+    console.print(f"{notebook.stem:24} {time.monotonic() - began:6.0f} s")
+
+
+def finished(done: Path, notebook: Path, folder: Path) -> bool:
+    """Whether a notebook ran to its end in this folder, with the code that it has now."""
+    if not done.exists() or "finished" not in read_manifest(folder)["stages"].get(notebook.stem, {}):
+        return False
+    ran, now = nbformat.read(done, 4), nbformat.read(notebook, 4)
+    code = [[c.source for c in nb.cells if c.cell_type == "code" and "injected-parameters" not in c.metadata.get("tags", [])] for nb in (ran, now)]
+    return code[0] == code[1] and not ran.metadata.papermill.get("exception")
+
+
+def _html(done: Path) -> None:
+    body, _ = HTMLExporter(embed_images=True).from_notebook_node(nbformat.read(done, 4))
+    done.with_suffix(".html").write_text(body, encoding="utf-8")
+
+
+def summary(folder: Path) -> Path:
+    """One page: what ran, how long, what came out, with the figures."""
+    manifest = read_manifest(folder)
+    lines = [f"# Run `{folder.name}`: profile {manifest['profile']['name']}", "", manifest["profile"]["about"], "",
+             "| notebook | minutes | counts |", "|---|---|---|"]
+    for stage, facts in sorted(manifest["stages"].items()):
+        counts = ", ".join(f"{k} {v}" for k, v in facts.get("counts", {}).items())
+        lines.append(f"| {stage} | {facts.get('seconds', 0) / 60:.1f} | {counts or 'not finished'} |")
+    recorded = sorted({name for facts in manifest["stages"].values() for name in facts.get("recorded", [])})
+    if recorded:
+        lines += ["", f"Recorded data, not made by this run: {', '.join(recorded)}"]
+    lines += ["", "Versions: " + ", ".join(f"{k} {v}" for k, v in manifest["versions"].items())]
+    lines += ["", f"Peak memory of any one process: {peak_gb():.1f} GB (children included, one at a time)"]
+    for figure in sorted((folder / "figures").glob("*.png")):
+        lines += ["", f"## {figure.stem}", f"![{figure.stem}](figures/{figure.name})"]
+    page = folder / "SUMMARY.md"
+    page.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return page
+
+
+def peak_gb() -> float:
+    """Largest resident size of this process and of any child that has ended, in GB."""
+    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * 1024 / 1e9

