@@ -30,8 +30,8 @@ def apply(problems: list[Problem], filters: Filters, evaluation: dict[str, list[
     environment, whatever its inputs and message: a second input for the same function is one too (our choice).
     Ungraded problems (every attempt lost by our infrastructure) are set aside first: they cannot make a graded twin a
     duplicate. p_min and p_max themselves are kept; p = 0 never is."""
-    grams, seen = _grams_of_sets(evaluation, filters.contamination_ngram), defaultdict(lambda: Twins(filters.similarity))
-    out = []
+    grams = _grams_of_sets(evaluation, filters.contamination_ngram)
+    seen, out = defaultdict(lambda: Twins(filters.similarity)), []
     for x in problems:
         why = _dropped_by(x, filters, grams, seen[x.method, x.environment])
         out.append(x.with_(kept=not why, dropped_by=why))

@@ -147,8 +147,7 @@ def slopes(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Axes:
     """p of each problem and of its successor, by what the teacher was asked. df: records.frame."""
     ax, links = _axes(ax, 8, 4.4), _links(df)
     _title(ax, f"From one turn to the next: what the teacher was asked, and what came{label}",
-           f"{_count(len(links), 'pair')} of graded turns in {_count(links['chain_id'].nunique(), 'chain')}; bold:
-           mean")
+           f"{_count(len(links), 'pair')} of graded turns, {_count(links['chain_id'].nunique(), 'chain')}, bold: mean")
     groups = [(name, links[links["asked"] == name]) for name in ASKED if (links["asked"] == name).any()]
     if not groups:
         return _note(ax, "no chain has two graded turns in a row yet")
@@ -244,7 +243,7 @@ def funnel(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Axes:
         ax.barh(y, shares[method].fillna(0), tall * 0.92, color=METHODS[method])
         for row, (at, share, n) in enumerate(zip(y, shares[method].fillna(0), counts[method], strict=True)):
             ax.text(share, at, f"  {share:.0%} ({int(n)})" + ("" if row else f"   {method}-turn"), va="center",
-            size=8.5, color=INK if n else GREY, weight="normal" if row else "bold")
+                    size=8.5, color=INK if n else GREY, weight="normal" if row else "bold")
     ax.set(yticks=range(len(counts)), yticklabels=counts.index, xlim=(0, shares.max().max() * 1.2),
            xlabel="share of the problems produced")
     ax.get_yticklabels()[-1].set_weight("bold" if counts.index[-1] == "kept" else "normal")
@@ -402,8 +401,9 @@ def pass_at_k(df: pd.DataFrame, label: str = "") -> Figure:
             for row in part[part["checkpoint"] == checkpoint].itertuples():
                 x = ticks.index(_tick(row)) + (j - (len(checkpoints) - 1) / 2) * min(0.3, 0.75 / len(checkpoints))
                 ax.plot([x, x], [row.low, row.high], color=colour, lw=2)
-                ax.scatter(x, row.value, color=colour, s=42, zorder=3, edgecolor="white", marker="oD"[row.mode ==
-                "greedy"]) if len(checkpoints) < 3:
+                ax.scatter(x, row.value, color=colour, s=42, zorder=3, edgecolor="white",
+                           marker="D" if row.mode == "greedy" else "o")
+                if len(checkpoints) < 3:
                     ax.annotate(f"{row.value:.2f}", (x, row.value), (6 if j else -6, 0), textcoords="offset points",
                                 size=8, va="center", ha="left" if j else "right", color=colour)
         ax.set(xlim=(-0.8, len(ticks) - 0.2), ylim=(0, 1), xticks=range(len(ticks)),
@@ -454,9 +454,8 @@ def learning(df: pd.DataFrame, label: str = "", ylabel: str = "reward", ax: Axes
     ax = _axes(ax, 8, 4)
     if len(df):
         df = df.assign(arm=df.get("arm", ""), seed=df.get("seed", 0)).dropna(subset=["step", "value"])
-    _title(ax, f"Learning curves{label}", "" if df.empty else
-           f"{_count(df[['arm', 'seed']].drop_duplicates().shape[0], 'run')}; thin: one seed, bold: median, band: min
-           to max")
+    runs = _count(len(df[["arm", "seed"]].drop_duplicates()), "run") if len(df) else "no run"
+    _title(ax, f"Learning curves{label}", f"{runs}; thin: one seed, bold: median, band: min to max")
     if df.empty:
         return _note(ax, "no curve to draw yet")
     arms, ends = list(dict.fromkeys(df["arm"])), []

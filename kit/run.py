@@ -39,6 +39,11 @@ class Run:
         """What a figure's title says about its data: empty for this run's own."""
         return " (recorded data)" if self.recorded else ""
 
+    @property
+    def on_cpu(self) -> bool:
+        import torch
+        return not torch.cuda.is_available()
+
     def path(self, name: str) -> Path:
         return self.folder / name
 

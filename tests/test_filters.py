@@ -167,6 +167,11 @@ def test_few_kept_single_problems_open_the_interval_upwards():
     assert row["ratio"] == pytest.approx(12.0) and math.isinf(row["high"]) and row["low"] < 12
 
 
+def test_a_resample_without_a_ratio_is_the_worst_case_on_both_sides():
+    row = filters.yields(made(1, 2, 1) + [x.with_(seed_id="none") for x in made(1, 0, 0)]).iloc[-1]
+    assert row["ratio"] == 2.0 and row["low"] == 0 and math.isinf(row["high"])
+
+
 def test_a_ratio_that_does_not_exist_has_no_interval():
     none_single, neither, one_seed = made(5, 2, 0), made(5, 0, 0), made(1, 2, 1)
     only_multi = [x for x in made(5, 2, 1) if x.method == "multi"]

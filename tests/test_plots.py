@@ -91,7 +91,7 @@ def test_slopes_link_a_problem_to_the_one_before_it_in_its_own_chain():
     stranger = b.with_(chain_id="2", program="c")
     ungraded = b.with_(program="d", n=0, solved=0)
     text = texts(plots.slopes(records.frame([a, b, stranger, ungraded])))
-    assert "mean -0.75, n = 1" in text and "1 pair of graded turns in 1 chain; bold: mean" in text
+    assert "mean -0.75, n = 1" in text and "1 pair of graded turns, 1 chain, bold: mean" in text
 
 
 def test_lineage_marks_what_was_dropped_with_its_reason():
