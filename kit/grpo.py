@@ -92,11 +92,15 @@ def read_log(path: Path) -> pd.DataFrame:
 
 
 def load_policy(name: str):
-    """(model, tokenizer) of a policy, in float32 for training: half precision loses small updates. Raises models.ModelUnavailable."""
+    """(model, tokenizer) of a policy, in float32 for training: half precision loses small updates. Raises models.ModelUnavailable.
+
+    The token embeddings are frozen (our choice): a third of a 0.5B model's weights, hardly moved by RL, dear in memory and time."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     path = models.path(name)
-    return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32), AutoTokenizer.from_pretrained(path)
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    model.get_input_embeddings().weight.requires_grad_(False)
+    return model, AutoTokenizer.from_pretrained(path)
 
 
 def checkpoint(folder: Path) -> str | None:

@@ -35,7 +35,7 @@ SKIPPED = re.compile(
     r"(^|/)(tests?|testing|_?vendor(ed)?|third_party|examples?|site-packages|dist-packages|config-[^/]*|ensurepip|"
     r"lib2to3|encodings|pydoc_data|idlelib|tkinter|turtledemo|__pycache__)/|"
     r"(^|/)(test_[^/]*|[^/]*_test|conftest|_version|turtle|[^/]*(codes|data|tables?|palette|emoji|entities)[^/]*)\.py$")
-GENERATED = re.compile(r"auto-?\s?generated|generated (by|from)|do not (edit|modify)", re.I)
+GENERATED = re.compile(r"auto-?\s?generated|generated (by|from)|do not (edit|modify)", re.IGNORECASE)
 BRANCHES = (ast.For, ast.While, ast.If, ast.IfExp, ast.Match, ast.ListComp, ast.GeneratorExp, ast.DictComp)
 
 
