@@ -57,12 +57,13 @@ def main() -> None:
     """Known errors are one clear message; anything else is a bug and shows its traceback."""
     try:
         app()
-    except (ValueError, RuntimeError, OSError) as e:
-        if not type(e).__module__.startswith(("kit", "papermill")):
-            raise
-        sys.exit(f"error: {e}" if type(e).__module__.startswith("kit") else 1)
     except KeyboardInterrupt:
         sys.exit("stopped; run the same command again to go on")
+    except Exception as e:
+        source = type(e).__module__.partition(".")[0]
+        if source not in ("kit", "papermill"):
+            raise
+        sys.exit(f"error: {e}" if source == "kit" else 1)        # the runner has told about a notebook's failure
 
 
 if __name__ == "__main__":
