@@ -5,6 +5,7 @@ OpenAI-compatible endpoint, and the replay of a recording. Every completion is l
 prompt, the sampling and the caller's own name for the request. A stage that is run again finds its completions there
 before it asks a model: that is how runs resume, how recordings are made and how they are replayed.
 """
+import contextlib
 import itertools
 import json
 import os
@@ -105,6 +106,9 @@ class Engine:
     def alive(self) -> bool:
         return True
 
+    def prepare(self) -> None:
+        """Begin to start, without waiting: several engines of one stage then load side by side."""
+
     def close(self) -> None:
         if self.log:
             self.log.close()
@@ -149,6 +153,13 @@ class VLLM(Engine):
             if not ready:
                 raise EngineDown(self._died())
             threading.Thread(target=self._read, daemon=True).start()
+
+    def prepare(self) -> None:
+        def begin():
+            with contextlib.suppress(EngineError):    # the first request will say it
+                self.start()
+        if self.child is None:
+            threading.Thread(target=begin, daemon=True).start()
 
     def _send(self, key, messages, n, sampling) -> Future:
         self.start()

@@ -108,6 +108,7 @@ class Rounds:
                   "environment": env.name, "teacher": self.teacher.name, "student": self.student.name}
         place = (facts["chain_id"], facts["turn"])
         if place not in self.done:
+            self.student.prepare()
             talk = Talk(self.teacher, f"{place[0]}/{place[1]}", self.numbers.retries)
             try:
                 problem = await talk.problem(begin, lambda draft: env.verify(draft, self.box, self.other))

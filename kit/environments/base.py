@@ -162,7 +162,7 @@ def unstable_name(code: str) -> str:
         elif isinstance(node, ast.ImportFrom):
             names = [node.module or ""] + [f"{node.module}.{a.name}" for a in node.names]
         elif isinstance(node, ast.Attribute):
-            names = [ast.unparse(node).removeprefix("datetime.")]
+            names = [ast.unparse(node), ast.unparse(node).removeprefix("datetime.")]
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             names = [node.func.id]
         else:

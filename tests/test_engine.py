@@ -1,0 +1,102 @@
+"""The engine's log, retries and replay, with a fake model; the real vLLM is exercised by tests/test_notebooks.py."""
+import threading
+from concurrent.futures import Future
+
+import pytest
+
+from kit.engine import Completion, Engine, EngineDown, EngineError, NotRecorded, Replay, engine, write_recording
+from kit.profile import Role, Sampling
+from kit.records import Log
+
+ROLE = Role(model="fake", sampling=Sampling(temperature=1.0, max_tokens=8))
+
+
+def ask(text):
+    return [{"role": "user", "content": text}]
+
+
+class FakeEngine(Engine):
+    """Answers with the prompt; fails as often as it is told."""
+
+    def __init__(self, *args, failures=0, dead=False, **kw):
+        super().__init__(*args, **kw)
+        self.sent, self.failures, self.dead = 0, failures, dead
+
+    def alive(self):
+        return not self.dead
+
+    def _send(self, key, messages, n, sampling):
+        self.sent += 1
+        done = Future()
+
+        def later():
+            if self.failures:
+                self.failures -= 1
+                done.set_exception(EngineDown("gone") if self.dead else EngineError("timeout"))
+            else:
+                done.set_result([Completion(messages[-1]["content"], "stop", 1)] * n)
+        threading.Thread(target=later).start()
+        return done
+
+
+def test_answers_come_in_order_and_are_logged(tmp_path):
+    with FakeEngine(ROLE, tmp_path / "log.jsonl") as e:
+        answers = e.chat([ask("a"), ask("b")], n=2)
+    assert [[c.text for c in a] for a in answers] == [["a", "a"], ["b", "b"]]
+    assert len(list(Log(tmp_path / "log.jsonl"))) == 2 and e.counts["tokens"] == 4
+
+
+def test_a_second_run_asks_nothing_anew(tmp_path):
+    for sent, reused in ((1, 0), (0, 1)):
+        with FakeEngine(ROLE, tmp_path / "log.jsonl") as e:
+            e.submit(ask("a"), key="chain/1").result()
+        assert (e.sent, e.counts["reused"]) == (sent, reused)
+
+
+@pytest.mark.parametrize("change", [{"key": "other"}, {"n": 2}, {"sampling": Sampling(temperature=0.5, max_tokens=8)}])
+def test_another_draw_is_another_request(tmp_path, change):
+    with FakeEngine(ROLE, tmp_path / "log.jsonl") as e:
+        e.submit(ask("a"), key="k").result()
+        e.submit(ask("a"), **{"key": "k", **change}).result()
+    assert e.sent == 2
+
+
+def test_a_lost_request_is_tried_again_and_then_an_error_never_an_empty_answer(tmp_path):
+    with FakeEngine(ROLE, tmp_path / "log.jsonl", failures=2) as e:
+        assert e.submit(ask("a")).result()[0].text == "a"
+    with FakeEngine(ROLE, failures=9) as e, pytest.raises(EngineError):
+        e.submit(ask("a")).result()
+    assert e.sent == 3 and e.counts["errors"] == 1
+
+
+def test_a_dead_engine_is_not_asked_again():
+    with FakeEngine(ROLE, failures=9, dead=True) as e, pytest.raises(EngineDown):
+        e.submit(ask("a")).result()
+    assert e.sent == 1
+
+
+def test_replay_gives_the_recorded_answers_and_refuses_others(tmp_path):
+    with FakeEngine(ROLE, tmp_path / "log.jsonl") as e:
+        e.submit(ask("a"), key="k").result()
+    assert write_recording([tmp_path / "log.jsonl"], tmp_path / "completions.parquet") == 1
+    role = ROLE.model_copy(update={"engine": "replay"})
+    with engine(role, recording=tmp_path / "completions.parquet") as replay:
+        assert isinstance(replay, Replay) and not replay.live
+        assert replay.submit(ask("a"), key="k").result()[0].text == "a"
+        with pytest.raises(NotRecorded, match="recorded seeds"):
+            replay.submit(ask("b"), key="k").result()
+
+
+def test_a_torn_log_costs_one_completion_not_the_run(tmp_path):
+    log = tmp_path / "log.jsonl"
+    with FakeEngine(ROLE, log) as e:
+        e.chat([ask("a"), ask("b")])
+    log.write_bytes(log.read_bytes()[:-9])
+    with FakeEngine(ROLE, log) as e:
+        e.chat([ask("a"), ask("b")])
+    assert e.sent == 1
+
+
+def test_an_endpoint_without_an_address_says_what_to_write():
+    with pytest.raises(EngineError, match="endpoints"):
+        engine(ROLE.model_copy(update={"engine": "openai"}))

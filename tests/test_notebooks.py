@@ -1,0 +1,115 @@
+"""The notebooks: their form, and each executed with real models at `smoke` size."""
+import ast
+import re
+
+import nbformat
+import pytest
+
+from kit import runner
+from kit.run import RECORDED, RunError, read_manifest
+
+NOTEBOOKS = runner.notebooks()
+ids = [n.stem for n in NOTEBOOKS]
+
+
+def cells(notebook, kind="code"):
+    return [c for c in nbformat.read(notebook, 4).cells if c.cell_type == kind]
+
+
+def test_all_seven_are_there():
+    assert [n[:2] for n in ids] == ["00", "01", "02", "03", "04", "05", "06"]
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=ids)
+def test_form(notebook):
+    code = cells(notebook)
+    assert sum("parameters" in c.metadata.get("tags", []) for c in code) == 1, "one parameters cell"
+    assert {"PROFILE", "RUN_DIR", "SEED"} <= set(runner.parameters_of(notebook))
+    assert max(len(c.source.splitlines()) for c in code) <= 25, "short cells"
+    assert not any(re.search(r"^\s*[!%]", c.source, re.M) for c in code), "no shell and no pip in a cell"
+    assert not any(c.outputs or c.execution_count for c in code), "stored without outputs"
+    functions = [n.name for c in code for n in ast.walk(ast.parse(c.source)) if isinstance(n, ast.FunctionDef)]
+    assert all(f.startswith("my_") or f == "solution" for f in functions), f"functions hidden in a notebook: {functions}"
+    assert any("run.done(" in c.source for c in code) and any("## Checkpoint" in c.source for c in cells(notebook, "markdown"))
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=ids)
+def test_every_parameter_says_where_it_comes_from(notebook):
+    cell = next(c for c in cells(notebook) if "parameters" in c.metadata.get("tags", []))
+    for line in cell.source.splitlines():
+        assert re.match(r"^[A-Z_]+: (str|int|float|bool) = .+#.*(paper|our choice|None: the profile's)", line), line
+
+
+def test_a_misspelt_parameter_is_refused_before_anything_runs(tmp_path):
+    with pytest.raises(RunError, match="TRUNS.*ATTEMPTS"):
+        runner.run("smoke", str(tmp_path / "run"), parameters={"TRUNS": 2})
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_number_that_no_notebook_has_is_refused(tmp_path):
+    with pytest.raises(RunError, match="no notebook is numbered 42"):
+        runner.run("smoke", str(tmp_path), only=["42"])
+
+
+@pytest.fixture(scope="module")
+def first_half(tmp_path_factory):
+    """00-02 with the 135M model as teacher and student: it writes hardly anything valid, and all of it is counted."""
+    folder = tmp_path_factory.mktemp("first")
+    return runner.run("smoke", str(folder), only=["00", "01", "02"])
+
+
+@pytest.mark.model
+@pytest.mark.notebook
+@pytest.mark.timeout(1200)
+def test_seeds_and_rounds_at_smoke_size(first_half):
+    stages = read_manifest(first_half)["stages"]
+    counts = stages["02_rounds"]["counts"]
+    assert counts["problems"] >= 8 and counts["errors"] == 0
+    assert (first_half / "problems.parquet").exists() and (first_half / "SUMMARY.md").exists()
+    assert (first_half / "notebooks" / "02_rounds.html").exists()
+    assert list((first_half / "figures").glob("02_*.png")) and list((first_half / "figures").glob("02_*.csv"))
+
+
+@pytest.mark.model
+@pytest.mark.notebook
+@pytest.mark.timeout(600)
+def test_a_second_call_skips_what_is_done(first_half, capsys):
+    runner.run("smoke", str(first_half), only=["00", "01", "02"])
+    assert capsys.readouterr().out.count("done before, skipped") == 3
+
+
+@pytest.mark.model
+@pytest.mark.notebook
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(not (RECORDED / "problems.parquet").exists(), reason="no data/recorded in this checkout")
+def test_the_second_half_from_recorded_problems(tmp_path):
+    """03-06: filters and plan on the recorded problems, two real GRPO steps and a resume, evaluation before and after."""
+    folder = runner.run("smoke", str(tmp_path), only=["03", "04", "05", "06"])
+    stages = read_manifest(folder)["stages"]
+    assert stages["03_filters"]["recorded"] == ["problems.parquet"]
+    assert stages["05_grpo"]["counts"]["steps"] == 2
+    assert stages["06_evaluation"]["counts"]["errors"] == 0
+    assert "(recorded data)" in (folder / "notebooks" / "03_filters.html").read_text()
+
+
+@pytest.mark.notebook
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(not (RECORDED / "completions.parquet").exists(), reason="no data/recorded in this checkout")
+def test_rounds_replay_the_recording_without_a_model(tmp_path):
+    """The recorded completions give the recorded problems again: ids, counts and reasons."""
+    from kit import records
+    folder = runner.run("cpu", str(tmp_path), only=["02"], parameters={"REPLAY": True})
+    drop = {"samples"}
+    again, shipped = ([p.model_dump(exclude=drop) for p in records.load(f / "problems.parquet")] for f in (folder, RECORDED))
+    assert again == shipped
+
+
+@pytest.mark.notebook
+@pytest.mark.timeout(300)
+def test_a_notebook_that_fails_is_kept_with_its_error(tmp_path, monkeypatch):
+    """05 in a folder whose plan is damaged."""
+    (tmp_path / "plan.parquet").write_bytes(b"not parquet")
+    with pytest.raises(runner.papermill.PapermillExecutionError):
+        runner.run("smoke", str(tmp_path), only=["05"])
+    kept = nbformat.read(tmp_path / "notebooks" / "05_grpo.ipynb", 4)
+    assert kept.metadata.papermill.exception and (tmp_path / "notebooks" / "05_grpo.html").exists()
