@@ -94,10 +94,8 @@ class Run:
 
     def done(self, **counts) -> None:
         """Close the stage: its counts go into the manifest and onto one printed line."""
-        manifest = read_manifest(self.folder)
-        manifest["stages"][self.stage] |= {"finished": _now(), "seconds": round(time.monotonic() - self.began, 1),
-                                           "counts": counts, "recorded": sorted(self.recorded)}
-        _write_manifest(self.folder, manifest)
+        note(self.folder, self.stage, finished=_now(), seconds=round(time.monotonic() - self.began, 1), counts=counts,
+             recorded=sorted(self.recorded))
         print(f"{self.stage} done in {time.monotonic() - self.began:.0f} s: "
               + ", ".join(f"{k} {v}" for k, v in counts.items()))
 
@@ -114,7 +112,7 @@ def start(stage: str, profile: str = "cpu", run_dir: str = "", seed: int | None 
     loaded = profiles.load(profile, {"seed": seed, **overrides})
     folder = Path(run_dir) if run_dir else ROOT / "runs" / base.name
     manifest = read_manifest(folder)
-    values = base.model_dump(mode="json")
+    values = base.model_dump(mode="json", exclude={"about", "minutes", "needs"})
     if manifest["profile"] and (changed := _changed(manifest["profile"], values)):
         raise RunError(f"{folder} was made with other values ({changed}): choose another RUN_DIR, or delete that folder")
     known = manifest["stages"].get(stage, {}).get("overrides", overrides)
@@ -135,6 +133,13 @@ def read_manifest(folder: Path) -> dict:
         return {"profile": None, "stages": {}}
     except ValueError:
         raise RunError(f"{path} is damaged: delete it and run again; the records beside it are kept") from None
+
+
+def note(folder: Path, stage: str, **facts) -> None:
+    """Add facts about a stage to the manifest."""
+    manifest = read_manifest(folder)
+    manifest["stages"].setdefault(stage, {}).update(facts)
+    _write_manifest(folder, manifest)
 
 
 def _write_manifest(folder: Path, manifest: dict) -> None:

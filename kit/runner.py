@@ -3,18 +3,21 @@
 A finished notebook is skipped when the run goes on; a failed one is kept with its error. What comes out: executed notebooks,
 HTML, figures, and a summary of one page.
 """
+import contextlib
 import os
-import resource
+import threading
 import time
 from pathlib import Path
 
 import nbformat
 import papermill
+import psutil
 from nbconvert import HTMLExporter
 from rich.console import Console
+from traitlets.config import Config
 
 from kit import profile as profiles
-from kit.run import ROOT, RunError, read_manifest
+from kit.run import ROOT, RunError, note, read_manifest
 
 NOTEBOOKS = ROOT / "notebooks"
 COMMON = ("PROFILE", "RUN_DIR", "SEED")
@@ -53,23 +56,28 @@ def run(profile: str, out: str, only: list[str] | None = None, parameters: dict 
     os.environ.update({k: v for k, v in QUIET_MALLOC.items() if k not in os.environ})
     began = time.monotonic()
     for notebook in chosen:
-        _one(notebook, folder, {"PROFILE": profile, "RUN_DIR": str(folder), **parameters}, force, console)
+        with PeakMemory() as memory:
+            ran = _one(notebook, folder, {"PROFILE": profile, "RUN_DIR": str(folder), **parameters}, force, console)
+        if ran:
+            note(folder, notebook.stem, peak_gb=round(memory.gb, 1))
     page = summary(folder)
     console.print(f"\ndone in {(time.monotonic() - began) / 60:.1f} minutes. Read {page}\nnotebooks, HTML and figures: {folder}")
     return folder
 
 
-def _one(notebook: Path, folder: Path, parameters: dict, force: bool, console: Console) -> None:
+def _one(notebook: Path, folder: Path, parameters: dict, force: bool, console: Console) -> bool:
+    """Whether it had to run. Raises what the notebook raised."""
     done = folder / "notebooks" / notebook.name
     if not force and finished(done, notebook, folder):
         console.print(f"{notebook.stem:24} done before, skipped")
-        return
+        return False
     done.parent.mkdir(parents=True, exist_ok=True)
     own = {k: v for k, v in parameters.items() if k in parameters_of(notebook)}
     began = time.monotonic()
     console.print(f"{notebook.stem:24} ...")
     try:
-        papermill.execute_notebook(str(notebook), str(done), own, cwd=str(NOTEBOOKS), kernel_name="python3", progress_bar=False)
+        papermill.execute_notebook(str(notebook), str(done), own, cwd=str(NOTEBOOKS), kernel_name="python3", progress_bar=False,
+                                   config=Config({"KernelManager": {"transport": "ipc"}}))        # no open TCP ports
     except papermill.PapermillExecutionError as e:
         _html(done)
         console.print(f"[red]{notebook.stem} failed[/red] in cell {e.exec_count}: {e.ename}: {e.evalue}\n"
@@ -77,6 +85,7 @@ def _one(notebook: Path, folder: Path, parameters: dict, force: bool, console: C
         raise
     _html(done)
     console.print(f"{notebook.stem:24} {time.monotonic() - began:6.0f} s")
+    return True
 
 
 def finished(done: Path, notebook: Path, folder: Path) -> bool:
@@ -96,16 +105,15 @@ def _html(done: Path) -> None:
 def summary(folder: Path) -> Path:
     """One page: what ran, how long, what came out, with the figures."""
     manifest = read_manifest(folder)
-    lines = [f"# Run `{folder.name}`: profile {manifest['profile']['name']}", "", manifest["profile"]["about"], "",
-             "| notebook | minutes | counts |", "|---|---|---|"]
+    lines = [f"# Run `{folder.name}`: profile {manifest['profile']['name']}", "",
+             "| notebook | minutes | peak memory, GB | counts |", "|---|---|---|---|"]
     for stage, facts in sorted(manifest["stages"].items()):
         counts = ", ".join(f"{k} {v}" for k, v in facts.get("counts", {}).items())
-        lines.append(f"| {stage} | {facts.get('seconds', 0) / 60:.1f} | {counts or 'not finished'} |")
+        lines.append(f"| {stage} | {facts.get('seconds', 0) / 60:.1f} | {facts.get('peak_gb', '?')} | {counts or 'not finished'} |")
     recorded = sorted({name for facts in manifest["stages"].values() for name in facts.get("recorded", [])})
     if recorded:
         lines += ["", f"Recorded data, not made by this run: {', '.join(recorded)}"]
     lines += ["", "Versions: " + ", ".join(f"{k} {v}" for k, v in manifest["versions"].items())]
-    lines += ["", f"Peak memory of any one process: {peak_gb():.1f} GB (children included, one at a time)"]
     for figure in sorted((folder / "figures").glob("*.png")):
         lines += ["", f"## {figure.stem}", f"![{figure.stem}](figures/{figure.name})"]
     page = folder / "SUMMARY.md"
@@ -113,6 +121,25 @@ def summary(folder: Path) -> Path:
     return page
 
 
-def peak_gb() -> float:
-    """Largest resident size of this process and of any child that has ended, in GB."""
-    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * 1024 / 1e9
+class PeakMemory(threading.Thread):
+    """Largest sum of resident sizes of this process and all its descendants, in GB, sampled every second. Shared pages count
+    once for each process, so it errs on the high side."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.gb, self._ended = 0.0, threading.Event()
+
+    def run(self):
+        while not self._ended.wait(1):
+            sizes = []
+            for process in (me := psutil.Process(), *me.children(recursive=True)):
+                with contextlib.suppress(psutil.Error):
+                    sizes.append(process.memory_info().rss)
+            self.gb = max(self.gb, sum(sizes) / 1e9)
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *exc):
+        self._ended.set()
