@@ -44,7 +44,7 @@ def pass_at_k(learner: Callable) -> bool:
 
 
 def bin_of(learner: Callable) -> bool:
-    """`learner(p) -> str | None`: the broad bin of a pass rate."""
+    """`learner(p) -> str`: the broad bin of a pass rate, "none" outside all of them."""
     from kit.difficulty import bin_of as ours
-    return _judge("bin_of", lambda p: learner(p) or "none", [(0.9,), (0.7,), (0.5,), (0.2,), (0.05,), (1.0,)],
+    return _judge("bin_of", learner, [(0.9,), (0.7,), (0.5,), (0.2,), (0.05,), (1.0,)],
                   lambda p: ours(p, "broad") or "none")

