@@ -9,6 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from kit.difficulty import BINS, ORDER
 from kit.filters import OURS, REASONS
@@ -210,10 +211,11 @@ def _chain(ax: Axes, chain: pd.DataFrame) -> None:
             ax.plot([there[0], row.turn], [there[1], here], color=asked, lw=1.6, zorder=2)
             ax.text((there[0] + row.turn) / 2, (there[1] + here) / 2, row.asked, size=8, ha="center", va="center",
                     color=asked, bbox={"fc": "white", "ec": "none", "pad": 0.8}, zorder=3)
-        ax.scatter(row.turn, here, s=46, marker="o" if row.kept else "X", zorder=4, edgecolor="white", lw=0.6,
-                   color=colour if row.kept else INK)
-        if not row.kept:
-            why = row.reason if row.dropped_by == "invalid" and row.reason else row.dropped_by or "not filtered"
+        alive = row.kept or (not row.dropped_by and not row.reason)          # before the filters: what is valid
+        ax.scatter(row.turn, here, s=46, marker="o" if alive else "X", zorder=4, edgecolor="white", lw=0.6,
+                   color=colour if alive else INK)
+        if not alive:
+            why = row.reason if row.dropped_by in ("", "invalid") else row.dropped_by
             above = 0.02 <= here < 0.5
             ax.annotate(_short(why), (row.turn, here), (0, 7 if above else -7), textcoords="offset points", size=7.5,
                         ha="center", va="bottom" if above else "top",
@@ -346,6 +348,7 @@ def curriculum(df: pd.DataFrame, realised: pd.DataFrame | None = None, label: st
         edges = part.assign(at=part["name"].map(ORDER.index)).sort_values("at")["realised"].cumsum().iloc[:-1]
         ax.hlines(edges, start, end, color="#E8590C", lw=1.8, ls=(0, (3, 2)))
     ax.set(xlim=(0, max(steps.max(), 1)), ylim=(0, 1), xlabel="step", ylabel="weight", yticks=np.linspace(0, 1, 5))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.xaxis.set_major_formatter(lambda x, _: f"{x:,g}")
     return ax
 
