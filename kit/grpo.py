@@ -11,7 +11,6 @@ import datasets
 import pandas as pd
 from tqdm.auto import tqdm
 from transformers import TrainerCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from kit import models
 from kit.environments import Environment, grade_all
@@ -104,8 +103,9 @@ def load_policy(name: str):
 
 
 def checkpoint(folder: Path) -> str | None:
-    """The last complete checkpoint of an interrupted training, or None."""
-    return get_last_checkpoint(str(folder)) if Path(folder).is_dir() else None
+    """The last complete checkpoint of an interrupted training, or None. Its state file is written last: without it, it is torn."""
+    whole = [path.parent for path in Path(folder).glob("checkpoint-*/trainer_state.json")]
+    return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
 
 
 def save_policy(trainer, folder: Path) -> None:

@@ -43,5 +43,13 @@ def test_a_resumed_training_logs_each_step_once(tmp_path):
     assert list(grpo.read_log(tmp_path / "train.jsonl").reward) == [0.1, 0.2, 0.4, 0.5]
 
 
+def test_the_last_whole_checkpoint_is_taken_up_again(tmp_path):
+    for step in (8, 16, 24):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if step < 24:                                   # killed while the last one was written
+            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
+    assert grpo.checkpoint(tmp_path) == str(tmp_path / "checkpoint-16")
+
+
 def test_no_checkpoint_means_a_fresh_start(tmp_path):
     assert grpo.checkpoint(tmp_path / "none") is None and grpo.checkpoint(tmp_path) is None
