@@ -1,6 +1,6 @@
 """`python -m kit`: run, doctor, models, record."""
 import sys
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -14,8 +14,8 @@ console = Console()
 @app.command()
 def run(profile: Annotated[str, typer.Option(help="a name in kit/profiles, or the path of a .yaml file")] = "cpu",
         out: Annotated[str, typer.Option(help="run folder; default runs/<profile>")] = "",
-        only: Annotated[Optional[list[str]], typer.Option(help="number of a notebook, e.g. 02; may be repeated")] = None,
-        parameter: Annotated[Optional[list[str]], typer.Option("--parameter", "-p", help="NAME=VALUE of a notebook parameter")] = None,
+        only: Annotated[list[str] | None, typer.Option(help="number of a notebook, e.g. 02; may be repeated")] = None,
+        parameter: Annotated[list[str] | None, typer.Option("--parameter", "-p", help="NAME=VALUE of a notebook parameter")] = None,
         force: Annotated[bool, typer.Option(help="execute finished notebooks again; records already there are used")] = False) -> None:
     """Execute the notebooks headless, in order; run it again to go on where it stopped."""
     import yaml
@@ -35,7 +35,7 @@ def doctor() -> None:
 
 
 @app.command()
-def models(fetch: Annotated[Optional[list[str]], typer.Option(help="name of a model to fetch now; may be repeated")] = None) -> None:
+def models(fetch: Annotated[list[str] | None, typer.Option(help="name of a model to fetch now; may be repeated")] = None) -> None:
     """List the models by digest: what is there, where from, which licence, how large."""
     from kit import models
     for name in fetch or []:

@@ -37,7 +37,8 @@ they are model-written and may be wrong or odd: run them nowhere else. `chain_id
 """
 ROWS = {"seeds": "a snippet", "problems": "a problem of a turn, valid or not", "filtered": "the same, kept or why not",
         "yields": "kept shares of multi- and single-turn", "difficulty": "a graded problem and its bin", "plan": "a prompt of the training",
-        "train": "a step of GRPO", "evaluation": "a problem and a checkpoint", "summary": "a set and a pass@k", "difference": "a set, before to after"}
+        "train": "a step of GRPO", "evaluation": "a problem and a checkpoint", "summary": "a set and a pass@k",
+        "difference": "a set, before to after"}
 
 
 def ship(run_dir: str | Path, out: Path = RECORDED) -> Path:

@@ -11,7 +11,6 @@ import datasets
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-
 datasets.disable_progress_bars()
 
 

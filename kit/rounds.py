@@ -173,7 +173,9 @@ class Talk:
         except StopIteration as done:
             return await asyncio.to_thread(verify, done.value)
         except Rejected as e:
-            raise Rejected(Reason.CUT_OFF, "the answer was longer than allowed") if cut else e
+            if cut:
+                raise Rejected(Reason.CUT_OFF, "the answer was longer than allowed") from e
+            raise
 
     async def _ask(self, messages: list[dict], repair: list[dict], attempt: int) -> tuple[str, bool]:
         begun = messages[-1] if messages[-1]["role"] == "assistant" else None

@@ -5,8 +5,20 @@ both a witness (passes the precondition, fails the test) and a benign input (pas
 """
 import ast
 
-from kit.environments.base import (Environment, Reason, Rejected, Verdict, calls, code_block, execute, failure,
-                                   given_arguments, module, prompt, signature)
+from kit.environments.base import (
+    Environment,
+    Reason,
+    Rejected,
+    Verdict,
+    calls,
+    code_block,
+    execute,
+    failure,
+    given_arguments,
+    module,
+    prompt,
+    signature,
+)
 from kit.records import Problem
 from kit.sandbox import Job, arguments, call_text
 
