@@ -25,7 +25,7 @@ def card(problem: Problem) -> HTML:
             "answers": code("\n".join(f"{s.outcome:7} {s.reason:10} {s.answer}" for s in problem.samples))}
     if problem.status == "invalid":
         rows["teacher wrote"] = code(problem.raw[:1500])
-    body = "".join(f"<tr><th style='text-align:left;vertical-align:top'>{k}</th><td style='text-align:left'>{v}</td></tr>" for k, v in rows.items())
+    body = "".join(f"<tr><th style='text-align:left;vertical-align:top;width:15%'>{k}</th><td style='text-align:left'>{v}</td></tr>" for k, v in rows.items())
     return HTML(f"<table style='width:100%'>{body}</table>")
 
 
@@ -44,4 +44,5 @@ def browse(problems: list[Problem]) -> None:
 
 def table(rows) -> pd.DataFrame:
     """Records or a mapping as a frame without an index, for display."""
-    return pd.DataFrame(rows).style.hide(axis="index")
+    left = [{"selector": "th, td", "props": "text-align: left; white-space: pre-wrap"}]
+    return pd.DataFrame(rows).style.hide(axis="index").format(escape="html", precision=3).set_table_styles(left)
