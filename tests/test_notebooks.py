@@ -96,7 +96,7 @@ def test_the_second_half_from_recorded_problems(tmp_path):
     assert stages["05_grpo"]["counts"]["steps"] == 3
     assert not (folder / "notebooks" / "05_grpo.ipynb").read_text().count("Traceback")
     assert stages["06_evaluation"]["counts"]["errors"] == 0
-    assert "(recorded data)" in (folder / "notebooks" / "03_filters.html").read_text()
+    assert "problems.parquet comes from data/recorded" in (folder / "notebooks" / "03_filters.html").read_text()
 
 
 def kill_in_training(folder):
