@@ -40,9 +40,9 @@ def models(fetch: Annotated[list[str] | None, typer.Option(help="name of a model
     from kit import models
     for name in fetch or []:
         models.path(name)
-    table = Table(*(rows := models.cards())[0].keys())
-    for row in rows:
-        table.add_row(*map(str, row.values()))
+    table = Table("model", "state", "where from", "licence", "size", caption=f"kept in {models.cache()}")
+    for card in models.cards():
+        table.add_row(card["name"], card["state"], card["source"], card["licence"], f"{card['bytes'] / 1e9:.1f} GB" if card["bytes"] else "–")
     console.print(table)
 
 
