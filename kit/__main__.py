@@ -22,7 +22,11 @@ def run(profile: Annotated[str, typer.Option(help="a name in kit/profiles, or th
 
     from kit import runner
     given = dict(p.partition("=")[::2] for p in parameter or [])
-    runner.run(profile, out, only, {k: yaml.safe_load(v) for k, v in given.items()}, force)
+    try:
+        runner.run(profile, out, only, {k: yaml.safe_load(v) for k, v in given.items()}, force)
+    except KeyboardInterrupt:
+        console.print("\nstopped; what was computed is kept: the same command goes on from here")
+        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -57,8 +61,6 @@ def main() -> None:
     """Known errors are one clear message; anything else is a bug and shows its traceback."""
     try:
         app()
-    except KeyboardInterrupt:
-        sys.exit("stopped; run the same command again to go on")
     except Exception as e:
         source = type(e).__module__.partition(".")[0]
         if source not in ("kit", "papermill"):
