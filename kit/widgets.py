@@ -25,7 +25,8 @@ def card(problem: Problem) -> HTML:
             "answers": code("\n".join(f"{s.outcome:7} {s.reason:10} {s.answer}" for s in problem.samples))}
     if problem.status == "invalid":
         rows["teacher wrote"] = code(problem.raw[:1500])
-    body = "".join(f"<tr><th style='text-align:left;vertical-align:top;width:15%'>{k}</th><td style='text-align:left'>{v}</td></tr>" for k, v in rows.items())
+    head = "text-align:left;vertical-align:top;width:15%"
+    body = "".join(f"<tr><th style='{head}'>{k}</th><td style='text-align:left'>{v}</td></tr>" for k, v in rows.items())
     return HTML(f"<table style='width:100%'>{body}</table>")
 
 
