@@ -61,8 +61,8 @@ def _fits(name: str) -> tuple[bool, str]:
     """Whether the installed version is one that pyproject.toml asks for, and which it is."""
     lines = metadata.requires("rl-code-kit") if _installed("rl-code-kit") else []
     asked = {one.name: one.specifier for one in map(Requirement, lines or [])}
-    found = _installed(name)
-    return bool(found) and name in asked and asked[name].contains(found), found or "not installed"
+    found = _installed(name)         # without the kit's own metadata (a checkout on PYTHONPATH) any version may be right
+    return bool(found) and (not asked or name in asked and asked[name].contains(found)), found or "not installed"
 
 
 def _versions() -> list[Check]:
@@ -121,8 +121,11 @@ def _sandbox() -> Check:
     except Exception as error:      # a broken sandbox is a finding too; the other lines must still come
         return Check("sandbox", "lack", f"{type(error).__name__}: {error}", "see troubleshooting in README.md")
     works = [mode for mode, answer in modes.items() if answer == "ok"]
-    found = ", ".join(works) or "; ".join(f"{mode}: {answer}" for mode, answer in modes.items())
-    return _check("sandbox", bool(works), found, getattr(sandbox, "FIX", "see troubleshooting in README.md"), "lack")
+    if not works:
+        return Check("sandbox", "lack", "; ".join(f"{mode}: {answer}" for mode, answer in modes.items()), sandbox.FIX)
+    best = works[0]
+    found = f"mode {best} in force; it does not protect from {sandbox.MODES[best]}"
+    return _check("sandbox", best in ("root", "userns"), found, "a better one: " + sandbox.FIX.partition("; or pass")[0])
 
 
 def _model(card: dict) -> Check:

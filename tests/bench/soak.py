@@ -1,0 +1,84 @@
+"""A million programs, honest and hostile: do results stay right, memory flat, and the last tenth as fast as the first?
+
+    python tests/bench/soak.py                  # about half an hour on two cores; -n 20000 for a short one
+"""
+import argparse
+import json
+import os
+import random
+import time
+
+import psutil
+from tqdm import tqdm
+
+from kit.sandbox import Job, Sandbox, same
+
+# share, program, expected status, expected value of a call with x
+MIX = {
+    "honest": (0.90, "def f(x): return sorted(str(x)), x * x", "ok", lambda x: (sorted(str(x)), x * x)),
+    "raises": (0.0395, "def f(x): return [][x]", "ok", None),
+    "crashing": (0.02, "import ctypes\ndef f(x): return ctypes.string_at(0)", "signal", None),
+    "flooding": (0.01, "def f(x): return 'x' * 3_000_000", "overflow", None),
+    "exiting": (0.02, "import os\ndef f(x): os._exit(0)", "exit", None),
+    "forking": (0.005, "import os\ndef f(x): os.fork()", "ok", None),
+    "threads": (0.005, "import threading\ndef f(x):\n    threading.Thread(target=print, daemon=True).start()\n    return x", "ok", lambda x: x),
+    "looping": (0.0005, "def f(x):\n    while True: pass", "timeout", None),
+}
+
+
+def jobs(count: int, seed: int):
+    """(kind, x, job) for each of `count` programs."""
+    draw = random.Random(seed)
+    kinds, shares = list(MIX), [share for share, *_ in MIX.values()]
+    for x in range(count):
+        kind, = draw.choices(kinds, shares)
+        yield kind, x, Job(MIX[kind][1], (("f", (x,)),))
+
+
+def wrong(kind: str, x: int, result) -> bool:
+    _, _, status, value = MIX[kind]
+    return result.status != status or value is not None and not same(result.returned(), [value(x)])
+
+
+def memory(box: Sandbox) -> tuple[float, float, int]:
+    """MB of this process, MB of all workers, number of processes below us."""
+    me = psutil.Process()
+    below = me.children(recursive=True)
+    return me.memory_info().rss / 1e6, sum(p.memory_info().rss for p in below) / 1e6, len(below)
+
+
+def soak(count: int, seed: int = 0, mode: str | None = None) -> dict:
+    """Runs them and returns the figures, with one row per tenth."""
+    rows, bad = [], []
+    with Sandbox(timeout=0.2, mode=mode) as box:
+        known, sent = {}, jobs(count, seed)
+
+        def feed():
+            for index, (kind, x, job) in enumerate(sent):
+                known[index] = kind, x
+                yield job
+        began = last = time.monotonic()
+        for number, (index, result) in enumerate(tqdm(box.run(feed()), total=count, mininterval=5, unit="program"), 1):
+            kind, x = known.pop(index)
+            if wrong(kind, x, result):
+                bad.append((kind, result.status, result.detail))
+            if number % max(1, count // 10) == 0:
+                now = time.monotonic()
+                host, workers, processes = memory(box)
+                rows.append({"programs": number, "per_second": round(count / 10 / (now - last)), "host_mb": round(host), "workers_mb": round(workers), "processes": processes})
+                last = now
+        workers = [w.process.pid for w in box._live]
+        figures = {"programs": count, "mode": box.mode, "workers": box._workers, "minutes": round((time.monotonic() - began) / 60, 1), "counts": dict(box.counts),
+                   "wrong": len(bad), "examples": bad[:5], "sandbox_error": box.counts["sandbox_error"], "tenths": rows}
+    time.sleep(1)
+    figures["survivors"] = sum(map(psutil.pid_exists, workers)) + len(psutil.Process().children(recursive=True))
+    return figures
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-n", type=int, default=1_000_000)
+    parser.add_argument("--mode")
+    asked = parser.parse_args()
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    print(json.dumps(soak(asked.n, mode=asked.mode), indent=1))
