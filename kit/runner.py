@@ -116,7 +116,8 @@ def summary(folder: Path) -> Path:
         lines += ["", f"Recorded data, not made by this run: {', '.join(recorded)}"]
     programs = sum((Counter(facts.get("programs", {})) for facts in manifest["stages"].values()), Counter())
     modes = sorted({mode for facts in manifest["stages"].values() for mode in facts.get("sandbox", [])})
-    lines += ["", f"Sandbox ({', '.join(modes)}): {programs.total():,} programs, of which {programs['sandbox_error'] + programs['unsupported']} got no "
+    lost = programs["sandbox_error"] + programs["unsupported"]
+    lines += ["", f"Sandbox ({', '.join(modes)}): {programs.total():,} programs, of which {lost} got no "
               "verdict (our failure, counted nowhere as wrong); " + ", ".join(f"{k} {v:,}" for k, v in programs.most_common())] if programs else []
     lines += ["", "Versions: " + ", ".join(f"{k} {v}" for k, v in manifest["versions"].items())]
     for figure in sorted((folder / "figures").glob("*.png")):

@@ -66,9 +66,9 @@ def test_the_last_complete_tag_counts():
 
 
 @pytest.mark.parametrize(("code", "found"), [
-    ("import time\ndef f(x): return time.time()", "time"), ("import random\ndef f(x): return random.random()", "random"),
+    ("import time\ndef f(x): return time.time()", "time"), ("import random\ndef f(x): return random.random()", "random.random"),
     ("import random\ndef f(x): return random.Random(1).random()", ""), ("def f(x): return id(x)", "id"),
-    ("from datetime import datetime\ndef f(x): return datetime.now()", "datetime.now"), ("import math\ndef f(x): return math.pi", "")])
+    ("from datetime import datetime\ndef f(x): return datetime.now()", "datetime.datetime.now"), ("import math\ndef f(x): return math.pi", "")])
 def test_unstable_names(code, found):
     assert unstable_name(code) == found
 
@@ -80,7 +80,7 @@ def test_a_renamed_copy_of_the_seed_is_a_copy():
 
 
 @pytest.mark.parametrize(("name", "code", "inputs", "reason"), [
-    ("induction", "def f(x):\n    return 1", ["1", "2", "3", "4"], Reason.CONSTANT),
+    ("induction", "def f(x):\n    return 1", ["1", "2", "3", "4", "5"], Reason.CONSTANT),
     ("induction", "def f(x):\n    return x", ["1", "2"], Reason.NO_INPUTS),
     ("deduction", "def f(x):\n    return x.nope", ["1"], Reason.CRASH),
     ("deduction", "def f(x):\n    while True: pass", ["1"], Reason.CRASH),
@@ -104,8 +104,14 @@ def test_fuzzing_needs_a_witness_and_a_benign_input(test, reason, boxes):
 
 
 def test_inputs_on_which_f_crashes_are_dropped(boxes):
-    draft = ENVS["induction"].draft("def f(x):\n    return 10 // x", ["1", "0", "2", "3", "'a'", "4"])
-    assert ENVS["induction"].verify(draft, *boxes).inputs == ["1", "2", "3", "4"]
+    draft = ENVS["induction"].draft("def f(x):\n    return 10 // x", ["1", "0", "2", "3", "'a'", "4", "5"])
+    assert ENVS["induction"].verify(draft, *boxes).inputs == ["1", "2", "4", "3", "5"]     # 4 and 5 give the same output
+
+
+def test_hidden_pairs_have_different_outputs(boxes):
+    draft = ENVS["induction"].draft("def f(x):\n    return x > 1", ["1", "2", "3", "4", "5"])
+    made = ENVS["induction"].verify(draft, *boxes)
+    assert sorted(made.outputs[3:]) == ["False", "True"] and sorted(made.inputs) == ["1", "2", "3", "4", "5"]
 
 
 def test_listing_the_visible_pairs_earns_nothing(boxes):

@@ -31,7 +31,8 @@ def test_a_misspelt_key_is_named_with_the_keys_known_at_its_place(key, where, kn
 
 
 @pytest.mark.parametrize("overrides", [
-    {"seeds.lines": [50, 25]}, {"rounds.visible": 4}, {"rounds.easier_at": 0.7}, {"filters.p_min": 0.98}, {"grpo.batch": 5}, {"evaluation.ks": [1, 99]}])
+    {"seeds.lines": [50, 25]}, {"rounds.visible": 4},
+    {"rounds.easier_at": 0.7}, {"filters.p_min": 0.98}, {"grpo.batch": 5}, {"evaluation.ks": [1, 99]}])
 def test_values_that_do_not_fit_together_are_refused(overrides):
     with pytest.raises(ProfileError, match=next(iter(overrides)) + ": "):
         profile.load("cpu", overrides)

@@ -150,17 +150,18 @@ def copied(program: str, seed: str) -> bool:
     return bool(own) and sum(x in theirs for x in own) >= 0.8 * len(own)
 
 
-# Modules, functions and attributes whose values depend on more than a program's input, or that let it look at its caller.
-_UNSTABLE = {"time", "os", "uuid", "secrets", "threading", "locale", "platform", "socket", "subprocess", "getpass", "tempfile", "gc", "weakref", "inspect",
-             "traceback", "ctypes", "importlib", "datetime.now", "datetime.utcnow", "datetime.today", "date.today", "sys.argv", "sys._getframe",
-             "sys.getrefcount", "sys.hash_info", "random.SystemRandom"}
+# What depends on more than a program's input, or lets it look at its caller.
+_UNSTABLE = {"time", "os", "uuid", "secrets", "threading", "locale", "platform", "socket", "subprocess", "getpass", "tempfile", "gc", "weakref",
+             "inspect", "traceback", "ctypes", "importlib", "datetime.now", "datetime.utcnow", "datetime.today", "date.today", "sys.argv",
+             "sys._getframe", "sys.getrefcount", "sys.hash_info", "random.SystemRandom"}
 _UNSTABLE_CALLS = {"id", "hash", "object", "input", "open", "globals", "locals", "vars", "dir", "__import__"}
 
 
 def unstable_name(code: str) -> str:
     """The first name in a program whose value depends on more than its input, or ''. A seeded generator is fine."""
     nodes = list(ast.walk(ast.parse(code)))
-    own = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)} | {n.name for n in nodes if isinstance(n, ast.FunctionDef)}
+    own = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    own |= {n.name for n in nodes if isinstance(n, ast.FunctionDef)}
     called = [n for n in nodes if isinstance(n, ast.Call)]
     seeded = any(n.args and ast.unparse(n.func) in ("random.seed", "seed", "random.Random", "Random") for n in called)
     known_as: dict[str, str] = {}                   # the program's name for a module or its member -> the real one
@@ -177,7 +178,9 @@ def unstable_name(code: str) -> str:
     names += [n.func.id for n in called if isinstance(n.func, ast.Name) and n.func.id in _UNSTABLE_CALLS - own]
     for name in names:
         parts = name.split(".")
-        if parts[0] in _UNSTABLE or ".".join(parts[-2:]) in _UNSTABLE or name in _UNSTABLE_CALLS or parts[0] == "random" and parts[1:] and not seeded:
+        if parts[0] in _UNSTABLE or ".".join(parts[-2:]) in _UNSTABLE or name in _UNSTABLE_CALLS:
+            return name
+        if parts[0] == "random" and parts[1:] and not seeded:
             return name
     return ""
 
@@ -193,16 +196,16 @@ def last_tag(answer: str, tag: str = "answer") -> str:
 # ------------------------------------------------------------------ running
 
 def execute(code: str, inputs: list[str], box: Sandbox, other: Sandbox, name: str = "f") -> list[str]:
-    """Outputs as literal text for each input, the same in two boxes with different hash and random seeds and on a second
-    call in one process. Raises Rejected for the program's faults, InfrastructureError for ours."""
+    """Outputs as literal text for each input, the same in two boxes with different hash and random seeds, on a second call in
+    one process, and when the inputs come in reverse. Raises Rejected for the program's faults, InfrastructureError for ours."""
     if found := unstable_name(code):
         raise Rejected(Reason.UNSTABLE, f"it uses {found}")
     arguments_ = [arguments(i) for i in inputs]
     once = tuple((name, a) for a in arguments_)
-    first, second = box.submit(Job(code, once + once)), other.submit(Job(code, once, seed=1))
-    twice, again = values(first.result()), values(second.result())
+    first, second = box.submit(Job(code, once + once)), other.submit(Job(code, once[::-1], seed=1))
+    twice, reverse = values(first.result()), values(second.result())
     here, repeat = twice[:len(once)], twice[len(once):]
-    if not all(same(a, b) and same(a, c) for a, b, c in zip(here, repeat, again)):
+    if not all(same(a, b) and same(a, c) for a, b, c in zip(here, repeat, reverse[::-1])):
         raise Rejected(Reason.UNSTABLE, "two runs on the same input gave different outputs")
     try:
         return [text(v) for v in here]

@@ -4,6 +4,7 @@ import signal
 import sys
 import time
 
+import psutil
 import pytest
 
 from kit import sandbox
@@ -113,7 +114,8 @@ def test_a_starved_worker_is_replaced():
     with Sandbox(workers=1, timeout=0.1) as box:
         assert one(box, "def f(): return 1").returned() == [1]
         stopped, = box._live
-        os.killpg(stopped.process.pid, signal.SIGSTOP)
+        for process in psutil.Process(stopped.process.pid).children(recursive=True):
+            process.suspend()
         began = time.monotonic()
         assert one(box, "def f(): return 2").returned() == [2]
         assert time.monotonic() - began < 30 and stopped not in box._live

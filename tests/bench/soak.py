@@ -3,8 +3,8 @@
     python tests/bench/soak.py                  # about half an hour on two cores; -n 20000 for a short one
 """
 import argparse
+import contextlib
 import json
-import os
 import random
 import time
 
@@ -40,11 +40,14 @@ def wrong(kind: str, x: int, result) -> bool:
     return result.status != status or value is not None and not same(result.returned(), [value(x)])
 
 
-def memory(box: Sandbox) -> tuple[float, float, int]:
-    """MB of this process, MB of all workers, number of processes below us."""
-    me = psutil.Process()
-    below = me.children(recursive=True)
-    return me.memory_info().rss / 1e6, sum(p.memory_info().rss for p in below) / 1e6, len(below)
+def memory(box: Sandbox) -> tuple[float, float]:
+    """MB of this process, and of the workers with what they are made of (not the programs of the moment)."""
+    total = 0
+    for worker in list(box._live):
+        for process in psutil.Process(worker.process.pid).children(recursive=True)[:2]:
+            with contextlib.suppress(psutil.Error):
+                total += process.memory_info().rss
+    return psutil.Process().memory_info().rss / 1e6, total / 1e6
 
 
 def soak(count: int, seed: int = 0, mode: str | None = None) -> dict:
@@ -64,14 +67,14 @@ def soak(count: int, seed: int = 0, mode: str | None = None) -> dict:
                 bad.append((kind, result.status, result.detail))
             if number % max(1, count // 10) == 0:
                 now = time.monotonic()
-                host, workers, processes = memory(box)
-                rows.append({"programs": number, "per_second": round(count / 10 / (now - last)), "host_mb": round(host), "workers_mb": round(workers), "processes": processes})
+                host, workers = memory(box)
+                rows.append({"programs": number, "per_second": round(count / 10 / (now - last)), "host_mb": round(host), "workers_mb": round(workers)})
                 last = now
-        workers = [w.process.pid for w in box._live]
-        figures = {"programs": count, "mode": box.mode, "workers": box._workers, "minutes": round((time.monotonic() - began) / 60, 1), "counts": dict(box.counts),
-                   "wrong": len(bad), "examples": bad[:5], "sandbox_error": box.counts["sandbox_error"], "tenths": rows}
+        known_pids = [p.pid for w in box._live for p in (psutil.Process(w.process.pid), *psutil.Process(w.process.pid).children(recursive=True))]
+        figures = {"programs": count, "mode": box.mode, "workers": box._workers, "minutes": round((time.monotonic() - began) / 60, 1),
+                   "counts": dict(box.counts), "wrong": len(bad), "examples": bad[:5], "sandbox_error": box.counts["sandbox_error"], "tenths": rows}
     time.sleep(1)
-    figures["survivors"] = sum(map(psutil.pid_exists, workers)) + len(psutil.Process().children(recursive=True))
+    figures["survivors"] = sum(map(psutil.pid_exists, known_pids))
     return figures
 
 
@@ -80,5 +83,4 @@ if __name__ == "__main__":
     parser.add_argument("-n", type=int, default=1_000_000)
     parser.add_argument("--mode")
     asked = parser.parse_args()
-    os.environ.setdefault("PYTHONUNBUFFERED", "1")
     print(json.dumps(soak(asked.n, mode=asked.mode), indent=1))
