@@ -18,6 +18,11 @@ import sys
 import threading
 import time
 
+try:
+    import resource
+except ImportError:                      # Windows, where this file is only read for its wire format
+    resource = None
+
 # How a program ended, as the zygote saw it.
 ENDED, TIMEOUT, OVERFLOW, NO_CHILD = range(4)
 HEADER = struct.Struct("<IBi")           # bytes that follow, how it ended, exit code (negative: signal)
@@ -276,6 +281,7 @@ class Zygote:
             self.libc.prctl(4, 0)                                      # PR_SET_DUMPABLE: not in /proc for others
         self._import(config["preload"], config["paths"])
         self.filter = self._load_filter() if config["seccomp"] else None
+        self.limits = self._limits()
         self.jobs, self.results = os.dup(0), os.dup(1)
         null = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
@@ -292,6 +298,14 @@ class Zygote:
                 __import__(name)
             except ImportError:          # some Pythons are built without zlib or the like
                 pass
+
+    def _limits(self) -> list[tuple[int, int]]:
+        """Made before the fork: what a child need not do, no program waits for."""
+        limits = {"CPU": int(self.config["cpu"]) + 2,                  # a second line: the zygote keeps the exact limit
+                  "AS": self.config["memory"], "STACK": 64 << 20, "NOFILE": 32, "NPROC": 4096, "CORE": 0, "FSIZE": 0}
+        kinds = {getattr(resource, "RLIMIT_" + name): limit for name, limit in limits.items()}
+        hard = {kind: resource.getrlimit(kind)[1] for kind in kinds}
+        return [(kind, limit if hard[kind] == resource.RLIM_INFINITY else min(limit, hard[kind])) for kind, limit in kinds.items()]
 
     @staticmethod
     def _load_filter():
@@ -372,13 +386,7 @@ class Zygote:
 
     def _seal(self) -> None:
         """Limits, no root, no system calls. Any failure ends the child before the program has begun."""
-        import resource
-        limits = {"CPU": int(self.config["cpu"]) + 2,                  # a second line: the zygote keeps the exact limit
-                  "AS": self.config["memory"], "STACK": 64 << 20, "NOFILE": 32, "NPROC": 4096, "CORE": 0, "FSIZE": 0}
-        for name, limit in limits.items():
-            kind = getattr(resource, "RLIMIT_" + name)
-            hard = resource.getrlimit(kind)[1]
-            limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        for kind, limit in self.limits:
             try:
                 resource.setrlimit(kind, (limit, limit))
             except (ValueError, OSError):                              # macOS does not know all of them

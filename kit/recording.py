@@ -1,6 +1,9 @@
-"""Ship a finished run as recorded data: small enough for git, with a card that says how it was made."""
+"""Ship a finished run as recorded data: small enough for git, with a card that says how it was made, and its numbers in README.md."""
+import re
 import shutil
 from pathlib import Path
+
+import pandas as pd
 
 from kit import engine
 from kit.run import RECORDED, ROOT, RunError, read_manifest
@@ -42,7 +45,9 @@ ROWS = {"seeds": "a snippet", "problems": "a problem of a turn, valid or not", "
 
 
 def ship(run_dir: str | Path, out: Path = RECORDED) -> Path:
-    """Copy a run's tables, completions and card to `out`, its figures to `figures/`. Raises RunError if the run lacks one or is too large for git."""
+    """Copy a run's tables, completions and card to `out`, its figures to `figures/`, its numbers into README.md.
+
+    Raises RunError if the run lacks a table or is too large for git."""
     folder, manifest = Path(run_dir), read_manifest(run_dir)
     missing = [t for t in TABLES if not (folder / f"{t}.parquet").exists()]
     if missing or not manifest["profile"]:
@@ -55,6 +60,8 @@ def ship(run_dir: str | Path, out: Path = RECORDED) -> Path:
     for figure in sorted((folder / "figures").glob("*.[pc][ns][gv]")):           # PNG and the CSV of its numbers
         shutil.copyfile(figure, FIGURES / figure.name)
     (out / "README.md").write_text(_card(manifest, out), encoding="utf-8")
+    readme = ROOT / "README.md"
+    readme.write_text(_with_numbers(readme.read_text(encoding="utf-8"), manifest, out), encoding="utf-8")
     if (size := sum(f.stat().st_size for f in out.iterdir())) > LIMIT:
         raise RunError(f"{out} has {size / 1e6:.0f} MB, more than {LIMIT / 1e6:.0f}: record a smaller run")
     print(f"recorded {folder} in {out}: {size / 1e6:.1f} MB")
@@ -72,3 +79,38 @@ def _card(manifest: dict, out: Path) -> str:
                        policy=profile["grpo"]["policy"], attempts=profile["rounds"]["attempts"], turns=profile["rounds"]["turns"])
 
 
+
+
+def _with_numbers(readme: str, manifest: dict, out: Path) -> str:
+    """The README with this run's minutes in the table of notebooks and its results between the two marks."""
+    for stem, facts in manifest["stages"].items():
+        readme = re.sub(rf"(\| \[{stem}\].*\| )[^|]*( \|)", rf"\g<1>{facts.get('seconds', 0) / 60:.1f}\2", readme)
+    return re.sub(r"(<!-- results -->\n).*(<!-- /results -->)", lambda m: m[1] + results(manifest, out) + "\n" + m[2], readme, flags=re.S)
+
+
+def results(manifest: dict, out: Path) -> str:
+    """The main numbers of a recorded run as a table in Markdown; each says which notebook made it."""
+    filtered, train, summary, difference, yields, evaluation = (
+        pd.read_parquet(out / f"{name}.parquet") for name in ("filtered", "train", "summary", "difference", "yields", "evaluation"))
+    valid, both, half = filtered[filtered.status == "valid"], yields.set_index("environment").loc["all"], len(train) // 2
+    kept = filtered[filtered.kept & filtered.p.between(0, 1, inclusive="neither")]
+    counts = ", ".join(f"{name} {n}" for name, n in valid.groupby("environment").size().items())
+    rows = [("02", "problems written by the teacher", f"{len(filtered)}, of these valid {len(valid)} ({counts})"),
+            ("03", "kept by the filters, pass rate strictly between 0 and 1",
+             f"{len(kept)} ({kept.id.nunique()} different), {(kept.split == 'held_out').sum()} of them held out"),
+            ("03", "kept share, multi-turn / single-turn (F1; the paper: > 4)",
+             f"{both.multi_share:.2f} / {both.single_share:.2f} = {both.ratio:.2f}, 95% [{both.low:.2f}, {both.high:.2f}], {both.seeds:.0f} seeds"),
+            ("05", f"GRPO, {len(train)} steps: first half → second half",
+             f"reward {train.reward[:half].mean():.2f} → {train.reward[half:].mean():.2f}, entropy {train.entropy[:half].mean():.2f} → "
+             f"{train.entropy[half:].mean():.2f}; groups without a signal {train.frac_reward_zero_std.mean():.0%}")]
+    overall = summary[(summary.group == "all") & (summary.k == 1)].set_index(["checkpoint", "set", "mode"])
+    for change in difference[difference.group == "all"].sort_values(["set", "mode"], ascending=False).itertuples():
+        before, after = (overall.loc[checkpoint, change.set, change.mode] for checkpoint in ("before", "after"))
+        rows.append(("06", f"{change.set}, {change.mode} pass@1 before → after",
+                     f"{before.value:.2f} [{before.low:.2f}, {before.high:.2f}] → {after.value:.2f} [{after.low:.2f}, {after.high:.2f}], "
+                     f"n = {change.n}; paired {change.value:+.2f} [{change.low:+.2f}, {change.high:+.2f}]"))
+    lost = sum(facts.get("programs", {}).get("sandbox_error", 0) for facts in manifest["stages"].values())
+    peaks = ", ".join(f"{stem[:2]} {facts.get('peak_gb', '?')}" for stem, facts in sorted(manifest["stages"].items()))
+    lines = ["| notebook | what | value |", "|---|---|---|", *(f"| {number} | {what} | {value} |" for number, what, value in rows)]
+    return "\n".join([*lines, "", f"Lost by engine or sandbox, in no number above: {filtered.errors.sum()} attempts, "
+                      f"{evaluation.errors.sum()} samples of the evaluation, {lost} programs. Peak memory in GB per notebook: {peaks}."])

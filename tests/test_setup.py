@@ -9,6 +9,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from kit import recording
+
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCK = (ROOT / "constraints.txt").read_text().splitlines()
@@ -94,3 +96,9 @@ def test_ci_runs_the_tests_of_a_clone():
 
 def test_the_package_carries_its_prompts_and_profiles():
     assert PROJECT["tool"]["setuptools"]["package-data"]["*"] == ["*.md", "*.yaml"]
+
+
+@pytest.mark.skipif(not (recording.RECORDED / "summary.parquet").exists(), reason="no data/recorded in this checkout")
+def test_the_readme_has_the_recorded_runs_numbers():
+    table = recording.results({"stages": {}}, recording.RECORDED).split("\n\n")[0]
+    assert table in (ROOT / "README.md").read_text(encoding="utf-8"), "python -m kit record writes both"

@@ -73,7 +73,9 @@ def soak(count: int, seed: int = 0, mode: str | None = None) -> dict:
         known_pids = [p.pid for w in box._live for p in (psutil.Process(w.process.pid), *psutil.Process(w.process.pid).children(recursive=True))]
         figures = {"programs": count, "mode": box.mode, "workers": box._workers, "minutes": round((time.monotonic() - began) / 60, 1),
                    "counts": dict(box.counts), "wrong": len(bad), "examples": bad[:5], "sandbox_error": box.counts["sandbox_error"], "tenths": rows}
-    time.sleep(1)
+    deadline = time.monotonic() + 10
+    while any(map(psutil.pid_exists, known_pids)) and time.monotonic() < deadline:        # the kernel ends a box in its own time
+        time.sleep(0.1)
     figures["survivors"] = sum(map(psutil.pid_exists, known_pids))
     return figures
 
