@@ -32,7 +32,7 @@ SEALED = b"+"                            # first byte of a child: the walls are 
 NO_LOAD, TOO_BIG = 120, 121
 
 # ---------------------------------------------------------------------------------------------- values on the wire
-MAX_DEPTH, MAX_BITS, MAX_NODES = 60, 1 << 20, 1 << 20
+MAX_DEPTH, MAX_BITS, MAX_BYTES = 60, 1 << 20, 1 << 24
 
 
 class Unencodable(ValueError):
@@ -40,22 +40,26 @@ class Unencodable(ValueError):
 
 
 class TooBig(ValueError):
-    """The value has more parts than may be sent."""
+    """The value takes more bytes than may be sent."""
 
 
-def encode(value, max_nodes: int = MAX_NODES):
+def encode(value, max_bytes: int = MAX_BYTES):
     """Plain builtin value -> tagged JSON-able value. Subclasses become their builtin base.
 
     Only methods of the base classes are called, so a program's own __iter__, __eq__ or __repr__ has no say.
+    max_bytes: of JSON, counted from below while walking, so that a value too big is refused before it costs much.
     Raises Unencodable or TooBig (both ValueError).
     """
-    left = max_nodes
+    left = max_bytes
 
-    def walk(v, depth):
+    def spend(size):
         nonlocal left
-        left -= 1
+        left -= size
         if left < 0:                     # a = [a, a] fifty times over is small here and endless on the wire
             raise TooBig
+
+    def walk(v, depth):
+        spend(2)                         # itself and a comma
         if depth > MAX_DEPTH:
             raise Unencodable("nested too deeply")
         kind, depth = type(v), depth + 1
@@ -65,8 +69,10 @@ def encode(value, max_nodes: int = MAX_NODES):
             bits = int.bit_length(v)
             if bits > MAX_BITS:
                 raise Unencodable("integer too large")
+            spend(bits // 4)
             return int.__index__(v) if bits < 1000 else {"i": int.__format__(v, "x")}
         if isinstance(v, str):
+            spend(str.__len__(v))
             return str.__getitem__(v, slice(None))
         if isinstance(v, float):
             v = float.__float__(v)
@@ -82,8 +88,10 @@ def encode(value, max_nodes: int = MAX_NODES):
         if isinstance(v, frozenset):
             return {"z": [walk(x, depth) for x in frozenset.__iter__(v)]}
         if isinstance(v, bytes):
+            spend(2 * bytes.__len__(v))
             return {"b": bytes.hex(v)}
         if isinstance(v, bytearray):
+            spend(2 * bytearray.__len__(v))
             return {"a": bytearray.hex(v)}
         if kind is complex:
             return {"c": [walk(v.real, depth), walk(v.imag, depth)]}
@@ -194,7 +202,7 @@ def new_module(name: str):
     return module
 
 
-def run_calls(job: dict, result: int, max_nodes: int) -> int:
+def run_calls(job: dict, result: int, max_bytes: int) -> int:
     """Load the program, make the calls, write one JSON line for each. Returns the exit code."""
     def report(kind, value):
         # Written at once: what a program had returned before it hung must not depend on timing.
@@ -213,7 +221,7 @@ def run_calls(job: dict, result: int, max_nodes: int) -> int:
         try:
             if name not in module.__dict__:
                 raise NameError(name)
-            report("ok", encode(module.__dict__[name](*decode(args)), max_nodes))
+            report("ok", encode(module.__dict__[name](*decode(args)), max_bytes))
         except TooBig:
             return TOO_BIG
         except BaseException as fault:
@@ -382,7 +390,7 @@ class Zygote:
         if "numpy.random" in sys.modules:
             sys.modules["numpy.random"].seed(job["seed"] % (1 << 32))
         os.write(result, SEALED)
-        return run_script(job) if job["stdin"] is not None else run_calls(job, result, self.config["output"] // 2)
+        return run_script(job) if job["stdin"] is not None else run_calls(job, result, self.config["output"])
 
     def _seal(self) -> None:
         """Limits, no root, no system calls. Any failure ends the child before the program has begun."""

@@ -709,5 +709,5 @@ def _status(ending: int, code: int) -> tuple[str, str]:
         return ("timeout", "") if ending == _boxed.TIMEOUT else ("overflow", "")
     if code < 0:                         # the zygote has already told a CPU limit from other kills
         return "signal", "killed, probably out of memory" if code == -signal.SIGKILL else signal.Signals(-code).name
-    known = {0: ("ok", ""), _boxed.NO_LOAD: ("load_error", ""), _boxed.TOO_BIG: ("overflow", "too many parts")}
+    known = {0: ("ok", ""), _boxed.NO_LOAD: ("load_error", ""), _boxed.TOO_BIG: ("overflow", "the value is too big")}
     return known.get(code, ("exit", f"exit code {code}"))

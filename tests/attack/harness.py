@@ -138,7 +138,7 @@ def calm_time(box: Sandbox) -> float:
 def report(mode: str) -> dict[str, list[str]]:
     """Program's id -> findings, for the whole corpus in one mode. Raises SandboxUnavailable."""
     scene = Scene()
-    with Sandbox(mode=mode, workers=1, timeout=0.3, memory_mb=512) as box:
+    with Sandbox(mode=mode, workers=1, timeout=0.5, memory_mb=512) as box:
         calm = calm_time(box)
         return {f"{p.kind}: {p.name}": findings(p, scene, box, calm) for p in HOSTILE + HONEST}
 

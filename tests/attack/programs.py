@@ -100,7 +100,7 @@ def f():
 
 # -------------------------------------------------------------------------------------------------------------- results
 hostile("result", "huge string", "the host has to hold it", "overflow", "def f(): return 'x' * 50_000_000")
-hostile("result", "shared parts", "small in memory, endless on the wire", "overflow", "def f():\n    a = []\n    for _ in range(60): a = [a, a]\n    return a")
+hostile("result", "shared parts", "small in memory, endless on the wire", "overflow|timeout", "def f():\n    a = []\n    for _ in range(60): a = [a, a]\n    return a")
 hostile("result", "cycle", "a walk that never ends", "Unencodable", "def f():\n    a = []; a.append(a)\n    return a")
 hostile("result", "very deep list", "recursion in the host", "Unencodable", "def f():\n    a = []\n    for _ in range(10 ** 5): a = [a]\n    return a")
 hostile("result", "huge integer", "decimal text of it takes minutes", "Unencodable", "def f(): return 1 << (1 << 22)")
@@ -116,7 +116,7 @@ def f():
     g = lambda: 0
     g.__code__ = g.__code__.replace(co_code=bytes([100, 255] * 50), co_consts=())
     return g()""")
-hostile("crash", "C stack overflow", "recursion that no limit counts", "signal|RecursionError|timeout", """
+hostile("crash", "C stack overflow", "recursion that no limit counts", "signal|RecursionError|SystemError|MemoryError|timeout", """
 sys.setrecursionlimit(10 ** 9)
 class A:
     def __getattr__(self, n): return getattr(self, n + 'x')
