@@ -10,6 +10,7 @@ may be reached by few of them or by none (`reachable` says which):
 | 32       | narrow | 2-5   | 14-18  |             | 26-29 |
 | 32       | broad  | 4-8   | 9-19   | 20-27       | 28-31 |  1-3 are in no bin
 """
+import random
 from dataclasses import dataclass
 from math import sqrt
 
@@ -34,6 +35,7 @@ BROAD = (Bin("hard", 0.10, 0.26, False), Bin("medium", 0.26, 0.61, False), Bin("
          Bin("easy", 0.85, 0.97, True))
 BINS = {"narrow": NARROW, "broad": BROAD}
 ORDER = ("easy", "easy-medium", "medium", "hard")
+LEVELS = ("hard", "medium", "easy")                # of stepping stones, top-down
 
 
 def _bins(bins: str | tuple[Bin, ...]) -> tuple[Bin, ...]:
@@ -85,3 +87,37 @@ def interval(solved: int, n: int, z: float = 1.959964) -> tuple[float, float]:
     p, centre = solved / n, (solved + z * z / 2) / (n + z * z)
     half = z / (n + z * z) * sqrt(n * p * (1 - p) + z * z / 4)
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def stones(problems: list[Problem], bins: str | tuple[Bin, ...] = "narrow") -> pd.DataFrame:
+    """The stepping stones, top-down: one row per seed whose hard, medium and easy problem were all kept by the filters.
+
+    Columns: chain_id, environment, split, and for each of hard, medium, easy its id (`hard`) and pass rate (`hard_p`); `ordered`:
+    p rises from hard to easy; `in_bins`: each lies in the bin of its name. The paper keeps what is in the narrow bins (1,012 chains);
+    with few attempts hardly any is, so `ordered` is the weaker form that a small run can reach (our choice)."""
+    kept = {(x.chain_id, x.asked): x for x in problems if x.method == "stones" and x.kept}
+    rows = []
+    for chain in sorted({chain for chain, _ in kept}):
+        trio = {asked: kept.get((chain, asked)) for asked in LEVELS}
+        if None not in trio.values():
+            ps = [trio[asked].p for asked in LEVELS]
+            rows.append((chain, trio["hard"].environment, trio["hard"].split, *(trio[a].id for a in LEVELS), *ps, ps == sorted(set(ps)),
+                         all(bin_of(x.p, bins) == asked for asked, x in trio.items())))
+    return pd.DataFrame(rows, columns=["chain_id", "environment", "split", *LEVELS, *(f"{a}_p" for a in LEVELS), "ordered", "in_bins"])
+
+
+def disjoint(chosen: list[Problem], problems: list[Problem], seed: int = 0) -> list[Problem]:
+    """The comparison set of `chosen` (the problems of some chains): as many kept problems of equal pass rate, without kinship.
+
+    No member shares a seed with a member of `chosen` or with another member of the set (paper: same counts, matched histograms, no kinship).
+    The nearest pass rate is taken, then the same environment (our choice); shorter than `chosen` if
+    the problems run out, so compare the lengths."""
+    used, out = {x.seed_id for x in chosen}, []
+    pool = [x for x in problems if x.kept and x.method != "stones"]
+    random.Random(f"disjoint {seed}").shuffle(pool)
+    for x in sorted(chosen, key=lambda x: (x.p, x.id)):
+        free = [y for y in pool if y.seed_id not in used]
+        if free:
+            out.append(min(free, key=lambda y: (abs(y.p - x.p), y.environment != x.environment)))
+            used.add(out[-1].seed_id)
+    return out

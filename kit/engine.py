@@ -20,6 +20,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import datasets
+
 from kit import records
 from kit.profile import Role, Sampling
 
@@ -41,22 +43,24 @@ class NotRecorded(EngineError):
 @dataclass(frozen=True)
 class Completion:
     text: str
-    finish: str = "stop"                              # stop | length (cut off at max_tokens)
+    finish: str = "stop"                              # stop | length (cut off at max_tokens) | content_filter
     tokens: int = 0
 
 
 class Engine:
-    """Base of the three kinds: keys, log, retries. Use `engine(role, ...)` to get one."""
+    """Base of the three kinds: keys, log, retries. Use `engine(role, ...)` to get one.
+
+    What was asked before is known by its place in the log, so memory does not grow with what the answers hold."""
     live = True
 
     def __init__(self, role: Role, log: Path | None = None, name: str = ""):
         self.role, self.name = role, name or role.model
         self.log = records.Log(log) if log else None
-        self.known: dict[str, list[Completion]] = {}
+        self.known: dict[str, int] = {}               # key -> place of its completions
         self.counts: Counter[str] = Counter()         # requests, reused, tokens, errors
         self._lock = threading.Lock()
-        for row in self.log or ():
-            self.known[row["key"]] = [Completion(*c) for c in row["completions"]]
+        if self.log:
+            self.known = {row["key"]: place for place, row in self.log.places()}
 
     def submit(self, messages: list[dict], n: int = 1, key: str = "", sampling: Sampling | None = None) -> Future:
         """Ask for n completions of a conversation; the future gives list[Completion] or raises EngineError.
@@ -67,7 +71,7 @@ class Engine:
         done: Future = Future()
         if key in self.known:
             self.counts["reused"] += 1
-            done.set_result(self.known[key])
+            done.set_result([Completion(*c) for c in self._recall(self.known[key])])
             return done
         self._try(done, key, (messages, n, sampling), RETRIES)
         return done
@@ -77,9 +81,12 @@ class Engine:
         futures = [self.submit(m, n, f"{key}/{i}", sampling) for i, m in enumerate(conversations)]
         return [f.result() for f in futures]
 
+    def _recall(self, place: int) -> list:
+        return self.log.at(place)["completions"]
+
     def _try(self, done: Future, key: str, request: tuple, left: int) -> None:
         def finish(sent: Future) -> None:
-            error = sent.exception()
+            error = sent.exception() or _refused(sent.result())
             if error is None:
                 try:
                     self._keep(key, sent.result())
@@ -240,7 +247,11 @@ class Replay(Engine):
 
     def __init__(self, role: Role, log: Path | None = None, name: str = "", recording: Path | None = None, **_):
         super().__init__(role, None, name)
-        self.known = read_recording(recording)
+        self.rows = read_recording(recording)
+        self.known = {key: place for place, key in enumerate(self.rows["key"])}
+
+    def _recall(self, place):
+        return json.loads(self.rows[place]["completions"])
 
     def _send(self, key, messages, n, sampling) -> Future:
         sent: Future = Future()
@@ -259,13 +270,19 @@ def engine(role: Role, *, log: Path | None = None, name: str = "", seed: int = 0
     return VLLM(role, log, name, seed, stderr)
 
 
-def read_recording(path: Path) -> dict[str, list[Completion]]:
-    """Completions by key, from parquet (key, completions as JSON text)."""
-    import pandas as pd
+def _refused(completions: list[Completion]) -> EngineError | None:
+    """An answer that is no answer: filtered, or of no token at all. A model that ends at once still gives one token, its end,
+    and is wrong by its own doing."""
+    if any(c.finish == "content_filter" or not (c.text or c.tokens) for c in completions):
+        return EngineError("the engine gave an empty or filtered answer")
+    return None
+
+
+def read_recording(path: Path) -> datasets.Dataset:
+    """Columns key and completions (JSON text), left on the disk. Raises EngineError."""
     if not path or not Path(path).exists():
         raise EngineError(f"no recording at {path}: check out data/recorded, or use engine: vllm")
-    table = pd.read_parquet(path)
-    return {k: [Completion(*c) for c in json.loads(v)] for k, v in zip(table["key"], table["completions"])}
+    return datasets.Dataset.from_parquet(str(path))
 
 
 def write_recording(logs: Iterable[Path], path: Path) -> int:

@@ -145,6 +145,11 @@ def texts(items: Iterable[Item]) -> dict[str, list[str]]:
     return {name: [i.data["text"] for i in items if i.set == name] for name in dict.fromkeys(i.set for i in items)}
 
 
+def programs(items: Iterable[Item]) -> dict[str, str]:
+    """Id -> reference solution with a function f, of the sets that have such: for the behaviour filter."""
+    return {i.id: f"{i.data['prompt']}{i.data['canonical_solution']}\nf = {i.data['entry_point']}" for i in items if i.set == "humaneval"}
+
+
 def evaluate(items: list[Item], engine: Engine, box: Sandbox, n: int, sampling: Sampling, key: str = "eval"):
     """-> DataFrame, one row per item: COLUMNS. `n` of the n samples were graded, `solved` and `malformed` are of these;
     `greedy` is one more completion at temperature 0: 1, 0 or NaN; `errors`: completions that engine or sandbox lost;

@@ -11,13 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from kit.difficulty import BINS, ORDER
+from kit.difficulty import BINS, LEVELS, ORDER
 from kit.filters import OURS, REASONS
 
 ENVIRONMENTS = {"induction": "#0072B2", "abduction": "#E69F00", "deduction": "#009E73", "fuzzing": "#CC79A7"}
 DIFFICULTY = dict(zip(ORDER, ("#C6DBEF", "#85B7DA", "#3B7EB8", "#0B3C6F"), strict=True))      # light to dark
-ASKED = {"harder": "#B2182B", "vary": "#7F7F7F", "easier": "#4393C3", "medium": "#3B7EB8"}
-METHODS = {"multi": "#0B3C6F", "single": "#9DB7D5"}
+ASKED = {"harder": "#B2182B", "vary": "#7F7F7F", "easier": "#4393C3"}
+METHODS = {"multi": "#0B3C6F", "single": "#9DB7D5", "stones": "#C98B2B"}
 INK, GREY, FAINT = "#222222", "#777777", "#EDEDED"
 DOTS_BELOW = 50                                     # fewer values than this are drawn one by one
 KEPT = (0.01, 0.97)                                 # paper: pass rates that are kept
@@ -119,12 +119,13 @@ def _links(df: pd.DataFrame) -> pd.DataFrame:
 # ------------------------------------------------------------------ problems
 
 def pass_rates(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Axes:
-    """Pass rates of the graded problems, a row per turn and one for the single-turn baseline. df: p, environment, turn,
-    method (records.frame)."""
+    """Pass rates of the graded problems, a row per turn, one for the single-turn baseline and one per kind of stepping stone.
+    df: p, environment, turn, method, asked (records.frame)."""
     graded = df.dropna(subset="p")
     rows = [(f"turn {t}", x) for t, x in graded[graded["method"] == "multi"].groupby("turn")]
     if len(single := graded[graded["method"] == "single"]):
         rows.append(("single-turn\nbaseline", single))
+    rows += [(f"stone:\n{asked}", part) for asked in LEVELS if len(part := graded[graded["asked"] == asked])]
     ax = _axes(ax, 8, 1.6 + 0.95 * max(1, len(rows)))
     _title(ax, f"Pass rate by turn{label}", "grey: dropped by the filter")
     if not rows:
@@ -171,6 +172,83 @@ def slopes(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Axes:
            xticks=[1.6 * k + d for k in range(len(groups)) for d in (0, 1)],
            xticklabels=["turn t", "t + 1"] * len(groups))
     return ax
+
+
+def quality(df: pd.DataFrame, before: pd.DataFrame | None = None, label: str = "") -> Figure:
+    """How good the teacher is: a panel per measure, a row per environment, 95% intervals; grey: `before`. df: rounds.quality."""
+    title = f"How good is the teacher?{label}"
+    if df.empty:
+        return _note_figure(title, "no problem has been written yet")
+    measures, names = list(dict.fromkeys(df["measure"])), list(dict.fromkeys(df["environment"]))
+    figure, axes = _panels(len(measures), 5, 2.7, 0.55 + 0.34 * len(names), title, sharey=True)
+    for ax, measure in zip(axes, measures, strict=True):
+        for frame, shift, colour in ((before, 0.16, "#AAAAAA"), (df, -0.16 if before is not None else 0, None)):
+            part = frame[frame["measure"] == measure] if frame is not None else ()
+            for row in part.itertuples() if len(part) else ():
+                if row.of and row.environment in names:
+                    y, ink = names.index(row.environment) + shift, colour or ENVIRONMENTS.get(row.environment, INK)
+                    ax.plot([row.low, row.high], [y, y], color=ink, lw=2)
+                    ax.scatter(row.share, y, color=ink, s=34, zorder=3)
+                    ax.text(1.04, y, f"{row.count}/{row.of}", size=7, va="center", color=colour or INK)
+        ax.set(xlim=(0, 1), ylim=(len(names) - 0.5, -0.6), yticks=range(len(names)), yticklabels=names, xticks=[0, 0.5, 1])
+        ax.set_title(measure, loc="left", size=9)
+        ax.xaxis.set_major_formatter(lambda x, _: f"{x:.0%}")
+        ax.tick_params(axis="y", length=0)
+    return figure
+
+
+def sensitivity(df: pd.DataFrame, label: str = "") -> Figure:
+    """What our choices decide: problems kept under each setting, dropped twins and contaminated beside them. df: filters.sensitivity."""
+    title = f"How much do our own thresholds decide?{label}"
+    if df.empty:
+        return _note_figure(title, "no problem has been filtered yet")
+    figure, axes = _panels(df["choice"].nunique(), 3, 3.6, 2.5, title, sharey=True)
+    for ax, (choice, part) in zip(axes, df.groupby("choice", sort=False), strict=True):
+        for k, row in enumerate(part.itertuples()):
+            under = 0
+            for name, colour in (("kept", METHODS["multi"]), ("duplicate", "#BDBDBD"), ("contaminated", "#E8A33D")):
+                count = getattr(row, name)
+                ax.bar(k, count, 0.7, under, color=colour, edgecolor="white")
+                if count >= 0.06 * (row.kept + row.duplicate + row.contaminated):
+                    ax.text(k, under + count / 2, count, ha="center", va="center", size=8, color="white" if name == "kept" else INK)
+                under += count
+            ax.text(k, under, f"F1 {row.ratio:.2f}", ha="center", va="bottom", size=7.5, color=GREY)
+        ax.set(xticks=range(len(part)), xticklabels=part["setting"])
+        for tick, chosen in zip(ax.get_xticklabels(), part["chosen"]):
+            tick.set_weight("bold" if chosen else "normal")
+        ax.set_title({"similarity": "similarity of twins", "contamination_ngram": "words shared with a set",
+                      "behaviour": "compared by behaviour"}.get(choice, choice), loc="left", size=9)
+    axes[0].set_ylabel("problems")
+    marks = [plt.Rectangle((0, 0), 1, 1, color=c) for c in (METHODS["multi"], "#BDBDBD", "#E8A33D")]
+    figure.legend(marks, ["kept", "dropped as duplicate", "dropped as contaminated"], loc="outside lower left", ncols=3)
+    return figure
+
+
+def stones(df: pd.DataFrame, chosen: pd.DataFrame, apart: pd.DataFrame, label: str = "") -> Figure:
+    """Stepping stones, and the set without kinship that they are compared with. df: difficulty.stones; chosen, apart: records.frame of
+    the problems of the chains, and of difficulty.disjoint."""
+    title = f"Stepping stones: hard, then its medium and easy variants{label}"
+    if df.empty:
+        return _note_figure(title, "no chain has all three of its problems kept")
+    figure, (left, right) = _panels(2, 2, 5, 3.4, title)
+    for row in df.itertuples():
+        colour = ENVIRONMENTS[row.environment]
+        left.plot(range(3), [row.hard_p, row.medium_p, row.easy_p], color=colour, marker="o", ms=5, lw=2 if row.ordered else 1,
+                  alpha=0.9 if row.ordered else 0.35)
+    for k, name in enumerate(LEVELS):
+        edges = next(b for b in BINS["narrow"] if b.name == name)
+        left.axhspan(edges.low, edges.high, (k + 0.1) / 3, (k + 0.9) / 3, color=DIFFICULTY[name], alpha=0.35, lw=0, zorder=0)
+    left.set(xticks=range(3), xticklabels=[f"asked:\n{name}" for name in LEVELS], ylim=(-0.03, 1.03), xlim=(-0.4, 2.4), ylabel="pass rate")
+    left.set_title(f"{_count(len(df), 'chain')}, bold: the {df['ordered'].sum()} in order; shaded: the paper's narrow bins", loc="left", size=9)
+    edges = np.linspace(0, 1, 11)
+    for k, (frame, name, colour) in enumerate(((chosen, "chains", METHODS["stones"]), (apart, "disjoint", METHODS["single"]))):
+        counts, _ = np.histogram(frame["p"], edges)
+        right.bar(edges[:-1] + 0.03 + 0.04 * k, counts, 0.04, color=colour, label=f"{name} ({len(frame)})")
+    right.set(xlabel="pass rate", ylabel="problems", xlim=(0, 1))
+    right.yaxis.set_major_locator(MaxNLocator(integer=True))
+    right.set_title("the same pass rates, without kinship", loc="left", size=9)
+    right.legend()
+    return figure
 
 
 def lineage(df: pd.DataFrame, chain_ids=None, label: str = "", most: int = 6) -> Figure:

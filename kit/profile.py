@@ -70,13 +70,16 @@ class Rounds(Strict):
     harder_above: float = Field(ge=0, le=1)
     easier_at: float = Field(ge=0, le=1)
     between: Literal["harder", "easier", "vary"]
+    target: list[float] = Field(min_length=2, max_length=2)     # pass rate that a new version should have
     form: Literal["one_call", "two_calls"]
     inputs: int = Field(ge=2)                      # k, input/output pairs of induction
     visible: int = Field(ge=1)                     # of these, how many the student sees
+    equality: Literal["output", "input"]           # abduction: any input with the right output, or the teacher's own only
     samples: int = Field(ge=0)                     # solved and failed answers shown to the teacher, each
     retries: int = Field(ge=0)                     # times an invalid answer's error goes back to the teacher
-    chains: int = Field(ge=1)                      # in flight at once: bounds memory, keeps the engine busy
-    baseline: bool                                 # also sample `turns` independent problems per seed
+    in_flight: int = Field(ge=1)                   # seeds worked on at once: bounds memory, keeps the engine busy
+    baseline: bool                                 # also sample single problems per seed, for what the chain's cost
+    stones: int = Field(ge=0)                      # of so many seeds also stepping stones: hard, then its medium and easy variants
     _hidden = together("visible: must leave at least two of the inputs hidden", lambda s: s.visible + 2 <= s.inputs)
     _ordered = together("easier_at: must be below harder_above", lambda s: s.easier_at < s.harder_above)
 
@@ -85,6 +88,7 @@ class Filters(Strict):
     p_min: float = Field(ge=0, le=1)
     p_max: float = Field(ge=0, le=1)
     similarity: float = Field(gt=0, le=1)          # MinHash Jaccard above which two programs are duplicates
+    probes: int = Field(ge=3)                      # inputs on which programs are compared by behaviour
     contamination_ngram: int = Field(ge=2)
     _ordered = together("p_min: must not be above p_max", lambda s: s.p_min <= s.p_max)
 

@@ -116,10 +116,12 @@ class Log:
             f.truncate(f.read().rfind(b"\n") + 1)
         return True
 
-    def append(self, row: dict) -> None:
+    def append(self, row: dict) -> int:
+        """Returns the row's place in the file, for `at`. Raises RecordError when the disk is full."""
         try:
             self._file = self._file or self.path.open("ab", buffering=0)
             line = json.dumps(row, ensure_ascii=True).encode() + b"\n"
+            place = self.path.stat().st_size
             done = self._file.write(line)
             if done != len(line):                       # a full disk can take half a line
                 raise OSError(errno.ENOSPC, "short write")
@@ -127,15 +129,27 @@ class Log:
             self.close()
             self._repair()
             raise disk_error(e, self.path) from e
+        return place
 
     def __iter__(self) -> Iterator[dict]:
+        return (row for _, row in self.places())
+
+    def at(self, place: int) -> dict:
+        with self.path.open("rb") as f:
+            f.seek(place)
+            return json.loads(f.readline())
+
+    def places(self) -> Iterator[tuple[int, dict]]:
+        """(place, row) for every row: who keeps places instead of rows needs little memory for a large file."""
         if not self.path.exists():
             return
-        with self.path.open(encoding="utf-8") as f:
+        with self.path.open("rb") as f:
+            place = 0
             for number, line in enumerate(f, 1):
                 try:
-                    yield json.loads(line)
-                except json.JSONDecodeError:
+                    yield place, json.loads(line)
+                    place += len(line)
+                except ValueError:
                     raise RecordError(f"{self.path} line {number} is not JSON: restore the file, or delete that line; "
                                       "the stage will make the record anew") from None
 

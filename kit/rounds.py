@@ -1,13 +1,14 @@
 """Multi-turn generation: the teacher writes a problem, the student tries it M times, the teacher makes the next version.
 
-`Rounds.chain` is the paper's loop (sec. 4) to be read top to bottom. All chains run side by side and meet in the two
-engines, so these always have work; a problem is written down as soon as it is complete, and a run that is started again
-skips what it finds written and takes unfinished turns' completions from the engines' logs.
+`Rounds.chain` is the paper's loop (sec. 4) to be read top to bottom; beside it stand the single-turn baseline it is compared
+with and the stepping stones. All seeds are worked on side by side and meet in the two engines, so these always have work. A
+problem is written down as soon as it is complete; a run that is started again skips what it finds written and takes
+unfinished turns' completions from the engines' logs. Memory does not grow with the problems: they stay on the disk.
 """
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from kit import environments
+from kit.difficulty import NARROW
 from kit.engine import Completion, Engine, EngineDown, EngineError, NotRecorded
 from kit.environments.base import Dialogue, Environment, InfrastructureError, Reason, Rejected, Verdict, prompt, prompt_hash
 from kit.evaluation import interval
@@ -32,6 +34,11 @@ def adapt(p: float, numbers: Numbers) -> str:
     return "easier" if p <= numbers.easier_at else numbers.between
 
 
+def target(ask: str, numbers: Numbers) -> list[float]:
+    """The pass rates that the teacher is asked to aim at: the narrow bin of a stepping stone (paper), else the paper's band."""
+    return next(([b.low, b.high] for b in NARROW if b.name == ask), numbers.target)
+
+
 class Rounds:
     """One run of the loop. `generate` is the only method that a notebook needs."""
 
@@ -39,78 +46,97 @@ class Rounds:
         self.numbers, self.teacher, self.student, self.box, self.other = profile.rounds, teacher, student, box, other
         self.environments = environments.make(profile.rounds)
         self.log = Log(log)
-        self.done = {(p.chain_id, p.turn): p for p in map(Problem.model_validate, self.log) if p.status != "error"}
+        self.done: dict[tuple[str, int], int] = {}   # (chain_id, turn) -> place in the log
+        for place, row in self.log.places():
+            if row["status"] != "error":
+                self.done.setdefault((row["chain_id"], row["turn"]), place)
         self.counts: Counter[str] = Counter()
         self.bar: tqdm | None = None
 
-    def generate(self, seeds: Iterable[Seed]) -> list[Problem]:
-        """Every problem of every chain, and of the single-turn baseline where the profile asks for it; resumable.
+    def generate(self, seeds: Iterable[Seed]) -> Iterator[Problem]:
+        """Every problem of every chain, of the single-turn baseline and of the stepping stones, sorted; resumable.
 
         Raises EngineDown when an engine is gone, NotRecorded when a replay lacks a prompt, RecordError when the disk is full.
         Single failures of engine or sandbox become problems of status `error`, which the next run tries again."""
         work = list(self._work(list(seeds)))
-        each = 2 * self.numbers.turns - 1 if self.numbers.baseline else self.numbers.turns
-        self.bar = tqdm(total=len(work) * each, desc="problems", smoothing=0.05)
+        self.bar = tqdm(total=len(work), desc="seeds", smoothing=0.05)
         try:
             wait(self._all(work))
         finally:
             self.bar.close()
             self.log.close()
-        return sorted(self.done.values(), key=lambda p: (p.method, p.chain_id, p.turn))
+        return map(self._at, sorted(self.done))
+
+    def _at(self, place: tuple[str, int]) -> Problem:
+        return Problem.model_validate(self.log.at(self.done[place]))
 
     def _work(self, seeds: list[Seed]):
-        """Which environment each seed serves (in turn, within its split: our choice)."""
+        """Which environment each seed serves (in turn, within its split: our choice), and whether it has stepping stones."""
         nth: Counter[str] = Counter()
-        for seed in seeds:
+        for k, seed in enumerate(seeds):
             name = self.numbers.environments[nth[seed.split] % len(self.numbers.environments)]
             nth[seed.split] += 1
-            yield seed, self.environments[name]
+            yield seed, self.environments[name], k < self.numbers.stones
 
     async def _all(self, work) -> None:
-        room = asyncio.Semaphore(self.numbers.chains)
+        room = asyncio.Semaphore(self.numbers.in_flight)
 
-        async def one(seed, env):
+        async def one(seed, env, stones):
             try:
-                await asyncio.gather(self.chain(seed, env), *([self.single(seed, env)] if self.numbers.baseline else []))
+                await asyncio.gather(self.both(seed, env), *([self.stones(seed, env)] if stones else []))
+                self.bar.update(1)
             finally:
                 room.release()
         async with asyncio.TaskGroup() as tasks:
-            for seed, env in work:
+            for seed, env, stones in work:
                 await room.acquire()
-                tasks.create_task(one(seed, env))
+                tasks.create_task(one(seed, env, stones))
 
-    async def chain(self, seed: Seed, env: Environment) -> None:
+    async def both(self, seed: Seed, env: Environment) -> None:
+        """The chain, then the baseline for the same price."""
+        chain = await self.chain(seed, env)
+        if self.numbers.baseline:
+            await self.single(seed, env, chain)
+
+    async def chain(self, seed: Seed, env: Environment) -> list[Problem]:
         """Turn by turn: each turn sees the previous problem and how its attempts went, nothing older."""
-        problem, asked = None, "new"
+        problems, asked = [], "new"
         for turn in range(1, self.numbers.turns + 1):
-            def begin(parent=problem, ask=asked):
-                return env.revise(parent, ask) if parent else env.propose(seed.text)
-            problem = await self.turn(env, seed, begin, method="multi", turn=turn, asked=asked,
-                                      parent_id=problem.id if problem else "")
-            if turn == 1 and self.numbers.baseline:
-                self._keep(problem.with_(method="single", chain_id=f"single-{seed.id}"))
+            problem = await self.turn(env, seed, "multi", turn, asked, parent=problems[-1] if problems else None)
+            problems.append(problem)
             if problem.p is None:                    # invalid after a retry, or an error: the chain ends here
                 break
             asked = adapt(problem.p, self.numbers)
-        self.bar.update(self.numbers.turns - turn)
+        return problems
 
-    async def single(self, seed: Seed, env: Environment) -> None:
-        """The baseline: as many problems as the chain has turns, drawn independently from the same seed.
+    async def single(self, seed: Seed, env: Environment, chain: list[Problem]) -> None:
+        """The baseline: problems drawn independently from the same seed until they have cost the teacher as many tokens as
+        the chain did, at most twice as many problems as a chain can have. `filters.equal_budget` cuts both to the same cost.
 
         The chain's own first turn is such a draw, and is shared (our choice: it saves a draw per seed)."""
-        await asyncio.gather(*(self.turn(env, seed, lambda: env.propose(seed.text), method="single", turn=k)
-                               for k in range(2, self.numbers.turns + 1)))
+        draws = [chain[0].with_(method="single", chain_id=f"single-{seed.id}")]
+        self._keep(draws[0])
+        while len(draws) < 2 * self.numbers.turns and sum(p.teacher_tokens for p in draws) < sum(p.teacher_tokens for p in chain):
+            draws.append(await self.turn(env, seed, "single", len(draws) + 1, "new"))
 
-    async def turn(self, env: Environment, seed: Seed, begin: Callable[[], Dialogue], **facts) -> Problem:
+    async def stones(self, seed: Seed, env: Environment) -> None:
+        """Stepping stones, top-down (paper): a hard problem, then a medium and an easy variant of it."""
+        hard = await self.turn(env, seed, "stones", 1, "hard")
+        if hard.p is not None:
+            await asyncio.gather(*(self.turn(env, seed, "stones", turn, ask, parent=hard) for turn, ask in ((2, "medium"), (3, "easy"))))
+
+    async def turn(self, env: Environment, seed: Seed, method: str, turn: int, asked: str, parent: Problem | None = None) -> Problem:
         """One problem: written, verified, tried M times, recorded."""
-        facts |= {"chain_id": f"{facts['method']}-{seed.id}", "seed_id": seed.id, "source": seed.source, "split": seed.split,
-                  "environment": env.name, "teacher": self.teacher.name, "student": self.student.name}
-        place = (facts["chain_id"], facts["turn"])
+        facts = {"method": method, "turn": turn, "asked": asked, "parent_id": parent.id if parent else "",
+                 "chain_id": f"{method}-{seed.id}", "seed_id": seed.id, "source": seed.source, "split": seed.split,
+                 "environment": env.name, "teacher": self.teacher.name, "student": self.student.name}
+        place, aim = (facts["chain_id"], turn), target(asked, self.numbers)
         if place not in self.done:
             self.student.prepare()
             talk = Talk(self.teacher, f"{place[0]}/{place[1]}", self.numbers.retries)
             try:
-                problem = await talk.problem(begin, lambda draft: env.verify(draft, self.box, self.other))
+                problem = await talk.problem(lambda: env.revise(parent, asked, aim) if parent else env.propose(seed.text, asked, aim),
+                                             lambda draft: env.verify(draft, self.box, self.other))
                 problem = await self.attempt(env, problem.with_(**facts))
             except Rejected as e:
                 problem = Problem(status="invalid", reason=e.reason, **facts)
@@ -118,9 +144,10 @@ class Rounds:
                 raise
             except (EngineError, InfrastructureError) as e:
                 problem = Problem(status="error", reason=str(e)[:300], **facts)
-            self._keep(problem.with_(prompt=talk.prompt, raw=talk.raw, teacher_tokens=talk.tokens))
-        self.bar.update(1)
-        return self.done[place]
+            problem = problem.with_(prompt=talk.prompt, raw=talk.raw, teacher_tokens=talk.tokens)
+            self._keep(problem)
+            return problem
+        return self._at(place)
 
     async def attempt(self, env: Environment, problem: Problem) -> Problem:
         """M attempts of the student: pass rate over the graded ones, and a few answers to show."""
@@ -131,8 +158,7 @@ class Rounds:
 
     def _keep(self, problem: Problem) -> None:
         if (place := (problem.chain_id, problem.turn)) not in self.done:
-            self.log.append(problem.model_dump())
-            self.done[place] = problem
+            self.done[place] = self.log.append(problem.model_dump())
             self.counts[problem.status] += 1
         self.bar.set_postfix(self.counts, refresh=False)
 
@@ -209,6 +235,31 @@ def steps(problems: Iterable[Problem]) -> pd.DataFrame:
     rows = [{"chain_id": c, "environment": p.environment, "asked": p.asked, "before": known[c, t - 1].p, "after": p.p,
              "change": p.p - known[c, t - 1].p} for (c, t), p in known.items() if (c, t - 1) in known]
     return pd.DataFrame(rows, columns=["chain_id", "environment", "asked", "before", "after", "change"])
+
+
+QUALITY = {"valid": "problems written", "copies": "problems written", "distinct": "valid problems", "harder lowers p": "turns asked harder",
+           "easier raises p": "turns asked easier"}
+
+
+def quality(problems: Iterable[Problem]) -> pd.DataFrame:
+    """How good the teacher is, per environment and for `all`: one row per (environment, measure) with count, of, share, low, high
+    (Wilson, 95%). QUALITY says of what each share is; `distinct` programs differ in more than names, comments and layout.
+
+    A turn that follows a graded one and comes out invalid is in no share of the last two."""
+    from kit.difficulty import interval as wilson
+    from kit.filters import tokens
+    problems = [p for p in problems if p.status != "error" and (p.method, p.turn) != ("single", 1)]     # that draw is the chain's own
+    moves, rows = steps(problems), []
+    for name in [*dict.fromkeys(p.environment for p in problems), "all"]:
+        mine = [p for p in problems if name in (p.environment, "all")]
+        valid = [p for p in mine if p.status == "valid"]
+        turns = moves[(moves.environment == name) | (name == "all")]
+        harder, easier = (turns[turns.asked == ask].change for ask in ("harder", "easier"))
+        counts = {"valid": (len(valid), len(mine)), "copies": (sum(p.reason == Reason.COPY for p in mine), len(mine)),
+                  "distinct": (len({(p.environment, *tokens(f"{p.program}\n{p.pre_test}\n{p.test}")) for p in valid}), len(valid)),
+                  "harder lowers p": (int((harder < 0).sum()), len(harder)), "easier raises p": (int((easier > 0).sum()), len(easier))}
+        rows += [(name, measure, k, n, k / n if n else float("nan"), *wilson(k, n)) for measure, (k, n) in counts.items()]
+    return pd.DataFrame(rows, columns=["environment", "measure", "count", "of", "share", "low", "high"])
 
 
 def verdict(changes: pd.Series, least: int = 10) -> str:

@@ -115,9 +115,14 @@ def same(a, b) -> bool:
     """Are two plain values equal? Strict in types (True, 1 and 1.0 differ, so do tuples and lists), but nan equals nan,
     -0.0 equals 0.0, and the order of a dict does not matter. Values that are not plain equal nothing."""
     try:
-        return _write(a, canonical=True) == _write(b, canonical=True)
+        return canonical(a) == canonical(b)
     except ValueError:
         return False
+
+
+def canonical(value) -> str:
+    """Text that two plain values share if and only if they are the same. Raises ValueError for other values."""
+    return _write(value, canonical=True)
 
 
 def _write(v, canonical: bool, depth: int = 0) -> str:

@@ -74,3 +74,31 @@ def test_assign():
     assert out["bin"].tolist() == ["easy", None, None] and out["p"].tolist()[:2] == [0.875, 1.0]
     assert out.loc[2, ["p", "low", "high"]].isna().all() and (out["low"] <= out["p"])[:2].all()
     assert difficulty.assign([], "narrow")["p"].dtype == float
+
+
+def stone(seed, asked, solved, kept=True, environment="deduction", method="stones"):
+    return Problem(environment=environment, program=f"{method} {seed} {asked}", method=method, chain_id=f"{method}-{seed}", seed_id=seed,
+                   asked=asked, n=32, solved=solved, kept=kept)
+
+
+def test_stones_need_all_three_and_say_whether_they_are_in_order_and_in_their_narrow_bins():
+    chains = [stone("a", "hard", 3), stone("a", "medium", 16), stone("a", "easy", 27),            # in the bins
+              stone("b", "hard", 8), stone("b", "medium", 16), stone("b", "easy", 27),            # in order only
+              stone("c", "hard", 16), stone("c", "medium", 16), stone("c", "easy", 27),           # not even that
+              stone("d", "hard", 3), stone("d", "medium", 16, kept=False), stone("d", "easy", 27)]
+    found = difficulty.stones(chains).set_index("chain_id")
+    assert found.index.tolist() == ["stones-a", "stones-b", "stones-c"]
+    assert found.ordered.tolist() == [True, True, False] and found.in_bins.tolist() == [True, False, False]
+    assert found.loc["stones-a", ["hard_p", "medium_p", "easy_p"]].tolist() == [3 / 32, 0.5, 27 / 32]
+    assert difficulty.stones([]).empty
+
+
+def test_the_disjoint_set_has_the_same_pass_rates_and_no_relatives():
+    chain = [stone("a", "hard", 3), stone("a", "medium", 16), stone("a", "easy", 27)]
+    others = [stone(f"s{k}", "new", solved, method="multi") for k, solved in enumerate((3, 16, 27, 27, 16, 9))]
+    others += [stone("a", "new", 3, method="multi"), stone("t", "new", 16, kept=False, method="multi")]
+    apart = difficulty.disjoint(chain, chain + others)
+    assert sorted(x.p for x in apart) == sorted(x.p for x in chain)
+    assert len({x.seed_id for x in apart}) == 3 and "a" not in {x.seed_id for x in apart} and all(x.kept for x in apart)
+    assert difficulty.disjoint(chain, chain + others) == apart, "the same draw again"
+    assert len(difficulty.disjoint(chain, others[:2])) == 2, "too few problems give a shorter set, not relatives"

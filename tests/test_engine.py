@@ -69,6 +69,30 @@ def test_a_lost_request_is_tried_again_and_then_an_error_never_an_empty_answer(t
     assert e.sent == 3 and e.counts["errors"] == 1
 
 
+@pytest.mark.parametrize("answer", [Completion("", "stop", 0), Completion("I must not", "content_filter", 4)])
+def test_an_empty_or_filtered_answer_is_asked_again_and_never_an_answer(answer):
+    with FakeEngine(ROLE) as e:
+        given = [answer, answer, Completion("fine", "stop", 1)]
+        e._send = lambda *request: _done([given.pop(0)])
+        assert e.submit(ask("a")).result()[0].text == "fine"
+        given[:] = [answer] * 9
+        with pytest.raises(EngineError, match="empty or filtered"):
+            e.submit(ask("b")).result()
+        assert len(given) == 6, "asked three times"
+
+
+def test_a_model_that_ends_at_once_has_answered():
+    with FakeEngine(ROLE) as e:
+        e._send = lambda *request: _done([Completion("", "stop", 1)])
+        assert e.submit(ask("a")).result() == [Completion("", "stop", 1)]
+
+
+def _done(value):
+    done = Future()
+    done.set_result(value)
+    return done
+
+
 def test_a_dead_engine_is_not_asked_again():
     with FakeEngine(ROLE, failures=9, dead=True) as e, pytest.raises(EngineDown):
         e.submit(ask("a")).result()

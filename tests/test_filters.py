@@ -5,8 +5,9 @@ import pytest
 from kit import filters
 from kit.profile import Filters
 from kit.records import Problem
+from kit.sandbox import Sandbox
 
-LIMITS = Filters(p_min=0.01, p_max=0.97, similarity=0.85, contamination_ngram=8)
+LIMITS = Filters(p_min=0.01, p_max=0.97, similarity=0.85, probes=8, contamination_ngram=8)
 PROGRAM = '''def f(words):
     """Counts long words."""
     total = 0
@@ -121,9 +122,53 @@ def test_contaminated_by_one_shared_ngram_of_words_across_case_and_punctuation()
     hit = problem(message="we return the sum of all even numbers; in no case odd")
     miss = problem(OTHER, message="return the sum of all even digits in the list")
     assert reasons([hit, miss], evaluation={"HumanEval": ["short", text]}) == ["contaminated", ""]
-    found = filters.contaminations([hit, miss], {"maths": ["nothing"], "HumanEval": [text]}, 8)
-    assert found[["id", "set", "words"]].values.tolist() == [[hit.id, "HumanEval", "return the sum of all even numbers in"]]
-    assert len(filters.contaminations([hit], {"HumanEval": [text]}, 9)) == 0
+    found, = filters.apply([hit], LIMITS, {"maths": ["nothing"], "HumanEval": [text]})
+    assert found.reason == "HumanEval: return the sum of all even numbers in"
+    assert reasons([hit], LIMITS.model_copy(update={"contamination_ngram": 9}), {"HumanEval": [text]}) == [""]
+
+
+def test_behaviour_finds_twins_that_are_written_differently_and_references():
+    same = "def f(n):\n    return [int(c) for c in str(n)] if n else []"
+    inputs = ["12", "305", "7", "44", "9"]
+    given = [problem(OTHER, inputs=inputs), problem(same, inputs=["9", "1"]), problem("def f(n):\n    return n % 2", inputs=["1"]),
+             problem("def f(n):\n    return 3 - n % 2 - 2", inputs=["2"]), problem("def f(n):\n    return n * n", inputs=["3"])]
+    with Sandbox(workers=1) as box:
+        found = filters.behaviour(given, 8, {"set/square": "def f(n):\n    return n ** 2", "set/other": "def f(n): return -n"}, box)
+    assert found.of[given[0].id] == found.of[given[1].id], "the same digits, written in two ways"
+    assert given[2].id not in found.of, "too few different values to tell"
+    out = filters.apply(given, LIMITS, {}, found)
+    assert [x.dropped_by for x in out] == ["", "duplicate", "", "", "contaminated"]
+    assert out[1].reason == f"returns the same as {given[0].id}" and out[4].reason == "returns the same as set/square"
+
+
+def test_behaviour_of_fuzzing_problems_is_that_of_their_tests_too():
+    def fuzz(limit):
+        return problem("def f(x):\n    return x % 7", environment="fuzzing", inputs=["1", "2", "3", "4", "5", "6"],
+                       pre_test="def pre_test_f(x):\n    return True", test=f"def test_f(x):\n    return f(x) < {limit}")
+    with Sandbox(workers=1) as box:
+        found = filters.behaviour([a := fuzz(3), b := fuzz(5), c := fuzz(3).with_(message="else")], 8, {}, box)
+    assert found.of[a.id] != found.of[b.id] and found.of[a.id] == found.of[c.id]
+
+
+def test_both_methods_get_the_same_budget_of_tokens_and_of_attempts():
+    multi = [problem(turn=t, chain_id="m", teacher_tokens=100) for t in (1, 2, 3)]
+    single = [problem(method="single", turn=t, chain_id="s", teacher_tokens=60) for t in (1, 2, 3, 4, 5, 6)]
+    lost = problem(method="single", status="error", dropped_by="error", teacher_tokens=900)
+    stones = [problem(method="stones", turn=1, teacher_tokens=9000)]
+    taken = filters.equal_budget([*single, *multi, lost, *stones])
+    assert [x.method for x in taken] == ["single"] * 3 + ["multi"] * 3 + ["stones"], "attempts run out first: three problems each"
+    row = filters.yields([*single, *multi, lost]).iloc[-1]
+    assert (row.multi_tokens, row.single_tokens, row.multi_attempts, row.single_attempts) == (300, 180, 24, 24)
+    cheap = filters.equal_budget([*single[:2], *multi])
+    assert [(x.method, x.turn) for x in cheap] == [("single", 1), ("single", 2), ("multi", 1)], "120 tokens are one turn of the chain"
+
+
+def test_sensitivity_changes_one_choice_at_a_time():
+    table = filters.sensitivity([problem(), problem(PROGRAM.format(n=3, m=9)), problem(OTHER)], LIMITS, {}, filters.Behaviour())
+    assert set(table.choice) == {"similarity", "contamination_ngram", "behaviour"}
+    assert table[table.chosen].choice.tolist() == ["similarity", "contamination_ngram", "behaviour"]
+    kept = table[table.choice == "similarity"].set_index("setting").kept
+    assert kept["0.95"] == 3 and kept["0.7"] <= 3 and kept.is_monotonic_increasing
 
 
 def test_funnel_counts_all_and_leaves_our_errors_out_of_the_shares():

@@ -76,6 +76,16 @@ def test_a_torn_last_line_is_cut_and_the_log_goes_on(tmp_path):
     assert not Log(path).repaired
 
 
+def test_a_log_knows_the_place_of_every_row(tmp_path):
+    log = Log(tmp_path / "log.jsonl")
+    places = [log.append({"k": k, "text": "ü€" * k}) for k in range(5)]
+    log.close()
+    again = Log(tmp_path / "log.jsonl")
+    places.append(again.append({"k": 5}))
+    assert [place for place, _ in again.places()] == places
+    assert [again.at(place)["k"] for place in reversed(places)] == [5, 4, 3, 2, 1, 0]
+
+
 def test_a_log_that_is_one_torn_line_becomes_empty(tmp_path):
     (tmp_path / "log.jsonl").write_text('{"n": ')
     log = Log(tmp_path / "log.jsonl")

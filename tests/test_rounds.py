@@ -1,23 +1,24 @@
 """The loop with fake models that answer by rule, in the real sandbox: chains, baseline, repair, resume, counting."""
+import multiprocessing
+import random
 import re
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from concurrent.futures import Future
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from kit import profile
-from kit.engine import Completion, Engine, EngineDown, EngineError
+from kit.engine import Completion, Engine, EngineDown, EngineError, Replay
 from kit.records import Log
-from kit.rounds import Rounds, adapt, steps, verdict
+from kit.rounds import Rounds, adapt, quality, steps, target, verdict
+from kit.run import RECORDED
 from kit.sandbox import Sandbox
-from kit.seeds import Seed
+from kit.seeds import Seed, from_frame
 
-CPU = profile.load("cpu", {"rounds.environments": ["deduction"], "rounds.attempts": 4})
+CPU = profile.load("cpu", {"rounds.environments": ["deduction"], "rounds.attempts": 4, "rounds.stones": 0})
 SEEDS = [Seed(id=f"s{k}", text=f"x = {k}", source="wild", origin="here:1") for k in range(3)]
 
 
@@ -47,6 +48,8 @@ def good_teacher(messages, draw):
     if last.startswith("f("):
         return "3)\nf(4)"
     known = re.findall(r"return \w+ \* (\d+)", "".join(m["content"] for m in messages))
+    if last.startswith("The new function"):
+        return " is steeper."
     name = re.findall(r"def f\((\w+)", last)[0]
     return f":\n    return {name} * {int(known[0]) + 1 if known else 2}\n```"
 
@@ -73,10 +76,11 @@ def test_the_papers_rule_of_adaptation(p, ask):
 
 
 def test_chains_and_the_baseline_at_equal_budget(tmp_path, boxes):
-    problems = loop(tmp_path, boxes).generate(SEEDS)
+    problems = list(loop(tmp_path, boxes).generate(SEEDS))
     assert [p.status for p in problems] == ["valid"] * len(problems)
     chains = {m: [p for p in problems if p.method == m] for m in ("multi", "single")}
-    assert len(chains["multi"]) == len(chains["single"]) == 3 * CPU.rounds.turns
+    assert len(chains["multi"]) == 3 * CPU.rounds.turns
+    assert {m: sum(p.teacher_tokens for p in mine) for m, mine in chains.items()} == {"multi": 72, "single": 72}
     assert all((p.n, p.solved, p.errors) == (4, 2, 0) for p in problems)
     chain = [p for p in chains["multi"] if p.seed_id == "s0"]
     assert [p.asked for p in chain] == ["new", "vary", "vary"]
@@ -100,14 +104,14 @@ def test_an_invalid_answer_gets_its_error_back_once(tmp_path, boxes):
             seen.append(text)
             return good_teacher(messages, draw)
         return " broken(:\n```" if not messages[-1]["content"].startswith("f(") else good_teacher(messages, draw)
-    problems = loop(tmp_path, boxes, slips_once).generate(SEEDS[:1])
+    problems = list(loop(tmp_path, boxes, slips_once).generate(SEEDS[:1]))
     assert problems[0].status == "valid" and "syntax error" in seen[0]
 
 
 @pytest.mark.parametrize(("text", "reason"), [("", "syntax error"), ("I would rather talk about the sea.", "syntax error"),
                                               (":\n    return " + "9" * 100_000, "syntax error")])
 def test_a_hopeless_teacher_ends_the_chain_with_a_counted_reason(text, reason, tmp_path, boxes):
-    problems = loop(tmp_path, boxes, lambda m, k: text).generate(SEEDS[:1])
+    problems = list(loop(tmp_path, boxes, lambda m, k: text).generate(SEEDS[:1]))
     multi = [p for p in problems if p.method == "multi"]
     assert [(p.status, p.n) for p in multi] == [("invalid", 0)]
     assert multi[0].reason in {reason, "no usable inputs", "value is not a plain literal"} and multi[0].p is None
@@ -128,9 +132,9 @@ def _done(value):
 def test_a_lost_student_is_an_error_not_a_zero_and_is_tried_again(tmp_path, boxes):
     def lost(messages, draw):
         raise EngineError("timeout")
-    first = loop(tmp_path, boxes, student=lost).generate(SEEDS[:1])
+    first = list(loop(tmp_path, boxes, student=lost).generate(SEEDS[:1]))
     assert {(p.status, p.n, p.p) for p in first} == {("error", 0, None)}
-    again = loop(tmp_path, boxes).generate(SEEDS[:1])
+    again = list(loop(tmp_path, boxes).generate(SEEDS[:1]))
     assert {p.status for p in again} == {"valid"}
 
 
@@ -145,31 +149,75 @@ def test_an_engine_that_is_gone_stops_the_stage_and_nothing_is_lost(tmp_path, bo
     with pytest.raises(EngineDown, match="ended"):
         loop(tmp_path, boxes, student=dies).generate(SEEDS)
     kept = len(list(Log(tmp_path / "problems.jsonl")))
-    problems = loop(tmp_path, boxes).generate(SEEDS)
-    assert 0 < kept < len(problems) == 6 * CPU.rounds.turns
+    problems = list(loop(tmp_path, boxes).generate(SEEDS))
+    assert 0 < kept < len(problems) == len(list(loop(tmp_path / "whole", boxes).generate(SEEDS)))
 
 
-def test_killed_in_the_middle_and_run_again_it_equals_an_undisturbed_run(tmp_path, boxes):
-    script = textwrap.dedent(f"""
-        import sys; sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(__file__).parents[1])!r}]
-        import time
-        from pathlib import Path
-        import test_rounds as t
-        from kit.sandbox import Sandbox
-        def slow(messages, draw):
-            time.sleep(0.05)
-            return t.good_teacher(messages, draw)
-        with Sandbox(workers=1) as a, Sandbox(workers=1, hash_seed=1) as b:
-            t.loop(Path(sys.argv[1]), (a, b), slow).generate(t.SEEDS)""")
-    child = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "killed")], stderr=subprocess.DEVNULL)
-    log = tmp_path / "killed" / "problems.jsonl"
-    end = time.monotonic() + 60
-    while time.monotonic() < end and not (log.exists() and log.stat().st_size > 2000):
-        time.sleep(0.01)
-    child.kill()
-    child.wait()
-    killed = loop(tmp_path / "killed", boxes).generate(SEEDS)
-    assert killed == loop(tmp_path / "whole", boxes).generate(SEEDS)
+def replayed(folder, seeds):
+    """The rounds over the recorded answers of the real models; what one of the killed processes below does."""
+    roles = profile.load("cpu")
+    teacher, student = (Replay(role, name=role.model, recording=RECORDED / "completions.parquet") for role in (roles.teacher, roles.student))
+    with Sandbox(workers=1) as a, Sandbox(workers=1, hash_seed=1) as b:
+        return list(Rounds(roles, teacher, student, a, b, Path(folder) / "problems.jsonl").generate(seeds))
+
+
+def test_killed_at_20_random_moments_it_equals_an_undisturbed_run(tmp_path):
+    seeds = from_frame(pd.read_parquet(RECORDED / "seeds.parquet"))[:8]      # in the order in which they were recorded
+    began = time.monotonic()
+    whole = replayed(tmp_path / "whole", seeds)
+    undisturbed = time.monotonic() - began
+    log, context = tmp_path / "killed" / "problems.jsonl", multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["test_rounds"])
+    draw, seen = random.Random(0), set()
+    for _ in range(20):
+        child = context.Process(target=replayed, args=(log.parent, seeds))
+        child.start()
+        child.join(draw.uniform(0.05, 1.2 * undisturbed))
+        child.kill()
+        child.join()
+        seen.add(log.stat().st_size if log.exists() else 0)
+        if seen and max(seen) and draw.random() < 0.3:       # now and then it is begun anew, so that kills hit all stages
+            log.unlink(missing_ok=True)
+    assert len(seen) > 3, "the kills came at different moments"
+    assert replayed(log.parent, seeds) == whole
+    assert replayed(tmp_path / "again", seeds) == whole, "two runs over the same recording are identical"
+
+
+def test_stepping_stones_are_made_top_down(tmp_path, boxes):
+    numbers = profile.load("cpu", {"rounds.environments": ["deduction"], "rounds.attempts": 4, "rounds.stones": 1, "rounds.baseline": False})
+    problems = list(loop(tmp_path, boxes, numbers=numbers).generate(SEEDS))
+    stones = [p for p in problems if p.method == "stones"]
+    assert [(p.seed_id, p.turn, p.asked) for p in stones] == [("s0", 1, "hard"), ("s0", 2, "medium"), ("s0", 3, "easy")]
+    assert {p.parent_id for p in stones[1:]} == {stones[0].id}, "both variants are made from the hard one"
+
+
+@pytest.mark.parametrize(("ask", "aim"), [("new", [0.35, 0.65]), ("harder", [0.35, 0.65]), ("hard", [0.05, 0.16]), ("medium", [0.41, 0.59]),
+                                          ("easy", [0.81, 0.91])])
+def test_the_pass_rates_that_the_teacher_is_to_aim_at(ask, aim):
+    assert target(ask, CPU.rounds) == aim
+
+
+def test_the_baseline_costs_what_the_chain_costs(tmp_path, boxes):
+    def ends(messages, draw):                # later turns are broken: the chain ends after its first problem
+        later = messages[-1]["content"].startswith("```python") and len(messages) > 2
+        return " broken(:\n```" if later else good_teacher(messages, draw)
+    problems = list(loop(tmp_path, boxes, ends).generate(SEEDS[:1]))
+    tokens = {m: [p.teacher_tokens for p in problems if p.method == m] for m in ("multi", "single")}
+    assert len(tokens["multi"]) == 2 and problems[1].status == "invalid"
+    assert sum(tokens["single"][:-1]) < sum(tokens["multi"]) <= sum(tokens["single"])
+
+
+def test_quality_counts_what_the_teacher_did():
+    from kit.records import Problem
+    base = {"environment": "deduction", "method": "multi", "n": 4}
+    chain = [Problem(**base, program=f"def f(x):\n    return x * {k}", chain_id="c", turn=k, asked=a, solved=s)
+             for k, a, s in ((1, "new", 4), (2, "harder", 1), (3, "vary", 0), (4, "easier", 0))]
+    twin = Problem(**base, program="def f(y):\n    # other words\n    return y * 1", chain_id="d", turn=1)
+    copy = Problem(environment="deduction", method="multi", chain_id="e", status="invalid", reason="copy of the seed")
+    lost = Problem(environment="deduction", method="multi", chain_id="g", status="error")
+    found = quality([*chain, twin, copy, lost, twin.with_(method="single")]).set_index(["environment", "measure"])
+    assert found.loc["all", ["count", "of"]].to_numpy().tolist() == [[5, 6], [1, 6], [4, 5], [1, 1], [0, 1]]
+    assert found.loc["deduction", "share"].tolist() == found.loc["all", "share"].tolist()
 
 
 def test_steps_and_the_verdict_on_f2():
@@ -178,7 +226,6 @@ def test_steps_and_the_verdict_on_f2():
     found = steps(chain)
     assert list(found.change) == [-0.25, -0.25]
     assert "not tested at this scale" in verdict(found.change)
-    import pandas as pd
     assert "supported" in verdict(pd.Series([-0.5, -0.25, -0.3, -0.4] * 5))
     assert "contradicted" in verdict(pd.Series([0.5, 0.25, 0.3, 0.4] * 5))
     assert "undecided" in verdict(pd.Series([0.5, -0.5] * 10))

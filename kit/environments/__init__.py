@@ -10,8 +10,8 @@ KINDS = {kind.name: kind for kind in (Induction, Abduction, Deduction, Fuzzing)}
 
 
 def make(rounds: Rounds) -> dict[str, Environment]:
-    """Every environment by name, with a profile's form of the ask, number of pairs and of visible pairs."""
-    return {name: kind(rounds.form, rounds.inputs, rounds.visible) for name, kind in KINDS.items()}
+    """Every environment by name, with a profile's form of the ask, number of pairs, of visible pairs, and abduction's equality."""
+    return {name: kind(rounds.form, rounds.inputs, rounds.visible, rounds.equality) for name, kind in KINDS.items()}
 
 
 __all__ = ["KINDS", "Environment", "InfrastructureError", "Reason", "Rejected", "Verdict", "grade_all", "make"]

@@ -1,9 +1,9 @@
 """Abduction, f(?) = o: input prediction. The student sees the function and an output, and gives an input.
 
-Any input with f(input) = o is right (our choice: f may be many-to-one; the paper prints i_hat = i).
+Any input with f(input) = o is right (our choice: f may be many-to-one). The paper prints i_hat = i: `equality: input`.
 """
 from kit.environments.base import Environment, Reason, Verdict, execute, failure, given_arguments, usable
-from kit.sandbox import Job, literal, same
+from kit.sandbox import Job, arguments, literal, same
 
 
 class Abduction(Environment):
@@ -14,9 +14,13 @@ class Abduction(Environment):
         return draft.with_(inputs=inputs, outputs=execute(draft.program, inputs, box, other))
 
     def job(self, problem, answer):
-        return Job(problem.program, (("f", given_arguments(answer)),))
+        given = given_arguments(answer)
+        return None if self.equality == "input" else Job(problem.program, (("f", given),))
 
     def judge(self, problem, answer, result):
+        if self.equality == "input":
+            right = same(given_arguments(answer), arguments(problem.inputs[0]))
+            return Verdict("passed") if right else Verdict("failed", Reason.WRONG)
         if (got := result.returned()) is None:
             return failure(result)
         right = same(got[0], literal(problem.outputs[0]))

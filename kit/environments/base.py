@@ -118,6 +118,21 @@ def docstring(code: str) -> str:
 
 # One concrete argument for a small teacher, in turn: several allowed types make it write isinstance dispatchers (our choice).
 ARGUMENTS = ("xs: list[int]", "s: str", "n: int", "words: list[str]", "counts: dict[str, int]")
+# One concrete way to the next version, in turn: told only "harder", a small teacher hands back the old function (our choice).
+HINTS = {"harder": ("let the position of an element matter as well as its value", "carry a running value from one step of the loop to the next",
+                    "treat repeated elements otherwise than the first ones", "treat two kinds of elements differently, then combine the results",
+                    "stop early under a condition that depends on what was seen before"),
+         "easier": ("drop one condition", "replace the loop by one built-in function", "return only a number",
+                    "look at one property of the argument only"),
+         "vary": ("let another property of the argument decide", "replace a sum by a maximum, or a count by a selection",
+                  "go through the argument in another order", "group the elements instead of counting them"),
+         "medium": ("drop one condition", "keep the loop, drop one of its special cases"),
+         "easy": ("keep only the first step", "replace the loop by one built-in function")}
+
+
+def turn_to(choices: tuple, *what):
+    """One of the choices, the same for the same parts."""
+    return choices[int(records.digest(*what), 16) % len(choices)]
 
 
 def calls(answer: str, name: str = "f") -> list[str]:
@@ -242,22 +257,32 @@ class Environment:
     name: str
     visible: int | None = None
 
-    def __init__(self, form: str = "two_calls", inputs: int = 5, visible: int = 3):
-        self.form, self.inputs, self.visible = form, inputs, visible
+    def __init__(self, form: str = "two_calls", inputs: int = 5, visible: int = 3, equality: str = "output"):
+        self.form, self.inputs, self.visible, self.equality = form, inputs, visible, equality
+
+    def probe(self, problem: Problem) -> tuple[str, tuple[str, ...]]:
+        """A program and the names in it whose values on an input tell what the problem does: to find its twins by behaviour."""
+        return problem.program, ("f",)
 
     # ---- teacher
-    def propose(self, seed: str) -> Dialogue:
-        """Turn 1: from a seed snippet."""
-        argument = ARGUMENTS[int(records.digest(self.name, seed), 16) % len(ARGUMENTS)]
-        return self._dialogue(prompt(f"propose_{self.form}", environment=self.name, seed=seed, argument=argument, k=self.inputs), seed)
+    def propose(self, seed: str, ask: str = "new", target=(0.35, 0.65)) -> Dialogue:
+        """Turn 1: from a seed snippet. `ask` is "new", or "hard" with the pass rates that count as hard."""
+        argument = turn_to(ARGUMENTS, self.name, seed)
+        return self._dialogue(prompt(f"propose_{self.form}", environment=self.name, seed=seed, argument=argument, k=self.inputs,
+                                     ask=ask, target=target), seed)
 
-    def revise(self, problem: Problem, ask: str) -> Dialogue:
-        """A later turn: sees the previous problem and the summary of its attempts, nothing else (paper, sec. 4)."""
-        pairs = list(zip(problem.inputs, problem.outputs))
-        return self._dialogue(prompt(f"revise_{self.form}", problem=problem, pairs=pairs, ask=ask, k=self.inputs,
-                                     argument=ast.unparse(function(problem.program).args),
-                                     solved=[s for s in problem.samples if s.outcome == "passed"],
-                                     failed=[s for s in problem.samples if s.outcome == "failed"]), problem.program)
+    def revise(self, problem: Problem, ask: str, target=(0.35, 0.65)) -> Dialogue:
+        """A later turn: sees the previous problem and the summary of its attempts, nothing else (paper, sec. 4).
+
+        `ask`: harder, easier, vary, medium or easy. `target`: lowest and highest pass rate that the new version should have."""
+        argument = ast.unparse(function(problem.program).args)
+        messages = prompt(f"revise_{self.form}", problem=problem, pairs=list(zip(problem.inputs, problem.outputs)), ask=ask, target=target,
+                          k=self.inputs, argument=argument, hint=turn_to(HINTS[ask], problem.id),
+                          solved=[s for s in problem.samples if s.outcome == "passed"],
+                          failed=[s for s in problem.samples if s.outcome == "failed"])
+        if self.form == "two_calls":     # first the idea: asked for the code at once, a small teacher repeats the old one
+            messages = [*messages[:-1], {"role": "assistant", "content": (yield messages)}, *prompt("write", argument=argument)]
+        return (yield from self._dialogue(messages, problem.program))
 
     def _dialogue(self, messages: Messages, origin: str) -> Dialogue:
         if self.form == "one_call":

@@ -14,10 +14,12 @@ from kit.environments.base import (
     code_block,
     execute,
     failure,
+    function,
     given_arguments,
     module,
     prompt,
     signature,
+    turn_to,
 )
 from kit.records import Problem
 from kit.sandbox import Job, arguments, call_text
@@ -48,7 +50,8 @@ class Fuzzing(Environment):
     def complete(self, program, messages):
         """Two-call form: the tests for a function that is already written, then inputs for both outcomes."""
         facts = {"k": self.inputs, "environment": self.name, "signature": signature(program)}
-        messages = messages + prompt("tests", **facts)
+        returns = ast.unparse(function(program).returns or ast.Constant(None)).partition("[")[0]
+        messages = messages + prompt("tests", **facts, property=turn_to(PROPERTIES.get(returns, PROPERTIES["None"]), program))
         tests = module(code_block((yield messages)), "pre_test_f", "test_f")
         messages = [*messages[:-1], {"role": "assistant", "content": f"```python\n{tests}\n```"}, *prompt("inputs", **facts)]
         return self.draft(f"{program}\n\n{tests}", calls((yield messages)))
@@ -64,8 +67,11 @@ class Fuzzing(Environment):
     def code(self, problem: Problem) -> str:
         return "\n\n".join((problem.program, problem.pre_test, problem.test, OUTCOME))
 
+    def probe(self, problem):
+        return self.code(problem), ("f", "outcome")
+
     def verify(self, draft, box, other):
-        draft = draft.with_(inputs=list(dict.fromkeys(draft.inputs + edges(draft.inputs))))
+        draft = draft.with_(inputs=list(dict.fromkeys(draft.inputs + edges(draft))))
         outcomes = execute(self.code(draft), draft.inputs, box, other, name="outcome")
         if "'fail'" not in outcomes:
             raise Rejected(Reason.NO_WITNESS, "test_f holds for every input that pre_test_f lets through")
@@ -84,15 +90,28 @@ class Fuzzing(Environment):
         return Verdict("failed", Reason.PRECONDITION if got[0] == "refused" else Reason.WRONG)
 
 
+# One concrete property of the result, in turn, by what f says it returns: asked for "a property", a small teacher joins several that
+# contradict each other (our choice).
+PROPERTIES = {"int": ("is greater than 0", "is even", "is less than 10", "is not 1"), "float": ("is greater than 0", "is less than 10"),
+              "bool": ("is True",), "str": ("is not empty", "is longer than 2 characters", "differs from the argument", "has no repeated character"),
+              "list": ("is not empty", "has no repeated element", "has at least two elements", "is sorted"),
+              "dict": ("is not empty", "has at most two keys"),
+              "None": ("differs from the argument", "is truthy")}
 # Values at the edges of each type, tried beside the teacher's own inputs (our choice).
-EDGES = {int: (0, 1, -1, 2, -7, 10, 100), str: ("", "a", "aa", "Ab c", "x-1", " "), list: ([], [0], [1, 1], [-1, 2], [3, 1, 2], ["a"], ["", "bb"]),
-         dict: ({}, {"a": 0}, {"a": -1, "b": 2}), float: (0.0, -1.5), bool: (True, False), tuple: ((), (1, 2))}
+WORDS = ("", "a", "aa", "Ab c", "x-1", "hello world", "12", "level")
+EDGES = {"int": (0, 1, 2, 3, 7, 10, 25, 100, -1, -8), "str": WORDS, "float": (0.0, 0.5, 3.0, -1.5), "bool": (True, False), "tuple": ((), (1, 2)),
+         "list": ([], [0], [5], [1, 1], [-1, 2], [3, 1, 2], [4, 8, 15, 16, 23]),
+         "list[str]": ([], *([w] for w in WORDS), ["b", "a", "b"], ["one", "three", "two"]),
+         "dict": ({}, {"a": 0}, {"a": 1}, {"a": -1, "b": 2}, {"x": 3, "y": 3, "z": 10})}
 
 
-def edges(inputs: list[str]) -> list[str]:
-    """Further inputs: one argument of the first input at a time replaced by an edge value of its own type."""
-    first = arguments(inputs[0])
-    return [call_text((*first[:k], value, *first[k + 1:])) for k, old in enumerate(first) for value in EDGES.get(type(old), ())]
+def edges(draft: Problem) -> list[str]:
+    """Further inputs: one argument of the first input at a time replaced by an edge value of its type, the one that f names if it does."""
+    first, named = arguments(draft.inputs[0]), [a.annotation and ast.unparse(a.annotation) for a in function(draft.program).args.args]
+    named += [None] * (len(first) - len(named))
+    types = [name or type(value).__name__ for name, value in zip(named, first)]
+    return [call_text((*first[:k], value, *first[k + 1:])) for k, name in enumerate(types)
+            for value in EDGES.get(name, EDGES.get(name.partition("[")[0].lower(), ()))]
 
 
 def only(code: str, name: str) -> str:
