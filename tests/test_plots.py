@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kit import curricula, difficulty, filters, plots, records
+from kit import curricula, difficulty, filters, plots, records, rounds
 from kit.profile import Filters
 from kit.records import Problem
 
-LIMITS = Filters(p_min=0.01, p_max=0.97, similarity=1.0, contamination_ngram=20)
+LIMITS = Filters(p_min=0.01, p_max=0.97, similarity=1.0, probes=8, contamination_ngram=20)
 
 
 @pytest.fixture(autouse=True)
@@ -41,12 +41,19 @@ PASS = pd.DataFrame([("before", "maths", 1, 24, .2, .1, .3, "greedy"), ("before"
 LOG = pd.DataFrame({"step": range(10), "reward": np.linspace(0, 1, 10), "entropy": [np.nan] * 10, "step_time": 1.0})
 PAIRED = pd.DataFrame({"set": "maths", "problem_id": list("abc"), "before": [0, .5, 1], "after": [.5, .5, .25]})
 CURVES = pd.DataFrame({"step": [0, 1, 0, 1], "value": [0, .5, .1, .4], "arm": "a", "seed": [0, 0, 1, 1]})
+STONES = pd.DataFrame([("c1", "fuzzing", "train", "a", "b", "c", .1, .5, .9, True, True),
+                       ("c2", "deduction", "train", "d", "e", "f", .5, .5, .2, False, False)],
+                      columns=difficulty.stones([]).columns)
+SET = pd.DataFrame({"p": [.1, .5, .9, .2, .5, .5]})
 PLOTS = {
     "pass_rates": (plots.pass_rates, records.frame), "slopes": (plots.slopes, records.frame), "lineage": (plots.lineage, records.frame),
     "funnel": (plots.funnel, filters.funnel), "ratio": (plots.ratio, filters.yields),
     "bins": (plots.bins, lambda x: difficulty.assign(x, "broad")),
     "curriculum": (plots.curriculum, lambda x: curricula.table("soft", 40)[:3 * len(x)]),
     "health": (plots.health, lambda x: LOG[:len(x)]), "pass_at_k": (plots.pass_at_k, lambda x: PASS[:len(x)]),
+    "quality": (plots.quality, lambda x: rounds.quality(x)[:5 * len(x)]),
+    "sensitivity": (plots.sensitivity, lambda x: filters.sensitivity(x, LIMITS, {}, filters.Behaviour())[:4 * len(x)]),
+    "stones": (lambda df, label: plots.stones(df, SET[:3 * len(df)], SET[:2 * len(df)], label), lambda x: STONES[:len(x)]),
     "paired": (plots.paired, lambda x: PAIRED[:len(x)]), "learning": (plots.learning, lambda x: CURVES[:len(x)])}
 
 
@@ -105,7 +112,7 @@ def test_ratio_says_why_there_is_no_interval():
     frame = filters.yields([])
     rows = [("fuzzing", 5, 9, 3, 1 / 3, 9, 0, 0, np.inf, np.nan, np.nan), ("induction", 1, 9, 3, 1 / 3, 9, 1, 1 / 9, 3, np.nan, np.nan),
             ("deduction", 5, 9, 0, 0, 9, 0, 0, np.nan, np.nan, np.nan), ("all", 9, 27, 6, 2 / 9, 27, 1, 1 / 27, 6, 1, np.inf)]
-    text = texts(plots.ratio(pd.DataFrame(rows, columns=frame.columns)))
+    text = texts(plots.ratio(pd.DataFrame(rows, columns=frame.columns[:11])))
     assert {"∞: single-turn kept none", "no interval: one seed", "no ratio: nothing to divide", "6/27 : 1/27   9 seeds"} <= set(text)
 
 
