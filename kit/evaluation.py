@@ -53,10 +53,10 @@ class Item:
 def synthetic(problems: Iterable[Problem], environments: dict[str, Environment], n: int, seed: int = 0) -> list[Item]:
     """At most n kept problems of held-out seeds, in equal numbers per environment as far as there are any.
 
-    A program that also occurs in a training problem is left out, whatever its seed."""
+    A program that also occurs in a training problem, or behaves like the program of one, is left out, whatever its seed."""
     problems = list(problems)
-    trained = {p.program for p in problems if p.split != "held_out"}
-    fresh = {p.id: p for p in problems if p.split == "held_out" and p.kept and p.program not in trained}
+    trained = {key for p in problems if p.split != "held_out" and p.kept for key in (p.program, p.behaviour) if key}
+    fresh = {p.id: p for p in problems if p.split == "held_out" and p.kept and not trained & {p.program, p.behaviour}}
     drawn = random.Random(f"synthetic {seed}").sample([fresh[i] for i in sorted(fresh)], len(fresh))
     queues = [[p for p in drawn if p.environment == name] for name in environments]
     return [Item(f"synthetic/{p.id}", "synthetic", p.environment, environments[p.environment].solve_prompt(p),

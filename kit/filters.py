@@ -78,7 +78,7 @@ def apply(problems: list[Problem], filters: Filters, evaluation: dict[str, list[
     seen, out = defaultdict(lambda: Twins(filters.similarity, behaviour)), []
     for x in problems:
         why, detail = _dropped_by(x, filters, grams, behaviour, seen[x.method, x.environment])
-        out.append(x.with_(kept=not why, dropped_by=why, reason=detail or x.reason))
+        out.append(x.with_(kept=not why, dropped_by=why, reason=detail or x.reason, behaviour=behaviour.of.get(x.id, "")))
     return out
 
 

@@ -18,6 +18,7 @@ ENVIRONMENTS = {"induction": "#0072B2", "abduction": "#E69F00", "deduction": "#0
 DIFFICULTY = dict(zip(ORDER, ("#C6DBEF", "#85B7DA", "#3B7EB8", "#0B3C6F"), strict=True))      # light to dark
 ASKED = {"harder": "#B2182B", "vary": "#7F7F7F", "easier": "#4393C3"}
 METHODS = {"multi": "#0B3C6F", "single": "#9DB7D5", "stones": "#C98B2B"}
+NAMES = {"multi": "multi-turn", "single": "single-turn", "stones": "stepping stones"}
 INK, GREY, FAINT = "#222222", "#777777", "#EDEDED"
 DOTS_BELOW = 50                                     # fewer values than this are drawn one by one
 KEPT = (0.01, 0.97)                                 # paper: pass rates that are kept
@@ -306,7 +307,7 @@ def _short(text: str, most: int = 18) -> str:
 
 
 def funnel(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Axes:
-    """What became of the problems of both methods, all environments together. df: filters.funnel."""
+    """What became of the problems of each method, all environments together. df: filters.funnel."""
     ax = _axes(ax, 8, 4.2)
     counts = df.pivot_table(index="dropped_by", columns="method", values="count", aggfunc="sum", fill_value=0)
     counts = counts.reindex([r for r in REASONS if r in counts.index], columns=[m for m in METHODS if m in counts])
@@ -322,7 +323,7 @@ def funnel(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Axes:
         y = np.arange(len(counts)) + (k - (len(total) - 1) / 2) * tall
         ax.barh(y, shares[method].fillna(0), tall * 0.92, color=METHODS[method])
         for row, (at, share, n) in enumerate(zip(y, shares[method].fillna(0), counts[method], strict=True)):
-            ax.text(share, at, f"  {share:.0%} ({int(n)})" + ("" if row else f"   {method}-turn"), va="center",
+            ax.text(share, at, f"  {share:.0%} ({int(n)})" + ("" if row else f"   {NAMES[method]}"), va="center",
                     size=8.5, color=INK if n else GREY, weight="normal" if row else "bold")
     ax.set(yticks=range(len(counts)), yticklabels=counts.index, xlim=(0, shares.max().max() * 1.2),
            xlabel="share of the problems produced")

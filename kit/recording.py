@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from kit import engine
+from kit.environments import Reason
 from kit.run import RECORDED, ROOT, RunError, read_manifest
 
 FIGURES = ROOT / "figures"
@@ -24,6 +25,9 @@ Every notebook can start from these files; whatever it draws from them says so i
 | file | rows | what one row is |
 |---|---|---|
 {files}
+
+`teachers.parquet` is `kit.rounds.quality` of other runs: `prompts` is "first" for the same profile at kit e337266, whose prompts asked for
+"a property" and "a harder function" without saying what. Notebook 02 draws it in grey.
 
 `completions.parquet` holds every answer of teacher and student under a hash of model, prompt and sampling: notebook 02 with
 `REPLAY = True` runs on it without a model, from the recorded seeds.
@@ -80,7 +84,6 @@ def _card(manifest: dict, out: Path) -> str:
 
 
 
-
 def _with_numbers(readme: str, manifest: dict, out: Path) -> str:
     """The README with this run's minutes in the table of notebooks and its results between the two marks."""
     for stem, facts in manifest["stages"].items():
@@ -94,11 +97,12 @@ def results(manifest: dict, out: Path) -> str:
         pd.read_parquet(out / f"{name}.parquet") for name in ("filtered", "train", "summary", "difference", "yields", "evaluation"))
     valid, both, half = filtered[filtered.status == "valid"], yields.set_index("environment").loc["all"], len(train) // 2
     kept = filtered[filtered.kept & filtered.p.between(0, 1, inclusive="neither")]
-    counts = ", ".join(f"{name} {n}" for name, n in valid.groupby("environment").size().items())
-    rows = [("02", "problems written by the teacher", f"{len(filtered)}, of these valid {len(valid)} ({counts})"),
+    counts = ", ".join(f"{name} {n} of {(filtered.environment == name).sum()}" for name, n in valid.groupby("environment").size().items())
+    copies = (filtered.reason == Reason.COPY).sum()
+    rows = [("02", "problems written by the teacher", f"{len(filtered)}, of these valid {len(valid)} ({counts}), copies {copies}"),
             ("03", "kept by the filters, pass rate strictly between 0 and 1",
              f"{len(kept)} ({kept.id.nunique()} different), {(kept.split == 'held_out').sum()} of them held out"),
-            ("03", "kept share, multi-turn / single-turn (F1; the paper: > 4)",
+            ("03", "kept share at equal budget, multi-turn / single-turn (F1; the paper: > 4)",
              f"{both.multi_share:.2f} / {both.single_share:.2f} = {both.ratio:.2f}, 95% [{both.low:.2f}, {both.high:.2f}], {both.seeds:.0f} seeds"),
             ("05", f"GRPO, {len(train)} steps: first half → second half",
              f"reward {train.reward[:half].mean():.2f} → {train.reward[half:].mean():.2f}, entropy {train.entropy[:half].mean():.2f} → "

@@ -56,6 +56,7 @@ class Problem(BaseModel):
 
     kept: bool = False
     dropped_by: str = ""
+    behaviour: str = ""                   # hash of what the program returns on the run's probes (filters); '' if that tells too little
     teacher: str = ""
     student: str = ""
     prompt: str = ""                      # hash of the teacher's first prompt of this turn

@@ -131,23 +131,23 @@ class Rounds:
                  "chain_id": f"{method}-{seed.id}", "seed_id": seed.id, "source": seed.source, "split": seed.split,
                  "environment": env.name, "teacher": self.teacher.name, "student": self.student.name}
         place, aim = (facts["chain_id"], turn), target(asked, self.numbers)
-        if place not in self.done:
-            self.student.prepare()
-            talk = Talk(self.teacher, f"{place[0]}/{place[1]}", self.numbers.retries)
-            try:
-                problem = await talk.problem(lambda: env.revise(parent, asked, aim) if parent else env.propose(seed.text, asked, aim),
-                                             lambda draft: env.verify(draft, self.box, self.other))
-                problem = await self.attempt(env, problem.with_(**facts))
-            except Rejected as e:
-                problem = Problem(status="invalid", reason=e.reason, **facts)
-            except (NotRecorded, EngineDown):
-                raise
-            except (EngineError, InfrastructureError) as e:
-                problem = Problem(status="error", reason=str(e)[:300], **facts)
-            problem = problem.with_(prompt=talk.prompt, raw=talk.raw, teacher_tokens=talk.tokens)
-            self._keep(problem)
-            return problem
-        return self._at(place)
+        if place in self.done:
+            return self._at(place)
+        self.student.prepare()
+        talk = Talk(self.teacher, f"{place[0]}/{place[1]}", self.numbers.retries)
+        try:
+            problem = await talk.problem(lambda: env.revise(parent, asked, aim) if parent else env.propose(seed.text, asked, aim),
+                                         lambda draft: env.verify(draft, self.box, self.other))
+            problem = await self.attempt(env, problem.with_(**facts))
+        except Rejected as e:
+            problem = Problem(status="invalid", reason=e.reason, **facts)
+        except (NotRecorded, EngineDown):
+            raise
+        except (EngineError, InfrastructureError) as e:
+            problem = Problem(status="error", reason=str(e)[:300], **facts)
+        problem = problem.with_(prompt=talk.prompt, raw=talk.raw, teacher_tokens=talk.tokens)
+        self._keep(problem)
+        return problem
 
     async def attempt(self, env: Environment, problem: Problem) -> Problem:
         """M attempts of the student: pass rate over the graded ones, and a few answers to show."""

@@ -196,6 +196,9 @@ def test_synthetic_takes_kept_held_out_problems_in_equal_numbers():
     assert [i.id for i in chosen] == [i.id for i in evaluation.synthetic(problems[::-1], ENVIRONMENTS, 12, seed=3)]
     assert len({i.id for i in evaluation.synthetic(problems * 2, ENVIRONMENTS, 100)}) == 32
     assert evaluation.synthetic([], ENVIRONMENTS, 4) == []
+    twin, other = problem(20).with_(behaviour="b"), problem(21).with_(behaviour="c")
+    left = evaluation.synthetic([twin, other, problem(22, split="train").with_(behaviour="b")], ENVIRONMENTS, 9)
+    assert [i.data["problem"]["behaviour"] for i in left] == ["c"], "written otherwise, but it returns what a training problem returns"
 
 
 def test_synthetic_is_graded_by_its_environment(box):

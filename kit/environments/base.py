@@ -281,7 +281,8 @@ class Environment:
                           solved=[s for s in problem.samples if s.outcome == "passed"],
                           failed=[s for s in problem.samples if s.outcome == "failed"])
         if self.form == "two_calls":     # first the idea: asked for the code at once, a small teacher repeats the old one
-            messages = [*messages[:-1], {"role": "assistant", "content": (yield messages)}, *prompt("write", argument=argument)]
+            idea = {"role": "assistant", "content": (yield messages)}
+            messages = [*messages[:-1], idea, *prompt("write", argument=argument, environment=self.name)]
         return (yield from self._dialogue(messages, problem.program))
 
     def _dialogue(self, messages: Messages, origin: str) -> Dialogue:
