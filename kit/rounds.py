@@ -83,7 +83,9 @@ class Rounds:
 
         async def one(seed, env, stones):
             try:
-                await asyncio.gather(self.both(seed, env), *([self.stones(seed, env)] if stones else []))
+                turns: asyncio.Queue[Problem | None] = asyncio.Queue()       # from the chain to the baseline that costs as much
+                await asyncio.gather(self.chain(seed, env, turns), *([self.single(seed, env, turns)] if self.numbers.baseline else []),
+                                     *([self.stones(seed, env)] if stones else []))
                 self.bar.update(1)
             finally:
                 room.release()
@@ -92,32 +94,31 @@ class Rounds:
                 await room.acquire()
                 tasks.create_task(one(seed, env, stones))
 
-    async def both(self, seed: Seed, env: Environment) -> None:
-        """The chain, then the baseline for the same price."""
-        chain = await self.chain(seed, env)
-        if self.numbers.baseline:
-            await self.single(seed, env, chain)
-
-    async def chain(self, seed: Seed, env: Environment) -> list[Problem]:
+    async def chain(self, seed: Seed, env: Environment, turns: asyncio.Queue) -> None:
         """Turn by turn: each turn sees the previous problem and how its attempts went, nothing older."""
-        problems, asked = [], "new"
+        problem, asked = None, "new"
         for turn in range(1, self.numbers.turns + 1):
-            problem = await self.turn(env, seed, "multi", turn, asked, parent=problems[-1] if problems else None)
-            problems.append(problem)
+            problem = await self.turn(env, seed, "multi", turn, asked, parent=problem)
+            turns.put_nowait(problem)
             if problem.p is None:                    # invalid after a retry, or an error: the chain ends here
                 break
             asked = adapt(problem.p, self.numbers)
-        return problems
+        turns.put_nowait(None)
 
-    async def single(self, seed: Seed, env: Environment, chain: list[Problem]) -> None:
+    async def single(self, seed: Seed, env: Environment, turns: asyncio.Queue) -> None:
         """The baseline: problems drawn independently from the same seed until they have cost the teacher as many tokens as
         the chain did, at most twice as many problems as a chain can have. `filters.equal_budget` cuts both to the same cost.
 
         The chain's own first turn is such a draw, and is shared (our choice: it saves a draw per seed)."""
-        draws = [chain[0].with_(method="single", chain_id=f"single-{seed.id}")]
-        self._keep(draws[0])
-        while len(draws) < 2 * self.numbers.turns and sum(p.teacher_tokens for p in draws) < sum(p.teacher_tokens for p in chain):
-            draws.append(await self.turn(env, seed, "single", len(draws) + 1, "new"))
+        draws, spent, granted = 0, 0, 0
+        while problem := await turns.get():
+            if not draws:
+                self._keep(problem.with_(method="single", chain_id=f"single-{seed.id}"))
+                draws, spent = 1, problem.teacher_tokens
+            granted += problem.teacher_tokens
+            while draws < 2 * self.numbers.turns and spent < granted:
+                draws += 1
+                spent += (await self.turn(env, seed, "single", draws, "new")).teacher_tokens
 
     async def stones(self, seed: Seed, env: Environment) -> None:
         """Stepping stones, top-down (paper): a hard problem, then a medium and an easy variant of it."""

@@ -46,7 +46,7 @@ def good_teacher(messages, draw):
     """A new function in every turn, told apart by the number of questions that the prompt holds."""
     last = messages[-1]["content"]
     if last.startswith("f("):
-        return "3)\nf(4)"
+        return "\nf(3)\nf(4)"          # the beginning that it was given, in the type of the argument, is left alone
     known = re.findall(r"return \w+ \* (\d+)", "".join(m["content"] for m in messages))
     if last.startswith("The new function"):
         return " is steeper."

@@ -118,6 +118,7 @@ def docstring(code: str) -> str:
 
 # One concrete argument for a small teacher, in turn: several allowed types make it write isinstance dispatchers (our choice).
 ARGUMENTS = ("xs: list[int]", "s: str", "n: int", "words: list[str]", "counts: dict[str, int]")
+OPENINGS = {"list[str]": "['", "list": "[", "str": "'", "dict[str": "{'", "dict": "{"}       # of a literal, by type
 # One concrete way to the next version, in turn: told only "harder", a small teacher hands back the old function (our choice).
 HINTS = {"harder": ("let the position of an element matter as well as its value", "carry a running value from one step of the loop to the next",
                     "treat repeated elements otherwise than the first ones", "treat two kinds of elements differently, then combine the results",
@@ -303,8 +304,18 @@ class Environment:
 
     def complete(self, program: str, messages: Messages) -> Dialogue:
         """Two-call form, second call: the inputs for a program that is already written."""
-        inputs = calls((yield messages + prompt("inputs", k=self.inputs, environment=self.name, signature=signature(program))))
-        return self.draft(program, inputs)
+        return self.draft(program, calls((yield messages + self.ask_inputs(program, self.used + 2))))
+
+    def ask_inputs(self, program: str, k: int) -> Messages:
+        """The request for k inputs; its answer is begun in the type of the first argument, which a small teacher else forgets."""
+        kind = signature(program).partition(": ")[2].partition(")")[0]
+        return prompt("inputs", k=k, environment=self.name, signature=signature(program),
+                      opening=next((opening for name, opening in OPENINGS.items() if kind.startswith(name)), ""))
+
+    @property
+    def used(self) -> int:
+        """Inputs that a problem has; two more are asked for, because some will not fit f (our choice)."""
+        return 1
 
     def draft(self, code: str, inputs: list[str], message: str = "") -> Problem:
         """An unverified problem; its message (our choice: the docstring, where the teacher gave none). Raises Rejected."""

@@ -49,11 +49,10 @@ class Fuzzing(Environment):
 
     def complete(self, program, messages):
         """Two-call form: the tests for a function that is already written, then inputs for both outcomes."""
-        facts = {"k": self.inputs, "environment": self.name, "signature": signature(program)}
         returns = ast.unparse(function(program).returns or ast.Constant(None)).partition("[")[0]
-        messages = messages + prompt("tests", **facts, property=turn_to(PROPERTIES.get(returns, PROPERTIES["None"]), program))
+        messages = messages + prompt("tests", signature=signature(program), property=turn_to(PROPERTIES.get(returns, PROPERTIES["None"]), program))
         tests = module(code_block((yield messages)), "pre_test_f", "test_f")
-        messages = [*messages[:-1], {"role": "assistant", "content": f"```python\n{tests}\n```"}, *prompt("inputs", **facts)]
+        messages = [*messages[:-1], {"role": "assistant", "content": f"```python\n{tests}\n```"}, *self.ask_inputs(program, self.inputs)]
         return self.draft(f"{program}\n\n{tests}", calls((yield messages)))
 
     def draft(self, code, inputs, message=""):

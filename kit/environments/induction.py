@@ -10,6 +10,10 @@ from kit.sandbox import Job, arguments, literal, same
 class Induction(Environment):
     name = "induction"
 
+    @property
+    def used(self):
+        return self.inputs
+
     def verify(self, draft, box, other):
         inputs = usable(draft.program, draft.inputs, box)[:self.inputs]
         if len(inputs) < self.visible + 2:
