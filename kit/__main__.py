@@ -51,10 +51,11 @@ def models(fetch: Annotated[list[str] | None, typer.Option(help="name of a model
 
 
 @app.command()
-def record(run_dir: Annotated[str, typer.Argument(help="a finished run folder")]) -> None:
-    """Copy a run's records, small enough for git, to data/recorded."""
+def record(run_dir: Annotated[str, typer.Argument(help="a finished run folder")],
+           timed: Annotated[str, typer.Option(help="take the README's minutes from this run instead")] = "") -> None:
+    """Copy a run's records, small enough for git, to data/recorded, and its numbers into README.md."""
     from kit import recording
-    recording.ship(run_dir)
+    recording.ship(run_dir, timed=timed)
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ pretty_name: One recorded run of the kit, profile {profile}
 ---
 # A recorded run, profile `{profile}`
 
-Made by `python -m kit run --profile {profile} --out RUN` and copied by `python -m kit record RUN`, seed {seed}, kit {kit}.
+Made by `python -m kit run --profile {profile} --out RUN{changed}` and copied by `python -m kit record RUN`, seed {seed}, kit {kit}.
 Every notebook can start from these files; whatever it draws from them says so in its title.
 
 | file | rows | what one row is |
@@ -48,9 +48,10 @@ ROWS = {"seeds": "a snippet", "problems": "a problem of a turn, valid or not", "
         "difference": "a set, before to after"}
 
 
-def ship(run_dir: str | Path, out: Path = RECORDED) -> Path:
+def ship(run_dir: str | Path, out: Path = RECORDED, timed: str | Path = "") -> Path:
     """Copy a run's tables, completions and card to `out`, its figures to `figures/`, its numbers into README.md.
 
+    `timed`: another run, of the profile as it is, from which the README takes the minutes of the notebooks.
     Raises RunError if the run lacks a table or is too large for git."""
     folder, manifest = Path(run_dir), read_manifest(run_dir)
     missing = [t for t in TABLES if not (folder / f"{t}.parquet").exists()]
@@ -65,7 +66,7 @@ def ship(run_dir: str | Path, out: Path = RECORDED) -> Path:
         shutil.copyfile(figure, FIGURES / figure.name)
     (out / "README.md").write_text(_card(manifest, out), encoding="utf-8")
     readme = ROOT / "README.md"
-    readme.write_text(_with_numbers(readme.read_text(encoding="utf-8"), manifest, out), encoding="utf-8")
+    readme.write_text(_with_numbers(readme.read_text(encoding="utf-8"), manifest, read_manifest(timed or run_dir), out), encoding="utf-8")
     if (size := sum(f.stat().st_size for f in out.iterdir())) > LIMIT:
         raise RunError(f"{out} has {size / 1e6:.0f} MB, more than {LIMIT / 1e6:.0f}: record a smaller run")
     print(f"recorded {folder} in {out}: {size / 1e6:.1f} MB")
@@ -77,16 +78,18 @@ def _card(manifest: dict, out: Path) -> str:
     profile = manifest["profile"]
     files = "\n".join(f"| `{t}.parquet` | {pq.read_metadata(out / f'{t}.parquet').num_rows} | {ROWS[t]} |" for t in TABLES)
     minutes = ", ".join(f"{name[:2]} {facts.get('seconds', 0) / 60:.1f}" for name, facts in sorted(manifest["stages"].items()))
+    overrides = {k: v for facts in manifest["stages"].values() for k, v in facts["overrides"].items()}
+    changed = "".join(f" -p {key.rpartition('.')[2].upper()}={value}" for key, value in overrides.items())
     versions = ", ".join(f"{k} {v}" for k, v in manifest["versions"].items() if k != "kit")
-    return CARD.format(profile=profile["name"], seed=profile["seed"], kit=manifest["versions"]["kit"], files=files, minutes=minutes,
+    return CARD.format(profile=profile["name"], changed=changed, seed=profile["seed"], kit=manifest["versions"]["kit"], files=files, minutes=minutes,
                        versions=versions, teacher=profile["teacher"]["model"], student=profile["student"]["model"],
                        policy=profile["grpo"]["policy"], attempts=profile["rounds"]["attempts"], turns=profile["rounds"]["turns"])
 
 
 
-def _with_numbers(readme: str, manifest: dict, out: Path) -> str:
-    """The README with this run's minutes in the table of notebooks and its results between the two marks."""
-    for stem, facts in manifest["stages"].items():
+def _with_numbers(readme: str, manifest: dict, timed: dict, out: Path) -> str:
+    """The README with the minutes of `timed` in the table of notebooks and this run's results between the two marks."""
+    for stem, facts in timed["stages"].items():
         readme = re.sub(rf"(\| \[{stem}\].*\| )[^|]*( \|)", rf"\g<1>{facts.get('seconds', 0) / 60:.1f}\2", readme)
     return re.sub(r"(<!-- results -->\n).*(<!-- /results -->)", lambda m: m[1] + results(manifest, out) + "\n" + m[2], readme, flags=re.S)
 

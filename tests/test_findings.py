@@ -1,0 +1,60 @@
+"""The rules of the claim board on synthetic studies whose truth is known."""
+import numpy as np
+import pandas as pd
+import pytest
+
+from kit import findings
+
+
+def study(rng, effect, seeds=3, problems=40, samples=8, between_seeds=0.15):
+    """Two arms on the same problems: pass rates from the difficulty of the problem, the seed, the arm and both together (logits)."""
+    difficulty = rng.normal(0, 1.5, problems)
+    out = []
+    for shift in (effect, 0.0):
+        logit = difficulty + shift + rng.normal(0, between_seeds, (seeds, 1)) + rng.normal(0, 0.5, (seeds, problems))
+        out.append(pd.DataFrame(rng.binomial(samples, 1 / (1 + np.exp(-logit))) / samples))
+    return out
+
+
+def share(effect, verdict, count=400, **sizes):
+    rng = np.random.default_rng(1)
+    return np.mean([findings.difference(*study(rng, effect, **sizes), resamples=300, seed=k).verdict == verdict for k in range(count)])
+
+
+@pytest.mark.parametrize("sizes", [{}, {"seeds": 5}, {"problems": 100}, {"between_seeds": 0.0}, {"between_seeds": 0.5}])
+def test_without_an_effect_at_most_5_percent_get_a_verdict(sizes):
+    assert share(0.0, "supported", **sizes) + share(0.0, "contradicted", **sizes) <= 0.05
+
+
+def test_the_power_that_notebook_07_states():
+    powers = {effect: share(effect, "supported") for effect in (0.5, 1.0, 1.5)}
+    print(powers)
+    assert powers[1.0] > 0.5 and powers[1.5] > 0.9 and powers[0.5] < powers[1.0]
+    assert share(-1.5, "contradicted") > 0.9
+
+
+def test_too_few_seeds_or_problems_are_no_test():
+    rng = np.random.default_rng(0)
+    for sizes in ({"seeds": 2}, {"seeds": 1}, {"problems": 29}):
+        assert findings.difference(*study(rng, 5.0, **sizes)).verdict == "not tested at this scale"
+    assert findings.difference(pd.DataFrame(), pd.DataFrame()).verdict == "not tested at this scale"
+
+
+def test_spread_of_seeds():
+    rng = np.random.default_rng(2)
+
+    def arm(sd, seeds=8):
+        return pd.DataFrame(0.5 + rng.normal(0, sd, (seeds, 1)) + rng.normal(0, 0.02, (seeds, 40)))
+    assert findings.spread(arm(0.2), arm(0.01)).verdict == "supported"
+    assert findings.spread(arm(0.2, 3), arm(0.01, 3)).verdict == "not tested at this scale"
+    false = np.mean([findings.spread(arm(0.1), arm(0.1)).verdict != "undecided" for _ in range(400)])
+    assert false <= 0.075, "5% in expectation, of 400"
+
+
+def test_the_matrix_of_an_arm():
+    rows = [("a", s, "code", f"p{i}", 4, i, float(i > 2)) for s in (0, 1) for i in range(5)] + [("b", 0, "code", "p0", 4, 1, 1.0)]
+    scores = pd.DataFrame(rows, columns=["arm", "seed", "set", "problem_id", "n", "solved", "greedy"])
+    assert findings.matrix(scores, "a", "code").to_numpy().tolist() == [[0, .25, .5, .75, 1]] * 2
+    assert findings.matrix(scores, "a", "code", "greedy").loc[0].tolist() == [0, 0, 0, 1, 1]
+    assert findings.matrix(scores, "a", "code", k=4).loc[1].tolist() == [0, 1, 1, 1, 1]
+    assert findings.matrix(scores, "a", "maths").empty
