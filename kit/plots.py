@@ -253,10 +253,10 @@ def stones(df: pd.DataFrame, chosen: pd.DataFrame, apart: pd.DataFrame, label: s
 
 
 def lineage(df: pd.DataFrame, chain_ids=None, label: str = "", most: int = 6) -> Figure:
-    """Stepping stones, one panel per chain (default: the longest, most varied); a cross and its reason where dropped.
+    """Chains turn by turn, one panel each (default: the longest, most varied); a cross and its reason where dropped.
 
     df: as records.frame gives it, filtered. Problems without a pass rate stand on the shelf below 0."""
-    title = f"Stepping stones{label}"
+    title = f"Chains, turn by turn{label}"
     df = df[df["method"] == "multi"] if chain_ids is None else df[df["chain_id"].isin(list(chain_ids))]
     lengths = df.groupby("chain_id", sort=False).agg(turns=("p", "count"), asked=("asked", "nunique"))
     order = lengths.sort_values(["turns", "asked"], ascending=False, kind="stable").index
