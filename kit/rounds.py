@@ -183,7 +183,8 @@ class Talk:
                 if attempt == self.retries:
                     raise
                 repair = [{"role": "assistant", "content": self.raw}, *prompt("repair", error=str(e))]
-                self.answers.pop()                   # the last step is asked again, with what was wrong
+                # The last step is asked again, with what was wrong; a copy begins anew, with another idea.
+                del self.answers[0 if e.reason == Reason.COPY else -1:]
 
     async def _once(self, dialogue: Dialogue, verify, repair: list[dict], attempt: int) -> Problem:
         messages, known, cut = next(dialogue), list(self.answers), False

@@ -341,8 +341,9 @@ class Environment:
 
     # ---- student and policy
     def solve_prompt(self, problem: Problem) -> Messages:
-        names = [a.arg for a in function(problem.program).args.args]
-        return prompt(f"solve_{self.name}", problem=problem, visible=self.visible, arity=len(names), call=f"f({', '.join(names)})")
+        given = function(problem.program).args.args
+        return prompt(f"solve_{self.name}", problem=problem, visible=self.visible, arity=len(given), names=", ".join(a.arg for a in given),
+                      types=", ".join(ast.unparse(a.annotation) for a in given if a.annotation))
 
     def read_answer(self, problem: Problem, completion: str) -> str:
         """The text between the answer marks. Raises Rejected."""

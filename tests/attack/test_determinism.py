@@ -20,7 +20,7 @@ UNSTABLE = {
     "address in a repr": "def f(x): return repr(object())", "repr of a lambda": "def f(x): return str(lambda: 0)", "threads racing": "import threading\ndef f(x):\n    out = []\n    ts = [threading.Thread(target=out.append, args=(i,)) for i in range(9)]\n    [t.start() for t in ts]\n    return out",
     "import hidden": "def f(x): return __import__('time').time_ns() % 5", "import by name": "import importlib\ndef f(x): return importlib.import_module('ti' + 'me').time_ns() % 5", "gc count": "import gc\ndef f(x): return gc.get_count()[0]",
     "memory address by ctypes": "import ctypes\ndef f(x): return ctypes.addressof(ctypes.c_int(1)) % 4096", "environment": "import os\ndef f(x): return os.environ.get('PYTHONHASHSEED')", "sys.flags": "import sys\ndef f(x): return sys.hash_info.seed_bits + sys.getrefcount(x)",
-    "exec of text": "def f(x):\n    d = {}\n    exec('import time; t = time.time_ns()', d)\n    return d['t'] % 7",
+    "exec of text": "def f(x):\n    d = {}\n    exec('import time; t = time.time_ns()', d)\n    return d['t']",
 }
 STABLE = {
     "sorted set": "def f(x): return sorted({'a', 'b', 'c', str(x)})", "set itself": "def f(x): return {'a', 'b', 'c', str(x)}", "seeded": "import random\ndef f(x): return random.Random(x).random()",
