@@ -1,10 +1,23 @@
-"""`python -m kit`: run, doctor, models, record."""
+"""`python -m kit`: run, study, doctor, models, record."""
+import contextlib
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
+
+
+@contextlib.contextmanager
+def stoppable():
+    """Ctrl-C ends a long command with a sentence."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print("\nstopped; what was computed is kept: the same command goes on from here")
+        raise typer.Exit(130) from None
+
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Tutorial and reproduction kit for arXiv 2603.24202: synthetic problems, curricula and GRPO for code.")
@@ -22,11 +35,32 @@ def run(profile: Annotated[str, typer.Option(help="a name in kit/profiles, or th
 
     from kit import runner
     given = dict(p.partition("=")[::2] for p in parameter or [])
-    try:
+    with stoppable():
         runner.run(profile, out, only, {k: yaml.safe_load(v) for k, v in given.items()}, force)
-    except KeyboardInterrupt:
-        console.print("\nstopped; what was computed is kept: the same command goes on from here")
-        raise typer.Exit(130) from None
+
+
+@app.command()
+def study(profile: Annotated[str, typer.Option(help="a name in kit/profiles, or the path of a .yaml file")] = "cpu",
+          arms: Annotated[str, typer.Option(help="names in kit/arms.yaml with commas between them; default all")] = "",
+          seeds: Annotated[str, typer.Option(help="seeds of training, with commas between them; a verdict needs at least three")] = "0,1,2",
+          out: Annotated[str, typer.Option(help="folder of the run folders; default runs/study-<profile>")] = "",
+          data: Annotated[str, typer.Option(help="run folder whose filtered problems are trained on; default the recorded ones")] = "",
+          jobs: Annotated[int, typer.Option(min=1, help="runs at once")] = 1,
+          parameter: Annotated[list[str] | None, typer.Option("--parameter", "-p", help="NAME=VALUE of notebook 05 or 06")] = None,
+          keep_policies: Annotated[bool, typer.Option(help="keep the trained weights of every run")] = False,
+          dry: Annotated[bool, typer.Option(help="draw all plans, say what would run, and stop")] = False) -> None:
+    """Notebooks 05 and 06 over a grid of arms and seeds; notebook 07 reads what comes out. Run it again to go on."""
+    import yaml
+
+    from kit import study
+    from kit.run import RECORDED, ROOT
+    folder = Path(out or ROOT / "runs" / f"study-{Path(profile).stem}").resolve()
+    runs = study.prepare(profile, folder, Path(data or RECORDED), [a for a in arms.split(",") if a], [int(s) for s in seeds.split(",")])
+    console.print(f"{len(runs)} runs in {folder}, {sum(map(study.done, runs))} of them done")
+    if not dry:
+        given = dict(p.partition("=")[::2] for p in parameter or [])
+        with stoppable():
+            study.run(profile, runs, jobs, {k: yaml.safe_load(v) for k, v in given.items()}, keep_policies)
 
 
 @app.command()
@@ -53,9 +87,12 @@ def models(fetch: Annotated[list[str] | None, typer.Option(help="name of a model
 @app.command()
 def record(run_dir: Annotated[str, typer.Argument(help="a finished run folder")],
            timed: Annotated[str, typer.Option(help="take the README's minutes from this run instead")] = "") -> None:
-    """Copy a run's records, small enough for git, to data/recorded, and its numbers into README.md."""
+    """Copy a run's records (or the tables of a study's runs), small enough for git, to data/recorded, and its numbers into README.md."""
     from kit import recording
-    recording.ship(run_dir, timed=timed)
+    if any(Path(run_dir).glob("*/*/arm.json")):
+        recording.ship_study(run_dir)
+    else:
+        recording.ship(run_dir, timed=timed)
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """A curriculum is data: a table of sampling weights by step, and the plan, the ordered prompts that it turns into.
 
-Paper: the six schedules, for a horizon of 40,000 steps. Our choice: what happens where problems are missing.
+Paper: the six schedules, for a horizon of 40,000 steps, and the trainings on one difficulty alone. Our choice: what happens
+where problems are missing.
 """
 import math
 from collections.abc import Iterator
@@ -35,7 +36,11 @@ SCHEDULES: dict[str, list[tuple[int, dict[str, float]]]] = {
     "medium-first": [(0, {"easy-medium": 0, "medium": 1, "hard": 0}),
                      (17_500, {"easy-medium": .25, "medium": .75, "hard": 0}),
                      (20_000, {"easy-medium": 1, "medium": 0, "hard": 0})],
+    "easy": [(0, _weights(1, 0, 0))],
+    "medium": [(0, _weights(0, 1, 0))],
+    "hard": [(0, _weights(0, 0, 1))],
 }
+SIX = ("uniform", "soft", "sharp", "classic", "hard-first", "medium-first")     # the paper's
 
 
 def phases(name: str, horizon: int) -> list[tuple[float, float, dict[str, float]]]:
@@ -77,41 +82,58 @@ def pools(problems: list[Problem], schedule: str, bins: str | tuple[Bin, ...]) -
     return found
 
 
-PLAN = ["step", "slot", "schedule", "wanted", "bin", "environment", "problem_id"]
+def source(problem: Problem) -> str:
+    """Real data (a function as it is) or synthetic, written by a teacher."""
+    return "real" if problem.method == "real" else "synthetic"
+
+
+PLAN = ["step", "slot", "schedule", "source", "wanted", "bin", "environment", "problem_id"]
 
 
 def plan(problems: list[Problem], schedule: str, steps: int, prompts_per_step: int, environments: dict[str, float],
-         bins: str | tuple[Bin, ...], seed: int) -> pd.DataFrame:
-    """The ordered prompts of a run, steps * prompts_per_step rows: step and slot from 0, schedule, the bin it
+         bins: str | tuple[Bin, ...], seed: int, sources: dict[str, float] | None = None, substitute: bool = True) -> pd.DataFrame:
+    """The ordered prompts of a run, steps * prompts_per_step rows: step and slot from 0, schedule, source, the bin it
     `wanted`, then the bin, environment and problem_id that were drawn. The same arguments give the same plan.
 
-    A bin is drawn by the schedule's weight at that step, an environment by the mixture's, then a problem of that pool:
-    each once in random order, then all in a new order. Where problems are missing (our choice): an empty environment's
-    weight goes to the others in the same bin; an empty bin's to the nearest with problems, of two equally near the
-    easier. Raises CurriculumError: unknown schedule, no problems to draw from, held-out ones among them, unusable
-    mixture."""
-    phases(schedule, steps)
+    A source is drawn by the weights of `sources` (default: synthetic alone), a bin by the schedule's at that step, an environment by the
+    mixture's, then a problem of that pool: each once in random order, then all in a new order. Where problems are missing (our choice):
+    an empty environment's weight goes to the others in the same bin; an empty bin's to the nearest with problems, of two equally near the
+    easier, or with `substitute` False it is an error. Raises CurriculumError: unknown schedule, too few steps for it, no problems to draw
+    from, held-out ones among them, unusable mixture."""
+    if steps < (least := len(phases(schedule, steps))):
+        raise CurriculumError(f"a horizon of {steps} steps: the schedule {schedule} has {least} phases, so it needs {least} steps or more")
+    sources = sources or {"synthetic": 1.0}
     if held := sum(x.split == "held_out" for x in problems):
         raise CurriculumError(f"{held} of the problems are held out for evaluation: give those of the train split only")
-    if any(w < 0 or not math.isfinite(w) for w in environments.values()):
-        raise CurriculumError(f"the mixture's weights must be zero or more: {environments}")
-    stock = pools(problems, schedule, bins)
-    stock = {b: {e: ids for e, ids in by.items() if environments.get(e, 0) > 0} for b, by in stock.items()}
-    stock = {b: by for b, by in stock.items() if by}
-    if not stock:
-        raise CurriculumError(f"none of {len(problems)} problems is in a bin and in an environment of the mixture "
+    for mixture in (environments, sources):
+        if any(w < 0 or not math.isfinite(w) for w in mixture.values()):
+            raise CurriculumError(f"the mixture's weights must be zero or more: {mixture}")
+    stock = {s: _stock([x for x in problems if source(x) == s], schedule, bins, environments) for s, weight in sources.items() if weight}
+    if empty := [s for s, by in stock.items() if not by]:
+        raise CurriculumError(f"none of {len(problems)} problems is {empty[0]}, in a bin and in an environment of the mixture "
                               f"({environments or 'empty'}): make more problems (seeds, turns), or use the broad bins")
+    wanted_ever = {b for _, _, w in phases(schedule, steps) for b, x in w.items() if x}
+    for s, by in stock.items() if not substitute else ():
+        if missing := sorted(wanted_ever - {*by}, key=ORDER.index):
+            raise CurriculumError(f"the schedule {schedule} asks for {' and '.join(missing)} problems, and of the {s} ones none is: "
+                                  "make more problems, or allow the nearest bin (substitute)")
     rng = np.random.default_rng(seed)
-    decks = {(b, e): _deck(ids, rng) for b, by in stock.items() for e, ids in by.items()}
+    decks = {(s, b, e): _deck(ids, rng) for s, by_bin in stock.items() for b, by in by_bin.items() for e, ids in by.items()}
     rows = []
     for step in range(steps):
         wanted_weights = weights(schedule, step, steps)
         for slot in range(prompts_per_step):
+            of = _draw({s: sources[s] for s in stock}, rng)
             wanted = _draw(wanted_weights, rng)
-            name = nearest(wanted, stock)
-            environment = _draw({e: environments[e] for e in stock[name]}, rng)
-            rows.append((step, slot, schedule, wanted, name, environment, next(decks[name, environment])))
+            name = nearest(wanted, stock[of])
+            environment = _draw({e: environments[e] for e in stock[of][name]}, rng)
+            rows.append((step, slot, schedule, of, wanted, name, environment, next(decks[of, name, environment])))
     return pd.DataFrame(rows, columns=PLAN)
+
+
+def _stock(problems: list[Problem], schedule: str, bins, environments: dict[str, float]) -> dict[str, dict[str, list[str]]]:
+    found = {b: {e: ids for e, ids in by.items() if environments.get(e, 0) > 0} for b, by in pools(problems, schedule, bins).items()}
+    return {b: by for b, by in found.items() if by}
 
 
 def _draw(weighted: dict[str, float], rng: np.random.Generator) -> str:
@@ -130,18 +152,23 @@ def nearest(wanted: str, present) -> str:
     return min(present, key=lambda b: (abs(ladder.index(b) - ladder.index(wanted)), ladder.index(b)))
 
 
-def realised(plan: pd.DataFrame, environments: dict[str, float] | None = None) -> pd.DataFrame:
+def realised(plan: pd.DataFrame, environments: dict[str, float] | None = None, sources: dict[str, float] | None = None) -> pd.DataFrame:
     """What a plan draws beside what was wanted, per phase that has prompts: from_step, to_step (excluded), kind (bin,
-    and, given the mixture, environment), name, wanted (weight), realised (share of prompts), n (prompts)."""
+    and, given the mixtures, environment and source), name, wanted (weight), realised (share of prompts), n (prompts)."""
     rows, horizon = [], 0 if plan.empty else int(plan["step"].max()) + 1
     for start, end, wanted in phases(plan["schedule"].iloc[0], horizon) if horizon else ():
         part = plan[(plan["step"] >= start) & (plan["step"] < end)]
-        for kind, weighted in (("bin", wanted), ("environment", environments or {})):
+        for kind, weighted in (("bin", wanted), ("environment", environments or {}), ("source", sources or {})):
             drawn, total = part[kind].value_counts(), sum(weighted.values())
             for name in sorted({*weighted, *drawn.index} if len(part) and weighted else (), key=_place):
                 n = drawn.get(name, 0)
                 rows.append((start, end, kind, name, weighted.get(name, 0) / total, n / len(part), n))
     return pd.DataFrame(rows, columns=["from_step", "to_step", "kind", "name", "wanted", "realised", "n"])
+
+
+def switches(plan: pd.DataFrame) -> list[float]:
+    """The steps at which the schedule of a plan changes its weights."""
+    return [start for start, _, _ in phases(plan["schedule"].iloc[0], int(plan["step"].max()) + 1)[1:]]
 
 
 def _place(name: str) -> tuple:

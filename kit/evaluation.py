@@ -1,7 +1,7 @@
 """One function evaluates anything: `evaluate(items, engine, box, n, sampling)` -> a table with one row per problem.
 
-An `Item` is a prompt and a grader. Three sets of items need no hub: problems of held-out seeds, HumanEval, procedural
-maths. The statistics are pass@k (Chen et al. 2021), intervals over problems and paired differences between
+An `Item` is a prompt and a grader. Four sets of items need no hub: problems of held-out seeds, real functions, HumanEval,
+procedural maths. The statistics are pass@k (Chen et al. 2021), intervals over problems and paired differences between
 checkpoints; in every table stands n and what our own infrastructure lost, which is never counted as wrong.
 
 What an answer must look like (tags, fences) is the same here as in training, so a part of every gain may be form rather
@@ -28,6 +28,7 @@ from kit.records import Problem
 from kit.sandbox import Job, Result, Sandbox
 
 SETS = {"synthetic": "problems made from held-out seeds: in domain, the same prompts and graders as in training",
+        "real": "held-out CodeI/O functions as induction problems: real code, nothing of a teacher",
         "humaneval": "HumanEval (openai_humaneval): a smoke benchmark, contaminated in every model, not evidence",
         "maths": "procedural maths (reasoning-gym): out of domain, exact answers"}
 # Task kinds of reasoning-gym, kept small enough for a 0.5B policy (our choice).
@@ -54,15 +55,25 @@ def synthetic(problems: Iterable[Problem], environments: dict[str, Environment],
     """At most n kept problems of held-out seeds, in equal numbers per environment as far as there are any.
 
     A program that also occurs in a training problem, or behaves like the program of one, is left out, whatever its seed."""
-    problems = list(problems)
+    problems = [p for p in problems if p.method != "real"]
     trained = {key for p in problems if p.split != "held_out" and p.kept for key in (p.program, p.behaviour) if key}
     fresh = {p.id: p for p in problems if p.split == "held_out" and p.kept and not trained & {p.program, p.behaviour}}
     drawn = random.Random(f"synthetic {seed}").sample([fresh[i] for i in sorted(fresh)], len(fresh))
     queues = [[p for p in drawn if p.environment == name] for name in environments]
-    return [Item(f"synthetic/{p.id}", "synthetic", p.environment, environments[p.environment].solve_prompt(p),
-                 partial(environments[p.environment].grade, p),
-                 {"problem": p.model_dump(), "text": f"{p.message}\n{p.program}\n{p.pre_test}\n{p.test}"})
-            for p in _in_turn(queues, n)]
+    return [_item("synthetic", p, environments[p.environment]) for p in _in_turn(queues, n)]
+
+
+def _item(name: str, p: Problem, environment: Environment) -> Item:
+    return Item(f"{name}/{p.id}", name, p.environment, environment.solve_prompt(p), partial(environment.grade, p),
+                {"problem": p.model_dump(), "text": f"{p.message}\n{p.program}\n{p.pre_test}\n{p.test}"})
+
+
+def real(problems: Iterable[Problem], environments: dict[str, Environment], n: int, seed: int = 0) -> list[Item]:
+    """At most n real functions of the held-out split as induction problems, solvable by the student or not."""
+    found = {p.id: p for p in problems if p.method == "real" and p.split == "held_out" and p.status == "valid"
+             and p.dropped_by not in ("duplicate", "contaminated")}
+    drawn = random.Random(f"real {seed}").sample([found[i] for i in sorted(found)], len(found))
+    return [_item("real", p, environments[p.environment]) for p in drawn[:n]]
 
 
 def humaneval(n: int = 164, seed: int = 0) -> list[Item]:

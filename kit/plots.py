@@ -17,8 +17,8 @@ from kit.filters import OURS, REASONS
 ENVIRONMENTS = {"induction": "#0072B2", "abduction": "#E69F00", "deduction": "#009E73", "fuzzing": "#CC79A7"}
 DIFFICULTY = dict(zip(ORDER, ("#C6DBEF", "#85B7DA", "#3B7EB8", "#0B3C6F"), strict=True))      # light to dark
 ASKED = {"harder": "#B2182B", "vary": "#7F7F7F", "easier": "#4393C3"}
-METHODS = {"multi": "#0B3C6F", "single": "#9DB7D5", "stones": "#C98B2B"}
-NAMES = {"multi": "multi-turn", "single": "single-turn", "stones": "stepping stones"}
+METHODS = {"multi": "#0B3C6F", "single": "#9DB7D5", "stones": "#C98B2B", "real": "#7A7A7A"}
+NAMES = {"multi": "multi-turn", "single": "single-turn", "stones": "stepping stones", "real": "real"}
 INK, GREY, FAINT = "#222222", "#777777", "#EDEDED"
 DOTS_BELOW = 50                                     # fewer values than this are drawn one by one
 KEPT = (0.01, 0.97)                                 # paper: pass rates that are kept
@@ -435,12 +435,14 @@ def curriculum(df: pd.DataFrame, realised: pd.DataFrame | None = None, label: st
 HEALTH = {"reward": ("reward", (0, 1)), "entropy": ("entropy of the policy (nats)", (0, None)),
           "frac_reward_zero_std": ("share of groups with equal rewards: no update", (0, 1)),
           "sandbox_error_share": ("share of answers lost in the sandbox", (0, None)),
-          "completion_length": ("completion length (tokens)", (0, None)), "step_time": ("seconds per step", (0, None))}
+          "completion_length": ("completion length (tokens)", (0, None)), "clip_ratio": ("share of tokens clipped", (0, None)),
+          "step_time": ("seconds per step", (0, None))}
+SPLIT = {"rollouts": "#9DB7D5", "rewards": "#C98B2B", "update": "#0B3C6F"}
 
 
 def health(df: pd.DataFrame, switches=(), label: str = "") -> Figure:
     """Is training alive? A panel per column of HEALTH that df has; thin: each step, bold: running median; dotted lines:
-    switches of the curriculum (steps). df: step and those columns."""
+    switches of the curriculum (steps); seconds are stacked where they were split. df: step and those columns."""
     title = f"Health of the training{label}"
     found = [c for c in HEALTH if c in df and df[c].notna().any()] if "step" in df else []
     if not found:
@@ -449,8 +451,14 @@ def health(df: pd.DataFrame, switches=(), label: str = "") -> Figure:
     for ax, column in zip(axes, found, strict=True):
         part = df[["step", column]].dropna().sort_values("step").astype(float)
         few = len(part) < DOTS_BELOW
-        ax.plot(part["step"], part[column], color=METHODS["single"], lw=1, marker="o" if few else "", ms=3.5)
-        if len(part) >= 8:
+        split = df[["step", "rollout_time", "reward_time", "step_time"]].dropna().sort_values("step") if "rollout_time" in df else ()
+        if column == "step_time" and len(split):
+            update = split.step_time - split.rollout_time - split.reward_time
+            ax.stackplot(split.step, split.rollout_time, split.reward_time, update.clip(lower=0), colors=SPLIT.values(), labels=SPLIT, lw=0)
+            ax.legend(loc="upper left", ncols=3, fontsize=7.5, handlelength=1, columnspacing=1)
+        else:
+            ax.plot(part["step"], part[column], color=METHODS["single"], lw=1, marker="o" if few else "", ms=3.5)
+        if len(part) >= 8 and column != "step_time":
             window = max(5, len(part) // 12)
             smooth = part[column].rolling(window, center=True, min_periods=1).median()
             ax.plot(part["step"], smooth, color=METHODS["multi"], lw=2.2)
@@ -527,6 +535,85 @@ def paired(df: pd.DataFrame, label: str = "") -> Figure:
         ax.set(ylim=(-0.03, 1.03), xlim=(-1, n), xticks=[], xlabel=f"{_count(n, 'problem')}, by change (dot: after)")
         if ax.get_subplotspec().is_first_col():
             ax.set_ylabel("share of samples solved")
+    return figure
+
+
+VERDICTS = {"supported": "#009E73", "contradicted": "#D55E00", "undecided": "#555555", "not tested at this scale": "#B5B5B5"}
+
+
+def board(df: pd.DataFrame, label: str = "") -> Figure:
+    """The claim board: a row per comparison with its effect and 95% interval, hollow for greedy; the verdict at the right is of the sampled
+    ones. Above differences, below ratios (log scale). df: findings.board, findings.of_rounds."""
+    title = f"What holds?{label}"
+    if df.empty:
+        return _note_figure(title, "no claim has been looked at yet")
+    parts = [part for part in (df[df.null == 0], df[df.null != 0]) if len(part)]
+    rows = [part[["claim", "comparison"]].drop_duplicates() for part in parts]
+    figure, axes = plt.subplots(len(parts), 1, figsize=(12, 1.4 + 0.46 * sum(map(len, rows)) + 0.5 * len(parts)), layout="constrained",
+                                squeeze=False, height_ratios=[len(r) + 1 for r in rows])
+    figure.suptitle(title, x=0.01, ha="left", weight="bold", size=12)
+    for ax, part, names in zip(axes.flat, parts, rows, strict=True):
+        for y, name in enumerate(names.itertuples()):
+            for row in part[(part.claim == name.claim) & (part.comparison == name.comparison)].itertuples():
+                sampled, colour = row.mode == "sampled", VERDICTS[row.part]
+                at = y - 0.1 if sampled else y + 0.2
+                ax.plot([row.low, row.high], [at, at], color=colour, lw=2.2 if sampled else 1.2)
+                ax.scatter(row.value, at, s=44 if sampled else 24, zorder=3, edgecolor=colour, facecolor=colour if sampled else "white")
+                if sampled:
+                    ax.plot([row.null] * 2, [y - 0.45, y + 0.45], color=INK, lw=1)
+                    beside = {"transform": ax.get_yaxis_transform(), "va": "center"}
+                    ax.text(1.01, y - 0.16, row.part, size=9, color=colour, weight="bold", **beside)
+                    ax.text(1.01, y + 0.22, f"{_count(row.seeds, 'seed')}, n = {row.problems}", size=7.5, color=GREY, **beside)
+        ax.set(yticks=range(len(names)), yticklabels=[f"{x.claim}   {x.comparison}" for x in names.itertuples()], ylim=(len(names) - 0.4, -0.6))
+        if part.null.any():
+            ax.set(xscale="log", xlabel="ratio; bar: what the claim needs")
+            ax.set_xlim(min(0.2, part.low.min() * 0.8), max(8, part.high.max() * 1.2))
+            ax.set_xticks([x for x in (0.01, 0.1, 0.25, 0.5, 1, 2, 4, 8, 100) if ax.get_xlim()[0] <= x <= ax.get_xlim()[1]])
+            ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+            ax.minorticks_off()
+        else:
+            ax.set(xlabel="difference; bar: no effect", xlim=(min(-0.3, part.low.min() * 1.05), max(0.3, part.high.max() * 1.05)))
+        ax.tick_params(axis="y", length=0, labelsize=9)
+    return figure
+
+
+def heat(df: pd.DataFrame, label: str = "") -> Axes:
+    """pass@1 per arm (rows) and bin or set (columns), with the number of problems. df: findings.by_difficulty."""
+    ax = _axes(None, 9, 1.6 + 0.34 * max(4, df["arm"].nunique()))
+    seeds = df[df["arm"] != "before training"]["seeds"]
+    _title(ax, f"What each arm solves after training{label}", f"pass@1, mean over {_count(int(seeds.max()), 'seed')}" if len(seeds) else "")
+    if df.empty:
+        return _note(ax, "no study has been run yet: python -m kit study")
+    columns = [*(b for b in ORDER[::-1] if b in {*df["of"]}), *(x for x in dict.fromkeys(df["of"]) if x not in ORDER)]
+    value, n = (df.pivot(index="arm", columns="of", values=v).reindex(index=df["arm"].unique(), columns=columns) for v in ("value", "problems"))
+    text = value.map("{:.2f}".format) + "\n" + n.map("n = {:.0f}".format)
+    sns.heatmap(value, annot=text.where(value.notna(), ""), fmt="", vmin=0, vmax=1, cmap="Blues", linewidths=1, linecolor="white", ax=ax,
+                cbar_kws={"label": "pass@1"}, annot_kws={"size": 7.5})
+    ax.set(xlabel="", ylabel="")
+    ax.xaxis.tick_top()
+    ax.tick_params(length=0)
+    return ax
+
+
+def sharpening(df: pd.DataFrame, label: str = "") -> Figure:
+    """Change of sampled (x) and greedy (y) answers by training, a panel per set; small: a seed, large: the mean of an arm. df: findings.changes."""
+    title = f"Learning, or only surer?{label}"
+    if df.empty:
+        return _note_figure(title, "no study has been run yet: python -m kit study")
+    arms = list(dict.fromkeys(df["arm"]))
+    colours = dict(zip(arms, sns.color_palette("husl", len(arms)), strict=True))
+    figure, axes = _panels(df["set"].nunique(), 4, 3.4, 3.4, title, sharex=True, sharey=True)
+    for ax, (name, part) in zip(axes, df.groupby("set", sort=False), strict=True):
+        ax.axhline(0, color=GREY, lw=0.8)
+        ax.axvline(0, color=GREY, lw=0.8)
+        ax.axline((0, 0), slope=1, color=GREY, lw=0.8, ls=":")
+        for arm, mine in part.groupby("arm", sort=False):
+            ax.scatter(mine.sampled, mine.greedy, s=14, marker="x", color=colours[arm], lw=0.9)
+            ax.scatter(mine.sampled.mean(), mine.greedy.mean(), s=52, color=colours[arm], edgecolor="white", zorder=3)
+        ax.set(xlabel="sampled: change")
+        ax.set_title(f"{name}\n{_count(int(part['problems'].max()), 'problem')}", loc="left", size=9)
+    axes[0].set_ylabel("greedy: change")
+    figure.legend([plt.Line2D([], [], marker="o", ls="", color=c) for c in colours.values()], arms, loc="outside right upper")
     return figure
 
 

@@ -58,6 +58,7 @@ class Needs(Strict):
 class Seeds(Strict):
     wild: int = Field(ge=0)
     real: int = Field(ge=0)
+    problems: int = Field(ge=0)                    # further real functions, taken as induction problems as they are
     lines: list[int] = Field(min_length=2, max_length=2)
     held_out: float = Field(ge=0, lt=1)            # share of the seeds whose problems are for evaluation only
     _ordered = together("lines: the first number must not be above the second", lambda s: s.lines[0] <= s.lines[1])
@@ -100,10 +101,12 @@ class Difficulty(Strict):
 class Curriculum(Strict):
     schedule: str
     environments: dict[EnvironmentName, float]     # weights of the mixture
+    sources: dict[Literal["synthetic", "real"], float] = {"synthetic": 1.0}
 
 
 class GRPO(Strict):
     policy: str
+    seed: int | None = None                        # of the training alone (a study's seeds); None: the run's
     steps: int = Field(ge=1)
     prompts_per_step: int = Field(ge=1)
     group_size: int = Field(ge=2)
@@ -123,6 +126,7 @@ class GRPO(Strict):
 
 class Evaluation(Strict):
     synthetic: int = Field(ge=0)                   # problems, over all environments, of held-out seeds
+    real: int = Field(ge=0)                        # held-out real functions as induction problems
     humaneval: int = Field(ge=0, le=164)
     maths: int = Field(ge=0)
     n: int = Field(ge=1)                           # samples per problem

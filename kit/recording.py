@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from kit import engine
+from kit import engine, records
 from kit.environments import Reason
 from kit.run import RECORDED, ROOT, RunError, read_manifest
 
@@ -73,6 +73,20 @@ def ship(run_dir: str | Path, out: Path = RECORDED, timed: str | Path = "") -> P
     return out
 
 
+def ship_study(folder: str | Path, out: Path = RECORDED / "study") -> Path:
+    """The tables of a study, small enough for git, for notebook 07. Raises RunError if no run is finished."""
+    from kit import findings
+    tables = findings.collect(Path(folder))
+    if tables["scores"].empty:
+        raise RunError(f"no run in {folder} is finished yet")
+    out.mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        records.write_parquet(table, out / f"{name}.parquet")
+    runs = tables["scores"].groupby("arm").seed.nunique()
+    print(f"recorded {runs.sum()} runs of {len(runs)} arms in {out}")
+    return out
+
+
 def _card(manifest: dict, out: Path) -> str:
     import pyarrow.parquet as pq
     profile = manifest["profile"]
@@ -98,13 +112,16 @@ def results(manifest: dict, out: Path) -> str:
     """The main numbers of a recorded run as a table in Markdown; each says which notebook made it."""
     filtered, train, summary, difference, yields, evaluation = (
         pd.read_parquet(out / f"{name}.parquet") for name in ("filtered", "train", "summary", "difference", "yields", "evaluation"))
+    real, filtered = filtered[filtered.method == "real"], filtered[filtered.method != "real"]
     valid, both, half = filtered[filtered.status == "valid"], yields.set_index("environment").loc["all"], len(train) // 2
     kept = filtered[filtered.kept & filtered.p.between(0, 1, inclusive="neither")]
     counts = ", ".join(f"{name} {n} of {(filtered.environment == name).sum()}" for name, n in valid.groupby("environment").size().items())
     copies = (filtered.reason == Reason.COPY).sum()
+    usable = real[real.kept & real.p.between(0, 1, inclusive="neither")]
     rows = [("02", "problems written by the teacher", f"{len(filtered)}, of these valid {len(valid)} ({counts}), copies {copies}"),
             ("03", "kept by the filters, pass rate strictly between 0 and 1",
              f"{len(kept)} ({kept.id.nunique()} different), {(kept.split == 'held_out').sum()} of them held out"),
+            ("03", "real functions as induction problems, kept alike", f"{len(usable)} of {len(real)}"),
             ("03", "kept share at equal budget, multi-turn / single-turn (F1; the paper: > 4)",
              f"{both.multi_share:.2f} / {both.single_share:.2f} = {both.ratio:.2f}, 95% [{both.low:.2f}, {both.high:.2f}], {both.seeds:.0f} seeds"),
             ("05", f"GRPO, {len(train)} steps: first half → second half",

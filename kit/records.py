@@ -41,7 +41,7 @@ class Problem(BaseModel):
     seed_id: str = ""
     source: str = ""                      # wild | real: where the seed came from
     split: str = "train"                  # train | held_out, decided by the seed
-    method: str = "multi"                 # multi (turn by turn) | single (independent samples of the same seed)
+    method: str = "multi"                 # multi (turn by turn) | single (independent samples of the same seed) | stones | real (no teacher)
     chain_id: str = ""
     parent_id: str = ""
     turn: int = 1

@@ -54,7 +54,7 @@ class Rounds:
         self.bar: tqdm | None = None
 
     def generate(self, seeds: Iterable[Seed]) -> Iterator[Problem]:
-        """Every problem of every chain, of the single-turn baseline and of the stepping stones, sorted; resumable.
+        """Every problem of every chain, of the single-turn baseline, of the stepping stones and of the real data, sorted; resumable.
 
         Raises EngineDown when an engine is gone, NotRecorded when a replay lacks a prompt, RecordError when the disk is full.
         Single failures of engine or sandbox become problems of status `error`, which the next run tries again."""
@@ -74,6 +74,9 @@ class Rounds:
         """Which environment each seed serves (in turn, within its split: our choice), and whether it has stepping stones."""
         nth: Counter[str] = Counter()
         for k, seed in enumerate(seeds):
+            if seed.as_is:                           # real data are induction problems, as in the paper
+                yield seed, self.environments["induction"], False
+                continue
             name = self.numbers.environments[nth[seed.split] % len(self.numbers.environments)]
             nth[seed.split] += 1
             yield seed, self.environments[name], k < self.numbers.stones
@@ -81,11 +84,16 @@ class Rounds:
     async def _all(self, work) -> None:
         room = asyncio.Semaphore(self.numbers.in_flight)
 
+        def parts(seed, env, stones):
+            if seed.as_is:
+                return [self.turn(env, seed, "real", 1, "new")]
+            turns: asyncio.Queue[Problem | None] = asyncio.Queue()           # from the chain to the baseline that costs as much
+            return [self.chain(seed, env, turns), *([self.single(seed, env, turns)] if self.numbers.baseline else []),
+                    *([self.stones(seed, env)] if stones else [])]
+
         async def one(seed, env, stones):
             try:
-                turns: asyncio.Queue[Problem | None] = asyncio.Queue()       # from the chain to the baseline that costs as much
-                await asyncio.gather(self.chain(seed, env, turns), *([self.single(seed, env, turns)] if self.numbers.baseline else []),
-                                     *([self.stones(seed, env)] if stones else []))
+                await asyncio.gather(*parts(seed, env, stones))
                 self.bar.update(1)
             finally:
                 room.release()
@@ -130,15 +138,18 @@ class Rounds:
         """One problem: written, verified, tried M times, recorded."""
         facts = {"method": method, "turn": turn, "asked": asked, "parent_id": parent.id if parent else "",
                  "chain_id": f"{method}-{seed.id}", "seed_id": seed.id, "source": seed.source, "split": seed.split,
-                 "environment": env.name, "teacher": self.teacher.name, "student": self.student.name}
+                 "environment": env.name, "teacher": "" if seed.as_is else self.teacher.name, "student": self.student.name}
         place, aim = (facts["chain_id"], turn), target(asked, self.numbers)
         if place in self.done:
             return self._at(place)
         self.student.prepare()
         talk = Talk(self.teacher, f"{place[0]}/{place[1]}", self.numbers.retries)
         try:
-            problem = await talk.problem(lambda: env.revise(parent, asked, aim) if parent else env.propose(seed.text, asked, aim),
-                                         lambda draft: env.verify(draft, self.box, self.other))
+            if seed.as_is:
+                problem = await asyncio.to_thread(self.as_is, env, seed)
+            else:
+                problem = await talk.problem(lambda: env.revise(parent, asked, aim) if parent else env.propose(seed.text, asked, aim),
+                                             lambda draft: env.verify(draft, self.box, self.other))
             problem = await self.attempt(env, problem.with_(**facts))
         except Rejected as e:
             problem = Problem(status="invalid", reason=e.reason, **facts)
@@ -149,6 +160,10 @@ class Rounds:
         problem = problem.with_(prompt=talk.prompt, raw=talk.raw, teacher_tokens=talk.tokens)
         self._keep(problem)
         return problem
+
+    def as_is(self, env: Environment, seed: Seed) -> Problem:
+        """Real data: a solved function with its own task, no teacher."""
+        return env.verify(env.real(seed.text, seed.generator, seed.task, self.box), self.box, self.other)
 
     async def attempt(self, env: Environment, problem: Problem) -> Problem:
         """M attempts of the student: pass rate over the graded ones, and a few answers to show."""
@@ -250,7 +265,8 @@ def quality(problems: Iterable[Problem]) -> pd.DataFrame:
     A turn that follows a graded one and comes out invalid is in no share of the last two."""
     from kit.difficulty import interval as wilson
     from kit.filters import tokens
-    problems = [p for p in problems if p.status != "error" and (p.method, p.turn) != ("single", 1)]     # that draw is the chain's own
+    problems = [p for p in problems if p.status != "error" and p.method != "real"]
+    problems = [p for p in problems if (p.method, p.turn) != ("single", 1)]           # that draw is the chain's own
     moves, rows = steps(problems), []
     for name in [*dict.fromkeys(p.environment for p in problems), "all"]:
         mine = [p for p in problems if name in (p.environment, "all")]

@@ -38,6 +38,10 @@ class Run:
         return self.profile.seed
 
     @property
+    def train_seed(self) -> int:
+        return self.seed if self.profile.grpo.seed is None else self.profile.grpo.seed
+
+    @property
     def label(self) -> str:
         """What a figure's title says about its data: empty for this run's own."""
         return " (recorded data)" if self.recorded else ""

@@ -4,6 +4,9 @@ Wild: 25-50 consecutive lines at a random position of a random file (after Magic
 files of `bigcode/starcoderdata`; here they are installed source, so no network is needed (our choice). Real: solved
 functions. The paper takes solutions of contest problems from a first RL run; here they are reasoning-gym's CodeI/O
 functions (our choice). Seeds are read and parsed, never run. Same number, same installed versions: same seeds.
+
+Some more of the real functions are not shown to a teacher: `as_is` they become induction problems, the real data with which the
+synthetic ones are compared and mixed (F3-F5).
 """
 import ast
 import functools
@@ -44,7 +47,8 @@ class SeedError(ValueError):
 
 
 class Seed(BaseModel):
-    """`origin`: path and lines, relative to the standard library or site-packages. `licence`: of which distribution."""
+    """`origin`: path and lines, relative to the standard library or site-packages. `licence`: of which distribution.
+    `task` and `generator`: of a real function, what it computes and the code that makes inputs for it."""
     model_config = ConfigDict(frozen=True, extra="forbid")
     id: str
     text: str
@@ -52,13 +56,18 @@ class Seed(BaseModel):
     origin: str
     split: Literal["train", "held_out"] = "train"
     licence: str = ""
+    as_is: bool = False
+    task: str = ""
+    generator: str = ""
 
 
 def sample(profile: Profile) -> list[Seed]:
-    """`profile.seeds.wild` and `.real` seeds with their split, in a fixed order. Raises SeedError."""
+    """`profile.seeds.wild` and `.real` seeds and `.problems` functions as they are, with their split, in a fixed order. Raises SeedError."""
     asked = profile.seeds
-    found = wild(asked.wild, asked.lines, profile.seed) + real(asked.real, profile.seed, asked.lines[1])
-    return split(found, asked.held_out, profile.seed)
+    functions = real(asked.real + asked.problems, profile.seed, asked.lines[1])
+    found = wild(asked.wild, asked.lines, profile.seed) + functions[:asked.real]
+    return split(found, asked.held_out, profile.seed) + split([s.model_copy(update={"as_is": True}) for s in functions[asked.real:]],
+                                                             asked.held_out, profile.seed)
 
 
 def wild(n: int, lines=(25, 50), seed: int = 0, roots: Iterable[Path] | None = None) -> list[Seed]:
@@ -80,10 +89,12 @@ def real(n: int, seed: int = 0, longest: int = 50) -> list[Seed]:
     import what the sandbox lacks, or depend on a clock, files or chance. Raises SeedError."""
     package, licence = Path(util.find_spec("reasoning_gym").origin).parent, _licence("reasoning-gym")
     with gzip.open(package.parent / CODEIO, "rt", encoding="utf-8") as file:
-        found = [(json.loads(line)["code_sample"].strip(), f"{CODEIO}:{k}", licence) for k, line in enumerate(file, 1)]
+        rows = [json.loads(line) for line in file]
+    found = [(row["code_sample"].strip(), f"{CODEIO}:{k}", licence, row["task_description"].strip(), row["input_generator"].strip())
+             for k, row in enumerate(rows, 1)]
     random.Random(f"real {seed}").shuffle(found)
     good = (x for x in found if 5 <= x[0].count("\n") + 1 <= longest and _stands_alone(x[0]))
-    return _take(n, "real", good, f"real seeds of 5 to {longest} lines: lower seeds.real")
+    return _take(n, "real", good, f"real seeds of 5 to {longest} lines: lower seeds.real or seeds.problems")
 
 
 def split(seeds: list[Seed], held_out: float, seed: int = 0) -> list[Seed]:
@@ -98,7 +109,7 @@ def split(seeds: list[Seed], held_out: float, seed: int = 0) -> list[Seed]:
 
 
 def frame(seeds: Iterable[Seed]) -> pd.DataFrame:
-    """One row per seed: id, text, source, origin, split, licence."""
+    """One row per seed: the fields of `Seed`."""
     return pd.DataFrame([s.model_dump() for s in seeds], columns=list(Seed.model_fields))
 
 
@@ -106,11 +117,12 @@ def from_frame(table: pd.DataFrame) -> list[Seed]:
     return [Seed(**row) for row in table[list(Seed.model_fields)].to_dict("records")]
 
 
-def _take(n: int, source: str, candidates: Iterable[tuple[str, str, str]], what: str) -> list[Seed]:
-    """The first n distinct of (text, origin, licence) as seeds."""
+def _take(n: int, source: str, candidates: Iterable[tuple[str, ...]], what: str) -> list[Seed]:
+    """The first n distinct of (text, origin, licence, and of a real one task and generator) as seeds."""
     found = {}
-    for text, origin, licence in candidates if n else ():
-        found.setdefault(digest(text), Seed(id=digest(text), text=text, source=source, origin=origin, licence=licence))
+    for text, origin, licence, *more in candidates if n else ():
+        found.setdefault(digest(text), Seed(id=digest(text), text=text, source=source, origin=origin, licence=licence,
+                                            **dict(zip(("task", "generator"), more))))
         if len(found) == n:
             break
     if len(found) < n:

@@ -20,8 +20,8 @@ def full(n=6):
     return problems({(b, e): n for b in SOLVED for e in EQUAL})
 
 
-def plan(given, schedule="uniform", steps=40, per_step=4, environments=EQUAL, bins="broad", seed=0):
-    return curricula.plan(given, schedule, steps, per_step, environments, bins, seed)
+def plan(given, schedule="uniform", steps=40, per_step=4, environments=EQUAL, bins="broad", seed=0, **more):
+    return curricula.plan(given, schedule, steps, per_step, environments, bins, seed, **more)
 
 
 @pytest.mark.parametrize("name", curricula.SCHEDULES)
@@ -81,6 +81,16 @@ def test_shares_follow_schedule_and_mixture():
     assert set(out["environment"]) == {"induction", "fuzzing"}
 
 
+def test_real_and_synthetic_problems_share_the_budget_as_weighted():
+    real = [x.with_(method="real", program=x.program + "  # real") for x in problems({("easy", "induction"): 5, ("medium", "induction"): 5})]
+    out = plan(full() + real, steps=800, sources={"synthetic": 1.0, "real": 1.0})
+    shares = curricula.realised(out, sources={"synthetic": 1.0, "real": 1.0}).query("kind == 'source'")
+    assert (shares["wanted"] - shares["realised"]).abs().max() < 0.06 and shares["wanted"].tolist() == [0.5, 0.5]
+    known = {x.id: x for x in full() + real}
+    assert [curricula.source(known[i]) for i in out["problem_id"]] == out["source"].tolist()
+    assert set(out[out["source"] == "real"]["environment"]) == {"induction"} and set(plan(full() + real)["source"]) == {"synthetic"}
+
+
 def test_every_problem_comes_once_before_any_comes_twice():
     given = problems({("medium", "deduction"): 10})
     drawn = plan(given, steps=25, per_step=1)["problem_id"].tolist()
@@ -134,16 +144,20 @@ def test_a_plan_read_back_from_a_file_still_knows_what_was_wanted(tmp_path):
 
 def test_realised_survives_no_plan_and_phases_shorter_than_a_step():
     assert curricula.realised(plan(full())[:0]).empty
-    assert curricula.realised(plan(full(), "soft", steps=2))["from_step"].unique().tolist() == [0, .875]
+    assert curricula.realised(plan(full(), "soft", steps=4))["from_step"].unique().tolist() == [0, .75, 1.75, 3]
 
 
 @pytest.mark.parametrize("call, message", [
     (lambda: plan(full(), "steep"), "no schedule called 'steep': there are uniform, soft"),
     (lambda: plan([]), "none of 0 problems"),
-    (lambda: plan([Problem(environment="fuzzing", n=8, solved=8)]), "none of 1 problems is in a bin"),
+    (lambda: plan([Problem(environment="fuzzing", n=8, solved=8)]), "none of 1 problems is synthetic, in a bin"),
     (lambda: plan(full(), environments={"induction": 0.0}), "mixture"),
     (lambda: plan(full(), environments={"induction": -1.0}), "zero or more"),
     (lambda: plan(full(), steps=0), "horizon of 0"),
+    (lambda: plan(full(), "classic", steps=4), "the schedule classic has 5 phases, so it needs 5 steps"),
+    (lambda: plan(full(), sources={"real": 1.0}), "problems is real, in a bin"),
+    (lambda: plan(full(), sources={"real": -1.0}), "zero or more"),
+    (lambda: plan(problems({("easy", "induction"): 4}), "hard", substitute=False), "asks for hard problems, and of the synthetic ones none is"),
     (lambda: plan([*full(), full()[0].with_(split="held_out")]), "1 of the problems are held out")])
 def test_refusals_say_what_is_wrong(call, message):
     with pytest.raises(CurriculumError, match=message):

@@ -23,10 +23,10 @@ def test_rewards_of_a_mixed_batch_are_1_0_or_none_in_order():
         reward = grpo.reward_function([DOUBLE, INVERSE], ENVS, box)
         texts = ["<answer>6</answer>", "<answer>3</answer>", "<answer>7</answer>", "six"]
         got = reward(prompts=None, completions=[[{"role": "assistant", "content": t}] for t in texts],
-                     problem_id=[DOUBLE.id, INVERSE.id, DOUBLE.id, INVERSE.id], environment=["deduction", "abduction"] * 2,
+                     problem_id=[DOUBLE.id, INVERSE.id, DOUBLE.id, INVERSE.id], environment=["deduction", "abduction"] * 2, bin=["easy", "hard"] * 2,
                      log_metric=metrics.__setitem__)
     assert got == [1.0, 1.0, 0.0, 0.0]
-    assert metrics["sandbox_error_share"] == 0 and metrics["solved/deduction"] == 0.5
+    assert metrics["sandbox_error_share"] == 0 and metrics["solved/deduction"] == metrics["solved/hard"] == 0.5
 
 
 def test_the_dataset_keeps_the_plans_order():

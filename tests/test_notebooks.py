@@ -2,14 +2,17 @@
 import ast
 import contextlib
 import re
+import shutil
+import subprocess
 import sys
 import time
 
 import nbformat
+import pandas as pd
 import psutil
 import pytest
 
-from kit import runner
+from kit import findings, runner
 from kit.run import RECORDED, ROOT, RunError, read_manifest
 
 NOTEBOOKS = runner.notebooks()
@@ -20,8 +23,8 @@ def cells(notebook, kind="code"):
     return [c for c in nbformat.read(notebook, 4).cells if c.cell_type == kind]
 
 
-def test_all_seven_are_there():
-    assert [n[:2] for n in ids] == ["00", "01", "02", "03", "04", "05", "06"]
+def test_all_eight_are_there():
+    assert [n[:2] for n in ids] == ["00", "01", "02", "03", "04", "05", "06", "07"]
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=ids)
@@ -82,26 +85,42 @@ def test_a_second_call_skips_what_is_done(first_half, capsys):
     assert capsys.readouterr().out.count("done before, skipped") == 3
 
 
+@pytest.mark.notebook
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(not (RECORDED / "problems.parquet").exists(), reason="no data/recorded in this checkout")
+def test_filters_plan_and_board_from_recorded_problems(tmp_path):
+    folder = runner.run("smoke", str(tmp_path), only=["03", "04", "07"])
+    stages = read_manifest(folder)["stages"]
+    assert stages["03_filters"]["recorded"] == ["problems.parquet"]
+    assert "problems.parquet comes from data/recorded" in (folder / "notebooks" / "03_filters.html").read_text()
+    assert set(pd.read_parquet(folder / "board.parquet").claim) == {f"F{k}" for k in range(1, 11)}
+
+
 @pytest.mark.model
 @pytest.mark.notebook
 @pytest.mark.timeout(1800)
-@pytest.mark.skipif(not (RECORDED / "problems.parquet").exists(), reason="no data/recorded in this checkout")
-def test_the_second_half_from_recorded_problems(tmp_path):
-    """03-06: filters and plan on the recorded problems, real GRPO steps killed after the first checkpoint and taken up again,
-    evaluation before and after."""
-    kill_in_training(tmp_path)
-    folder = runner.run("smoke", str(tmp_path), only=["03", "04", "05", "06"])
-    stages = read_manifest(folder)["stages"]
-    assert stages["03_filters"]["recorded"] == ["problems.parquet"]
-    assert stages["05_grpo"]["counts"]["steps"] == 3
-    assert not (folder / "notebooks" / "05_grpo.ipynb").read_text().count("Traceback")
-    assert stages["06_evaluation"]["counts"]["errors"] == 0
-    assert "problems.parquet comes from data/recorded" in (folder / "notebooks" / "03_filters.html").read_text()
+@pytest.mark.skipif(not (RECORDED / "filtered.parquet").exists(), reason="no data/recorded in this checkout")
+def test_a_killed_study_goes_on_without_a_seam(tmp_path):
+    """Real GRPO steps killed after the first checkpoint and taken up again, then evaluated before and after; the curve equals that of an
+    undisturbed training of the same plan and seed."""
+    command = [sys.executable, "-m", "kit", "study", "--profile", "smoke", "--arms", "uniform", "--seeds", "3", "--out", str(tmp_path / "study")]
+    run = tmp_path / "study" / "uniform" / "3"
+    kill_in_training(command, run)
+    subprocess.run(command, cwd=ROOT, check=True)
+    stages = read_manifest(run)["stages"]
+    assert stages["05_grpo"]["counts"]["steps"] == 3 and stages["06_evaluation"]["counts"]["errors"] == 0
+    assert not (run / "notebooks" / "05_grpo.ipynb").read_text().count("Traceback")
+    assert not (run / "policy").exists() and not (run / "checkpoints").exists(), "no weights are left"
+    shutil.copytree(run, tmp_path / "whole", ignore=lambda *_: ["manifest.json", "notebooks", "train.jsonl", "train.parquet"])
+    whole = runner.run("smoke", str(tmp_path / "whole"), only=["05"], parameters={"TRAIN_SEED": 3})
+    columns = ["step", "reward", "entropy", "completion_length", "loss"]
+    pd.testing.assert_frame_equal(*(pd.read_parquet(r / "train.parquet")[columns] for r in (run, whole)), rtol=1e-3, atol=1e-4)
+    found, _ = findings.read(tmp_path / "study")
+    assert set(found["scores"].checkpoint) == {"before", "after"} and found["curves"].seed.unique().tolist() == [3]
 
 
-def kill_in_training(folder):
-    """SIGKILL for the runner and its kernel as soon as a checkpoint is written, before the last step is."""
-    command = [sys.executable, "-m", "kit", "run", "--profile", "smoke", "--out", str(folder), "--only", "03", "--only", "04", "--only", "05"]
+def kill_in_training(command, folder):
+    """SIGKILL for a command and its children as soon as a checkpoint is written, before the last step is."""
     running = psutil.Popen(command, cwd=ROOT)
     end = time.monotonic() + 600
     while not (folder / "checkpoints" / "checkpoint-1" / "trainer_state.json").exists():

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kit import curricula, difficulty, filters, plots, records, rounds
+from kit import curricula, difficulty, filters, findings, plots, records, rounds
 from kit.profile import Filters
 from kit.records import Problem
 
@@ -45,7 +45,17 @@ STONES = pd.DataFrame([("c1", "fuzzing", "train", "a", "b", "c", .1, .5, .9, Tru
                        ("c2", "deduction", "train", "d", "e", "f", .5, .5, .2, False, False)],
                       columns=difficulty.stones([]).columns)
 SET = pd.DataFrame({"p": [.1, .5, .9, .2, .5, .5]})
+CLAIMS = pd.DataFrame([("F6", "s", "a − b", mode, .1, -.05, .25, 0.0, 3, 40, "undecided", "undecided") for mode in ("sampled", "greedy")]
+                      + [("F1", "s", "multi / single", "sampled", .9, .5, 1.6, 4.0, 40, 40, "contradicted", "contradicted"),
+                         ("F8", "s", "variance", "sampled", np.nan, np.nan, np.nan, 1.0, 2, 0, *["not tested at this scale"] * 2)],
+                      columns=findings.BOARD)
+ARMS = pd.DataFrame([("before training", "easy", .5, 20, 1), ("uniform", "easy", .6, 20, 3), ("uniform", "maths", .2, 30, 3)],
+                    columns=["arm", "of", "value", "problems", "seeds"])
+MOVES = pd.DataFrame([("uniform", 0, "maths", .1, 0., 30), ("uniform", 1, "maths", .2, .1, 30), ("easy", 0, "synthetic", -.1, .1, 20)],
+                     columns=["arm", "seed", "set", "sampled", "greedy", "problems"])
 PLOTS = {
+    "board": (plots.board, lambda x: CLAIMS[:len(x)]), "heat": (plots.heat, lambda x: ARMS[:len(x)]),
+    "sharpening": (plots.sharpening, lambda x: MOVES[:len(x)]),
     "pass_rates": (plots.pass_rates, records.frame), "slopes": (plots.slopes, records.frame), "lineage": (plots.lineage, records.frame),
     "funnel": (plots.funnel, filters.funnel), "ratio": (plots.ratio, filters.yields),
     "bins": (plots.bins, lambda x: difficulty.assign(x, "broad")),

@@ -23,7 +23,9 @@ LOGIC = "def f(xs):\n    total = 0\n" + "".join(f"    if xs[0] > {k}:\n        t
 
 def test_as_many_as_asked_and_all_distinct(found):
     asked = profile.load("cpu").seeds
-    assert [s.source for s in found] == ["wild"] * asked.wild + ["real"] * asked.real
+    assert [s.source for s in found] == ["wild"] * asked.wild + ["real"] * (asked.real + asked.problems)
+    assert [s.as_is for s in found] == [False] * (asked.wild + asked.real) + [True] * asked.problems
+    assert all(bool(s.task) == bool(s.generator) == (s.source == "real") for s in found)
     assert len({s.id for s in found}) == len(found)
 
 

@@ -3,8 +3,10 @@
 Some of the pairs stay hidden (our choice; the closest relative, Absolute Zero, hides half), and two of those have different
 outputs, so that an answer that lists the visible pairs and guesses one value for all others earns nothing.
 """
-from kit.environments.base import Environment, Reason, Rejected, Verdict, code_block, execute, failure, module, usable
-from kit.sandbox import Job, arguments, literal, same
+import re
+
+from kit.environments.base import Environment, Reason, Rejected, Verdict, code_block, execute, failure, function, module, usable, values
+from kit.sandbox import Job, arguments, call_text, literal, same
 
 
 class Induction(Environment):
@@ -25,6 +27,20 @@ class Induction(Environment):
         pairs.insert(-1, pairs.pop(differing))
         inputs, outputs = map(list, zip(*pairs))
         return draft.with_(inputs=inputs, outputs=outputs)
+
+    def real(self, code: str, generator: str, task: str, box):
+        """An unverified problem without a teacher: `main_solution` becomes f, its own `generate_inputs` makes the inputs, its task is the
+        message. Raises Rejected or InfrastructureError."""
+        program = re.sub(r"\bmain_solution\b", "f", module(code, "main_solution"))
+        made = f"from random import Random\n{generator}\ndef made(k):\n    return generate_inputs(Random(k))"
+        drawn = values(box.submit(Job(made, tuple(("made", (k,)) for k in range(self.inputs + 2)))).result())
+        names = [a.arg for a in function(program).args.args]
+        if not all(isinstance(x, dict) and {*x} == {*names} for x in drawn):
+            raise Rejected(Reason.NO_INPUTS, f"its generator does not make the arguments {', '.join(names)}")
+        inputs = [call_text(x[name] for name in names) for x in drawn]
+        if max(map(len, inputs)) > 400:              # our choice: a prompt of long tables asks for another skill
+            raise Rejected(Reason.NO_INPUTS, "its inputs are longer than 400 characters")
+        return self.draft(program, inputs, task)
 
     def read_answer(self, problem, completion):
         return module(code_block(completion), "f")

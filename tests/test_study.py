@@ -1,0 +1,180 @@
+"""Arms, plans and the grid of a study; the trainings themselves run in tests/test_notebooks.py."""
+import json
+
+import pandas as pd
+import pytest
+import yaml
+
+from kit import findings, grpo, profile, study
+from kit.findings import ArmError
+from kit.profile import ProfileError
+from kit.records import Problem, save
+from kit.run import RunError
+
+CPU = profile.load("cpu")
+SOLVED = {"easy": 7, "easy-medium": 6, "medium": 4, "hard": 1}
+BINS, ENVIRONMENTS = list(SOLVED), ["induction", "abduction", "deduction", "fuzzing"]
+
+
+def problem(name, environment, k, method="multi", **more):
+    seed = more.pop("seed_id", f"{method}{name}{environment}{k}")
+    return Problem(environment=environment, program=f"def f(x):\n    return {(name, k, method)!r}", inputs=["1"], outputs=["2"], n=8, method=method,
+                   solved=SOLVED[name], kept=True, seed_id=seed, chain_id=more.pop("chain_id", f"{method}-{seed}"), **more)
+
+
+def made(n=5, real=4):
+    """n kept problems per bin and environment, `real` real ones per bin, three whole stepping-stone chains, some held out."""
+    out = [problem(b, e, k) for b in BINS for e in ENVIRONMENTS for k in range(n)]
+    out += [problem(b, "induction", k, "real") for b in BINS for k in range(real)]
+    out += [problem(b, "deduction", k, "stones", asked=b, chain_id=f"stones-{k}", seed_id=f"s{k}")
+            for b in ("easy", "medium", "hard") for k in range(3)]
+    return out + [problem("easy", "deduction", 99, split="held_out"), problem("easy", "fuzzing", 98).with_(kept=False)]
+
+
+def test_every_arm_has_a_plan_of_its_own_problems():
+    arms, given = findings.arms(), made()
+    pools, plans = findings.pools(arms, given, CPU), findings.plans(arms, given, CPU, [0, 1])
+    assert len(plans) == 2 * len(arms)
+    for (name, _), plan in plans.items():
+        assert set(plan.problem_id) <= {p.id for p in pools[name]} <= {p.id for p in given if p.kept and p.split == "train"}
+        assert len(plan) == CPU.grpo.steps * CPU.grpo.prompts_per_step
+    assert set(plans["easy", 0]["bin"]) == {"easy"} and set(plans["hard", 0]["bin"]) == {"hard"}
+    assert set(plans["one", 0].environment) == {"induction"} and plans["four", 0].environment.nunique() == 4
+    assert set(plans["both", 0].source) == {"real", "synthetic"} and set(plans["real", 0].source) == {"real"}
+    assert {p.method for p in pools["chains"]} == {"stones"} and len(pools["chains"]) == len(pools["disjoint"]) == 9
+    assert not {p.seed_id for p in pools["chains"]} & {p.seed_id for p in pools["disjoint"]}
+    assert not plans["uniform", 0].equals(plans["uniform", 1]), "another seed, another order"
+
+
+def test_arms_that_are_compared_draw_from_equally_many_problems():
+    pools = findings.pools(findings.arms(), made(n=5, real=4), CPU)
+    assert len({len(pools[a]) for a in ("easy", "medium", "hard")}) == 1
+    assert len(pools["real"]) == len(pools["one"]) == len(pools["four"]) == len(pools["both"]) / 2 == 16
+    few = {p.id for p in pools["real-few"]}
+    assert len(few) == 5 and few < {p.id for p in pools["real"]}, "a part of the larger set"
+
+
+@pytest.mark.parametrize(("given", "arms", "message"), [
+    (made(real=0), ["real"], "no problem for real: make more problems"),
+    ([p for p in made() if p.solved > 1], ["hard"], "no problem for hard"),
+    ([p for p in made() if p.solved > 1], ["classic"], "arm classic: the schedule classic asks for hard problems, and of the synthetic ones none is"),
+    (made(), ["steep"], "no arm is called steep; arms.yaml has easy, medium")])
+def test_an_arm_that_cannot_be_trained_is_refused(given, arms, message):
+    with pytest.raises(ArmError, match=message):
+        findings.plans(findings.arms(arms), given, CPU, [0])
+
+
+def test_a_horizon_shorter_than_a_schedule_is_refused():
+    with pytest.raises(ArmError, match="arm classic: a horizon of 3 steps: the schedule classic has 5 phases"):
+        findings.plans(findings.arms(["classic"]), made(), profile.load("cpu", {"grpo.steps": 3}), [0])
+
+
+@pytest.mark.parametrize("text", ["uniform: {shedule: hard}", "uniform: {share: 2.0}", "- uniform", "uniform: ["])
+def test_a_broken_file_of_arms_is_refused(tmp_path, text):
+    (tmp_path / "arms.yaml").write_text(text)
+    with pytest.raises(ArmError, match="is not a list of arms"):
+        findings.arms(path=tmp_path / "arms.yaml")
+
+
+@pytest.fixture
+def prepared(tmp_path, monkeypatch):
+    monkeypatch.setattr(grpo, "tokenizer", lambda name: None)
+    save(made(), tmp_path / "data" / "filtered.parquet")
+
+    def prepare(**changes):
+        return study.prepare(**({"profile": "cpu", "folder": tmp_path / "study", "data": tmp_path / "data", "arms": ["easy", "hard"],
+                                 "seeds": [0, 1]} | changes))
+    return prepare
+
+
+def test_run_folders_hold_problems_plan_and_arm(prepared):
+    runs = prepared()
+    assert [f"{r.parent.name}/{r.name}" for r in runs] == ["easy/0", "hard/0", "easy/1", "hard/1"], "whole seeds first"
+    for run in runs:
+        facts = json.loads((run / "arm.json").read_text())
+        assert set(pd.read_parquet(run / "plan.parquet")["bin"]) == {facts["schedule"]} and (run / "filtered.parquet").exists()
+    before = (runs[0] / "plan.parquet").stat().st_mtime_ns
+    assert prepared() == runs and (runs[0] / "plan.parquet").stat().st_mtime_ns == before, "made once"
+
+
+def test_a_folder_of_other_problems_or_another_profile_is_refused_and_unharmed(prepared, tmp_path):
+    run = prepared()[0]
+    before = (run / "arm.json").read_text()
+    save(made()[1:], tmp_path / "data" / "filtered.parquet")
+    for changes in ({}, {"profile": "smoke", "arms": ["easy"]}):
+        with pytest.raises(RunError, match="was made with other problems, values or another arm"):
+            prepared(**changes)
+    assert (run / "arm.json").read_text() == before
+
+
+@pytest.mark.parametrize(("changes", "error", "message"), [
+    ({"data": "nowhere"}, RunError, "run notebooks 01 to 03"), ({"arms": ["steep"]}, ArmError, "no arm is called"),
+    ({"profile": "cqu"}, ProfileError, "cpu")])
+def test_bad_input_leaves_no_folder_behind(prepared, tmp_path, changes, error, message):
+    from pathlib import Path
+    with pytest.raises(error, match=message):
+        prepared(**({k: Path(v) if k == "data" else v for k, v in changes.items()}))
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_policy_without_a_chat_template_is_refused(tmp_path, monkeypatch):
+    from kit import models
+
+    class Bare:
+        chat_template = None
+    monkeypatch.setattr(models, "path", lambda name: tmp_path)
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", lambda path: Bare)
+    with pytest.raises(models.ModelUnavailable, match="has no chat template"):
+        grpo.tokenizer("base")
+
+
+def finish(run, arm, gain=0.0):
+    """What notebooks 05 and 06 leave, made up."""
+    bins = {f"synthetic/{p.id}": p for p in made() if p.split == "held_out"}
+    names = [*bins, *(f"maths/{k}" for k in range(40))]
+    rows = [{"set": i.split("/")[0], "problem_id": i, "group": "", "n": 4, "solved": (k + (c == "after") * round(4 * gain)) % 5, "malformed": 0,
+             "errors": 0, "greedy": 1.0, "cut_off": 0, "tokens": 1, "samples": [], "checkpoint": c}
+            for c in ("before", "after") for k, i in enumerate(names)]
+    pd.DataFrame(rows).to_parquet(run / "evaluation.parquet")
+    curve = {"step": [1, 2, 3, 4], "reward": 0.5, "entropy": 1.0, "frac_reward_zero_std": 0.2, "solved/hard": gain}
+    pd.DataFrame(curve).to_parquet(run / "train.parquet")
+    manifest = {"profile": {"difficulty": {"bins": "broad"}}, "stages": {s: {"finished": "now"} for s in study.STAGES}}
+    (run / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_finished_study_is_collected_and_judged(prepared, tmp_path):
+    runs = prepared(arms=["easy", "four", "one"], seeds=[0, 1, 2])
+    for run in runs[:-1]:
+        finish(run, run.parent.name)
+    assert [study.done(r) for r in runs] == [True] * 8 + [False]
+    found, label = findings.read(tmp_path / "study")
+    assert found["scores"].groupby("arm").seed.nunique().to_dict() == {"easy": 3, "four": 3, "one": 2} and not label
+    assert found["scores"].dropna(subset="bin")["bin"].unique().tolist() == ["easy"]
+    board = findings.board(found)
+    assert list(dict.fromkeys(board.claim)) == [f"F{k}" for k in range(3, 11)]
+    assert set(board.verdict) == {"not tested at this scale"}, "two seeds of one arm are too few"
+    finish(runs[-1], "one")
+    after = findings.board(findings.read(tmp_path / "study")[0]).query("claim == 'F9' and mode == 'sampled'")
+    assert after.part.tolist() == ["undecided", "not tested at this scale"], "maths has 40 problems, the synthetic set one"
+    assert after.verdict.unique().tolist() == ["not tested at this scale"]
+
+
+def test_a_study_without_runs_still_has_its_board(tmp_path, monkeypatch):
+    monkeypatch.setattr(findings, "RECORDED", tmp_path)
+    found, _ = findings.read(tmp_path / "none")
+    board = findings.board(found)
+    assert len(board) and set(board.verdict) == {"not tested at this scale"}
+    assert findings.by_difficulty(found["scores"]).empty and findings.changes(found["scores"]).empty
+
+
+def test_alike_needs_the_whole_interval_near_zero():
+    def effect(low, high):
+        return findings.Effect((low + high) / 2, low, high, seeds=3, problems=50, alike=0.1).verdict
+    assert [effect(-.05, .08), effect(.12, .3), effect(-.3, -.11), effect(-.05, .2)] == ["supported", "contradicted", "contradicted", "undecided"]
+
+
+def test_the_shipped_arms_are_the_papers():
+    known = findings.arms()
+    assert yaml.safe_load((findings.Path(findings.__file__).parent / "arms.yaml").read_text()).keys() == known.keys()
+    compared = {arm for claim in findings.CLAIMS for c in claim.comparisons for arm in (c.a, c.b)}
+    assert compared <= {*known}, "every comparison has its arms"
