@@ -4,11 +4,14 @@ The advantage of a rollout is its reward less the mean of its group, not divided
 (paper). A reward is 1, 0, or None where our own infrastructure failed: TRL leaves those out of the group.
 """
 import math
+import subprocess
+import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import datasets
+import nbformat
 import pandas as pd
 from IPython.display import display
 from tqdm.auto import tqdm
@@ -17,6 +20,7 @@ from transformers import TrainerCallback
 from kit import models, plots
 from kit.environments import Environment, grade_all
 from kit.records import Log, Problem
+from kit.run import ROOT, Run
 from kit.sandbox import Sandbox
 from kit.widgets import headless
 
@@ -24,6 +28,10 @@ COLUMNS = {"reward": "reward", "reward_std": "reward_std", "entropy": "entropy",
            "sandbox_error_share": "sandbox_error_share", "completions/mean_length": "completion_length",
            "completions/clipped_ratio": "cut_off_share", "clip_ratio/region_mean": "clip_ratio", "loss": "loss", "grad_norm": "grad_norm",
            "learning_rate": "learning_rate", "step_time": "step_time", "rollout_time": "rollout_time", "reward_time": "reward_time"}
+
+
+class TrainingError(RuntimeError):
+    """A training in processes of its own failed; the message says where its log is."""
 
 
 def advantages(rewards: list[float | None]) -> list[float]:
@@ -71,7 +79,8 @@ class Health(TrainerCallback):
     resumed run repeats replace the old lines. `switches`: steps at which the curriculum changes."""
 
     def __init__(self, path: Path, switches: Iterable[float] = ()):
-        self.log, self.switches, self.picture = Log(path), tuple(switches), None
+        self.path, self.switches, self.picture = Path(path), tuple(switches), None
+        self.log: Log | None = None                    # of several processes the first one writes
         self.bar: tqdm | None = None
         self.step_began = math.nan
 
@@ -79,10 +88,13 @@ class Health(TrainerCallback):
         self.step_began = time.monotonic()
 
     def on_train_begin(self, args, state, control, **_):
+        if not state.is_world_process_zero:
+            return
+        self.log = Log(self.path)
         self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="GRPO steps")
 
     def on_log(self, args, state, control, logs=None, **_):
-        if not logs or "reward" not in logs:
+        if not self.log or not logs or "reward" not in logs:
             return
         row = {"step": state.global_step} | {ours: logs[theirs] for theirs, ours in COLUMNS.items() if theirs in logs}
         row |= {k: v for k, v in logs.items() if k.startswith("solved/")}
@@ -103,12 +115,13 @@ class Health(TrainerCallback):
     def on_train_end(self, args, state, control, **_):
         if self.picture:                               # the finished panel follows in the notebook
             self.picture.update("")
-        self.bar.close()
-        self.log.close()
+        if self.log:
+            self.bar.close()
+            self.log.close()
 
     def frame(self) -> pd.DataFrame:
         """One row per step, in order."""
-        return read_log(self.log.path)
+        return read_log(self.path)
 
 
 def read_log(path: Path) -> pd.DataFrame:
@@ -162,13 +175,39 @@ def checkpoint(folder: Path) -> str | None:
 
 
 def save_policy(trainer, folder: Path) -> None:
-    """The trained policy in bfloat16, ready for an engine; written whole or not at all."""
+    """The trained policy in bfloat16, ready for an engine; written whole or not at all, by the first of several processes."""
     import os
     import shutil
 
     import torch
-    part = Path(f"{folder}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    trainer.model.to(torch.bfloat16).save_pretrained(part)
-    trainer.processing_class.save_pretrained(part)
-    os.replace(part, folder)
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    if trainer.accelerator.is_main_process:
+        part = Path(f"{folder}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        model = trainer.accelerator.unwrap_model(trainer.model_wrapped).to(torch.bfloat16)
+        model.save_pretrained(part, state_dict={name: x.to(torch.bfloat16) for name, x in weights.items()})
+        trainer.processing_class.save_pretrained(part)
+        os.replace(part, folder)
+
+
+def launch(run: Run, **parameters) -> None:
+    """Train on `grpo.devices` devices: the cells of the running notebook that are tagged `train`, with these parameters, as a script under
+    `accelerate launch`, one process a device. Raises TrainingError with where its log is."""
+    notebook = nbformat.read(ROOT / "notebooks" / f"{run.stage}.ipynb", 4)
+    cells = [c.source for c in notebook.cells if "train" in c.metadata.get("tags", [])]
+    given = "\n".join(f"{name} = {value!r}" for name, value in (parameters | {"RUN_DIR": str(run.folder), "TRAIN": True}).items())
+    script, log = run.path(f"logs/{run.stage}.py"), run.path(f"logs/{run.stage}.log")
+    script.parent.mkdir(exist_ok=True)
+    script.write_text("\n\n".join([given, *cells]))
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(run.profile.grpo.devices),
+               "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--cpu" if run.on_cpu else "--multi_gpu", str(script)]
+    with log.open("a") as out, tqdm(total=run.profile.grpo.steps, desc=f"GRPO steps on {run.profile.grpo.devices} devices") as bar:
+        child = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT)
+        try:
+            while child.poll() is None:
+                time.sleep(1)
+                bar.update(len(read_log(run.path("train.jsonl"))) - bar.n)
+        finally:
+            child.terminate()
+    if child.returncode:
+        raise TrainingError(f"the training ended with exit code {child.returncode}, see {log}; run the same again to go on from its checkpoint")

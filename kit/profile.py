@@ -110,7 +110,8 @@ class GRPO(Strict):
     steps: int = Field(ge=1)
     prompts_per_step: int = Field(ge=1)
     group_size: int = Field(ge=2)
-    batch: int = Field(ge=1)                       # rollouts per forward and backward pass; divides prompts x group
+    devices: int = Field(1, ge=1)                  # above 1: `accelerate launch` with a process for each
+    batch: int = Field(ge=1)                       # rollouts per forward and backward pass of a device; batch x devices divides prompts x group
     max_tokens: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
     temperature: float = Field(gt=0)
@@ -120,8 +121,8 @@ class GRPO(Strict):
     loss_type: Literal["dr_grpo", "grpo", "dapo", "bnpo"]
     scale_rewards: Literal["none", "group", "batch"]
     save_every: int = Field(ge=1)
-    launcher: Literal["process", "accelerate"] = "process"
-    _divides = together("batch: must divide prompts_per_step x group_size", lambda s: s.prompts_per_step * s.group_size % s.batch == 0)
+    _divides = together("batch: batch x devices must divide prompts_per_step x group_size",
+                        lambda s: s.prompts_per_step * s.group_size % (s.batch * s.devices) == 0)
 
 
 class Evaluation(Strict):
@@ -169,6 +170,18 @@ def load(name: str, overrides: dict[str, Any] | None = None) -> Profile:
     """The profile `name` (or the path of a YAML file) with dotted overrides, e.g. `{"rounds.turns": 2}`; None is skipped.
 
     Raises ProfileError with every wrong key in one message."""
+    path, values = _read(name)
+    for key, value in (overrides or {}).items():
+        if value is not None:
+            _set(values, key.split("."), value)
+    try:
+        return Profile.model_validate(values)
+    except ValidationError as e:
+        raise ProfileError(f"{path.name}:\n" + "\n".join(_explain(x) for x in e.errors())) from None
+
+
+def _read(name: str) -> tuple[Path, dict]:
+    """The values of a file; with `base: NAME` those of that profile, except where the file says otherwise."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if not path.exists():
         raise ProfileError(f"no profile {name!r}; there are {', '.join(names())}, or give the path of a .yaml file")
@@ -178,13 +191,12 @@ def load(name: str, overrides: dict[str, Any] | None = None) -> Profile:
         raise ProfileError(f"{path.name} is not YAML: {e}") from None
     if not isinstance(values, dict):
         raise ProfileError(f"{path.name} should be a mapping of keys to values; copy kit/profiles/cpu.yaml and edit it")
-    for key, value in (overrides or {}).items():
-        if value is not None:
-            _set(values, key.split("."), value)
-    try:
-        return Profile.model_validate(values)
-    except ValidationError as e:
-        raise ProfileError(f"{path.name}:\n" + "\n".join(_explain(x) for x in e.errors())) from None
+    base = values.pop("base", "")
+    return path, _merged(_read(base)[1], values) if base else values
+
+
+def _merged(old: dict, new: dict) -> dict:
+    return old | {k: _merged(old[k], v) if isinstance(v, dict) and isinstance(old.get(k), dict) else v for k, v in new.items()}
 
 
 def _set(values: dict, keys: list[str], value: Any) -> None:

@@ -19,7 +19,6 @@ from kit import environments
 from kit.difficulty import NARROW
 from kit.engine import Completion, Engine, EngineDown, EngineError, NotRecorded
 from kit.environments.base import Dialogue, Environment, InfrastructureError, Reason, Rejected, Verdict, prompt, prompt_hash
-from kit.evaluation import interval
 from kit.profile import Profile
 from kit.profile import Rounds as Numbers
 from kit.records import Log, Problem, Sample, digest
@@ -278,15 +277,6 @@ def quality(problems: Iterable[Problem]) -> pd.DataFrame:
                   "harder lowers p": (int((harder < 0).sum()), len(harder)), "easier raises p": (int((easier > 0).sum()), len(easier))}
         rows += [(name, measure, k, n, k / n if n else float("nan"), *wilson(k, n)) for measure, (k, n) in counts.items()]
     return pd.DataFrame(rows, columns=["environment", "measure", "count", "of", "share", "low", "high"])
-
-
-def verdict(changes: pd.Series, least: int = 10) -> str:
-    """F2 on a run's own data: a bootstrap interval of the mean change must exclude 0; under `least` steps no verdict (our choice)."""
-    if len(changes) < least:
-        return f"F2: not tested at this scale (n = {len(changes)}, at least {least} needed)"
-    mean, low, high = interval(changes, bounds=(-1, 1))
-    word = "supported" if high < 0 else "contradicted" if low > 0 else "undecided"
-    return f"F2: {word}: mean change {mean:+.2f}, 95% interval [{low:+.2f}, {high:+.2f}], n = {len(changes)}"
 
 
 def wait(coroutine):

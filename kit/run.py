@@ -134,7 +134,8 @@ def start(stage: str, profile: str = "cpu", run_dir: str = "", seed: int | None 
                        "choose another RUN_DIR, or delete that folder")
     manifest["profile"], manifest["versions"] = values, _versions()
     manifest["stages"].setdefault(stage, {"overrides": overrides, "started": _now()})
-    _write_manifest(folder, manifest)
+    if "RANK" not in os.environ:                     # one of several training processes: the notebook has written it
+        _write_manifest(folder, manifest)
     return Run(stage, loaded, folder, overrides)
 
 

@@ -35,13 +35,13 @@ def prepare(profile: str, folder: Path, data: Path, arms: Iterable[str] = (), se
     loaded = profiles.load(profile)
     if not (source := Path(data) / "filtered.parquet").exists():
         raise RunError(f"{source} is not there: run notebooks 01 to 03 into {data} first, or leave out --data for the recorded problems")
-    problems, chosen = records.load(source), findings.arms(arms)
-    plans = findings.plans(chosen, problems, loaded, seeds)
+    problems, known = records.load(source), findings.arms()
+    plans = findings.plans(known, problems, loaded, seeds, arms)
     tokenizer(loaded.grpo.policy)                    # refuses a policy that cannot be asked in messages
     wanted = {}
     for (arm, seed), plan in plans.items():
         facts = {"arm": arm, "seed": seed, "profile": loaded.name, "data": records.digest(sorted(p.id for p in problems if p.kept)),
-                 **chosen[arm].model_dump(), "problems": int(plan.problem_id.nunique())}
+                 **known[arm].model_dump(), "problems": int(plan.problem_id.nunique())}
         run = Path(folder) / arm / str(seed)
         if (note := run / "arm.json").exists() and json.loads(note.read_text()) != facts:
             raise RunError(f"{run} was made with other problems, values or another arm of that name: choose another --out, or delete that folder")

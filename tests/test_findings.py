@@ -40,6 +40,22 @@ def test_too_few_seeds_or_problems_are_no_test():
     assert findings.difference(pd.DataFrame(), pd.DataFrame()).verdict == "not tested at this scale"
 
 
+@pytest.mark.parametrize(("changes", "verdict"), [
+    ([-0.5, -0.25, -0.3, -0.4] * 5, "supported"), ([0.5, 0.25, 0.3, 0.4] * 5, "contradicted"), ([0.5, -0.5] * 10, "undecided"),
+    ([-0.5] * 9, "not tested at this scale"), ([], "not tested at this scale")])
+def test_the_rule_of_f2(changes, verdict):
+    assert findings.f2(pd.DataFrame({"asked": "harder", "chain_id": "c", "change": pd.Series(changes, dtype=float)})).verdict == verdict
+
+
+@pytest.mark.parametrize(("row", "verdict"), [
+    ((30, 10, 10, 5.0, 4.1, 6.0), "supported"), ((30, 10, 10, 1.0, 0.5, 2.0), "contradicted"), ((30, 10, 10, 4.0, 2.0, 8.0), "undecided"),
+    ((29, 10, 10, 5.0, 4.1, 6.0), "not tested at this scale"),
+    ((30, 10, 9, 5.0, 4.1, 6.0), "not tested at this scale"), (None, "not tested at this scale")])
+def test_the_rule_of_f1(row, verdict):
+    columns = ["environment", "seeds", "multi_kept", "single_kept", "ratio", "low", "high"]
+    assert findings.f1(pd.DataFrame([("all", *row)] if row else [], columns=columns)).verdict == verdict
+
+
 def test_spread_of_seeds():
     rng = np.random.default_rng(2)
 

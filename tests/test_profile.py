@@ -13,6 +13,16 @@ def test_every_shipped_profile_loads_and_says_where_its_values_come_from(name):
     assert "# paper" in text and "# our choice" in text
 
 
+def test_a_profile_may_stand_on_another(tmp_path):
+    (tmp_path / "mine.yaml").write_text("base: cpu\nname: mine\nteacher:\n  sampling: {temperature: 0.1}\ngrpo: {steps: 7}\n")
+    mine, cpu = profile.load(str(tmp_path / "mine.yaml")), profile.load("cpu")
+    assert (mine.name, mine.grpo.steps, mine.teacher.sampling.temperature) == ("mine", 7, 0.1)
+    assert mine.teacher.sampling.top_p == cpu.teacher.sampling.top_p and mine.rounds == cpu.rounds
+    (tmp_path / "lost.yaml").write_text("base: cqu\nname: lost\n")
+    with pytest.raises(ProfileError, match="no profile 'cqu'"):
+        profile.load(str(tmp_path / "lost.yaml"))
+
+
 def test_overrides_reach_nested_keys_and_none_is_skipped():
     loaded = profile.load("cpu", {"teacher.sampling.temperature": 0.1, "rounds.turns": 5, "seed": None})
     plain = profile.load("cpu")

@@ -13,7 +13,7 @@ import pytest
 from kit import profile
 from kit.engine import Completion, Engine, EngineDown, EngineError, Replay
 from kit.records import Log
-from kit.rounds import Rounds, adapt, quality, steps, target, verdict
+from kit.rounds import Rounds, adapt, quality, steps, target
 from kit.run import RECORDED
 from kit.sandbox import Sandbox
 from kit.seeds import Seed, from_frame
@@ -68,6 +68,30 @@ def boxes():
 def loop(tmp_path, boxes, teacher=good_teacher, student=half_right_student, numbers=CPU):
     return Rounds(numbers, FakeModel(numbers.teacher, teacher, tmp_path / "teacher.jsonl"),
                   FakeModel(numbers.student, student, tmp_path / "student.jsonl"), *boxes, tmp_path / "problems.jsonl")
+
+
+def test_real_functions_become_problems_without_a_teacher(tmp_path, boxes):
+    seed = Seed(id="r", text="import math\ndef main_solution(x):\n    return math.floor(x) * 2", source="real", origin="there:1", as_is=True,
+                split="held_out", task="Doubles a number.", generator="def generate_inputs(rng: Random):\n    return {'x': rng.randint(1, 99)}")
+
+    def student(messages, draw):
+        assert "Hint: Doubles a number." in messages[-1]["content"]
+        return f"```python\ndef f(x):\n    return x * {2 + draw % 2}\n```"
+    rounds = loop(tmp_path, boxes, student=student)
+    one, = rounds.generate([seed])
+    assert (one.method, one.environment, one.split, one.teacher, one.status) == ("real", "induction", "held_out", "", "valid")
+    assert (one.n, one.solved, len(one.inputs)) == (4, 2, 5) and not rounds.teacher.asked
+    assert quality([one]).empty or not quality([one]).of.any(), "no credit and no blame for the teacher"
+
+
+@pytest.mark.parametrize(("generator", "reason"), [
+    ("def generate_inputs(rng):\n    return {'y': 1}", "no usable inputs"), ("def generate_inputs(rng):\n    return [1]", "no usable inputs"),
+    ("def generate_inputs(rng):\n    return {'x': 'a' * 500}", "no usable inputs"), ("def generate_inputs(rng):\n    return 1 / 0", "crashes"),
+    ("def generate_inputs(rng):\n    while True: pass", "times out"), ("", "crashes")])
+def test_a_real_function_that_makes_no_problem_says_why(tmp_path, boxes, generator, reason):
+    seed = Seed(id="r", text="def main_solution(x):\n    return x", source="real", origin="there:1", as_is=True, generator=generator)
+    one, = loop(tmp_path, boxes).generate([seed])
+    assert (one.status, str(one.reason)) == ("invalid", reason)
 
 
 @pytest.mark.parametrize(("p", "ask"), [(1.0, "harder"), (0.651, "harder"), (0.65, "vary"), (0.01, "vary"), (0.0, "easier")])
@@ -229,12 +253,8 @@ def test_quality_counts_what_the_teacher_did():
     assert found.loc["deduction", "share"].tolist() == found.loc["all", "share"].tolist()
 
 
-def test_steps_and_the_verdict_on_f2():
+def test_steps_join_a_turn_with_the_one_before():
     from kit.records import Problem
     chain = [Problem(environment="deduction", program=str(k), method="multi", chain_id="c", turn=k, n=4, solved=5 - k) for k in (1, 2, 3)]
     found = steps(chain)
     assert list(found.change) == [-0.25, -0.25]
-    assert "not tested at this scale" in verdict(found.change)
-    assert "supported" in verdict(pd.Series([-0.5, -0.25, -0.3, -0.4] * 5))
-    assert "contradicted" in verdict(pd.Series([0.5, 0.25, 0.3, 0.4] * 5))
-    assert "undecided" in verdict(pd.Series([0.5, -0.5] * 10))

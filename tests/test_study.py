@@ -49,7 +49,8 @@ def test_every_arm_has_a_plan_of_its_own_problems():
 def test_arms_that_are_compared_draw_from_equally_many_problems():
     pools = findings.pools(findings.arms(), made(n=5, real=4), CPU)
     assert len({len(pools[a]) for a in ("easy", "medium", "hard")}) == 1
-    assert len(pools["real"]) == len(pools["one"]) == len(pools["four"]) == len(pools["both"]) / 2 == 16
+    assert len(pools["real"]) == len(pools["synthetic"]) == len(pools["both"]) / 2 == 16 and len(pools["one"]) == len(pools["four"]) == 20
+    assert len(findings.pools(findings.arms(), made(real=0), CPU)["synthetic"]) == 20, "an arm without problems does not starve the others"
     few = {p.id for p in pools["real-few"]}
     assert len(few) == 5 and few < {p.id for p in pools["real"]}, "a part of the larger set"
 
@@ -58,15 +59,15 @@ def test_arms_that_are_compared_draw_from_equally_many_problems():
     (made(real=0), ["real"], "no problem for real: make more problems"),
     ([p for p in made() if p.solved > 1], ["hard"], "no problem for hard"),
     ([p for p in made() if p.solved > 1], ["classic"], "arm classic: the schedule classic asks for hard problems, and of the synthetic ones none is"),
-    (made(), ["steep"], "no arm is called steep; arms.yaml has easy, medium")])
+    (made(), ["steep"], "no arm is called steep; there are easy, medium")])
 def test_an_arm_that_cannot_be_trained_is_refused(given, arms, message):
     with pytest.raises(ArmError, match=message):
-        findings.plans(findings.arms(arms), given, CPU, [0])
+        findings.plans(findings.arms(), given, CPU, [0], arms)
 
 
 def test_a_horizon_shorter_than_a_schedule_is_refused():
     with pytest.raises(ArmError, match="arm classic: a horizon of 3 steps: the schedule classic has 5 phases"):
-        findings.plans(findings.arms(["classic"]), made(), profile.load("cpu", {"grpo.steps": 3}), [0])
+        findings.plans(findings.arms(), made(), profile.load("cpu", {"grpo.steps": 3}), [0], ["classic"])
 
 
 @pytest.mark.parametrize("text", ["uniform: {shedule: hard}", "uniform: {share: 2.0}", "- uniform", "uniform: ["])
@@ -94,6 +95,7 @@ def test_run_folders_hold_problems_plan_and_arm(prepared):
         facts = json.loads((run / "arm.json").read_text())
         assert set(pd.read_parquet(run / "plan.parquet")["bin"]) == {facts["schedule"]} and (run / "filtered.parquet").exists()
     before = (runs[0] / "plan.parquet").stat().st_mtime_ns
+    assert prepared(arms=["hard"]) == runs[1::2], "the match is that of the whole file, whatever is chosen"
     assert prepared() == runs and (runs[0] / "plan.parquet").stat().st_mtime_ns == before, "made once"
 
 
