@@ -72,7 +72,7 @@ def replay(count: int) -> None:
     """The recorded seeds over and over, each copy with an id of its own, verified and graded in the real sandbox."""
     settings = profile.load("cpu", {"rounds.stones": 0})
     recorded, each = seeds.from_frame(pd.read_parquet(RECORDED / "seeds.parquet")), len(settings.rounds.environments)
-    splits = [[s for s in recorded if s.split == split] for split in ("train", "held_out")]
+    splits = [[s for s in recorded if s.split == split and not s.as_is] for split in ("train", "held_out")]
     # Of each split a multiple of the environments, so that every copy serves the environment that the recorded one served.
     recorded = [s for mine in splits for s in mine[:len(mine) // each * each]]
     copies = [s.model_copy(update={"id": f"{s.id}~{k}"}) for k in range(-(-count // len(recorded))) for s in recorded]
