@@ -74,7 +74,7 @@ def ship(run_dir: str | Path, out: Path = RECORDED, timed: str | Path = "") -> P
 
 
 def ship_study(folder: str | Path, out: Path = RECORDED / "study") -> Path:
-    """The tables of a study, small enough for git, for notebook 07. Raises RunError if no run is finished."""
+    """The tables of a study, small enough for git, for notebook 07, and its board into README.md. Raises RunError if no run is finished."""
     from kit import findings
     tables = findings.collect(Path(folder))
     if tables["scores"].empty:
@@ -82,9 +82,20 @@ def ship_study(folder: str | Path, out: Path = RECORDED / "study") -> Path:
     out.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         records.write_parquet(table, out / f"{name}.parquet")
+    readme = ROOT / "README.md"
+    text = re.sub(r"(<!-- board -->\n).*(<!-- /board -->)", lambda m: m[1] + board(findings.board(tables)) + "\n" + m[2],
+                  readme.read_text(encoding="utf-8"), flags=re.S)
+    readme.write_text(text, encoding="utf-8")
     runs = tables["scores"].groupby("arm").seed.nunique()
     print(f"recorded {runs.sum()} runs of {len(runs)} arms in {out}")
     return out
+
+
+def board(found: pd.DataFrame) -> str:
+    """`findings.board` as a table in Markdown; greedy answers stand in notebook 07."""
+    rows = [f"| {x.claim} | {x.statement} | {x.comparison} | " + (f"{x.value:+.2f} [{x.low:+.2f}, {x.high:+.2f}]" if x.value == x.value else "–")
+            + f" | {x.seeds} | {x.problems} | {x.part} |" for x in found[found["mode"] == "sampled"].itertuples()]
+    return "\n".join(["| | the paper | here | effect, 95% | seeds | n | verdict |", "|---|---|---|---|---|---|---|", *rows])
 
 
 def _card(manifest: dict, out: Path) -> str:
