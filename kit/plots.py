@@ -433,9 +433,10 @@ def curriculum(df: pd.DataFrame, realised: pd.DataFrame | None = None, label: st
 
 
 HEALTH = {"reward": ("reward", (0, 1)), "entropy": ("entropy of the policy (nats)", (0, None)),
-          "frac_reward_zero_std": ("share of groups with equal rewards: no update", (0, 1)),
+          "frac_reward_zero_std": ("share of dead groups: no update", (0, 1)),
           "sandbox_error_share": ("share of answers lost in the sandbox", (0, None)),
-          "completion_length": ("completion length (tokens)", (0, None)), "clip_ratio": ("share of tokens clipped", (0, None)),
+          "completion_length": ("completion length (tokens)", (0, None)), "cut_off_share": ("share of answers cut off", (0, 1)),
+          "clip_ratio": ("share of tokens clipped", (0, None)),
           "step_time": ("seconds per step", (0, None))}
 SPLIT = {"rollouts": "#9DB7D5", "rewards": "#C98B2B", "update": "#0B3C6F"}
 
@@ -447,7 +448,7 @@ def health(df: pd.DataFrame, switches=(), label: str = "") -> Figure:
     found = [c for c in HEALTH if c in df and df[c].notna().any()] if "step" in df else []
     if not found:
         return _note_figure(title, "no step has been logged yet")
-    figure, axes = _panels(len(found), 3, 3.7, 2.3, title, sharex=True)
+    figure, axes = _panels(len(found), 4, 3.2, 2.3, title, sharex=True)
     for ax, column in zip(axes, found, strict=True):
         part = df[["step", column]].dropna().sort_values("step").astype(float)
         few = len(part) < DOTS_BELOW
@@ -455,7 +456,7 @@ def health(df: pd.DataFrame, switches=(), label: str = "") -> Figure:
         if column == "step_time" and len(split):
             update = split.step_time - split.rollout_time - split.reward_time
             ax.stackplot(split.step, split.rollout_time, split.reward_time, update.clip(lower=0), colors=SPLIT.values(), labels=SPLIT, lw=0)
-            ax.legend(loc="upper left", ncols=3, fontsize=7.5, handlelength=1, columnspacing=1)
+            ax.legend(loc="upper left", ncols=3, fontsize=7, handlelength=1, columnspacing=0.8)
         else:
             ax.plot(part["step"], part[column], color=METHODS["single"], lw=1, marker="o" if few else "", ms=3.5)
         if len(part) >= 8 and column != "step_time":
@@ -468,7 +469,7 @@ def health(df: pd.DataFrame, switches=(), label: str = "") -> Figure:
         top = high or max(part[column].max() * 1.15, 0.05 if "share" in name else 1e-9)
         ax.set_ylim(low - 0.02 * top, top * 1.02)
         ax.set_title(name, loc="left", size=9)
-        if axes.index(ax) + 3 >= len(axes):
+        if axes.index(ax) + 4 >= len(axes):
             ax.set_xlabel("step")
             ax.tick_params(labelbottom=True)
     return figure
