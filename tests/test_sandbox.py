@@ -513,7 +513,7 @@ def test_inside_trls_reward_function():
     with Sandbox(workers=2) as box:
         reward = grpo.reward_function([problem], envs, box)
         answers = [[{"content": f"<answer>{x}</answer>"}] for x in (3, -3, 4)]
-        call = dict(prompts=None, completions=answers, problem_id=[problem.id] * 3, environment=["abduction"] * 3)
+        call = dict(prompts=None, completions=answers, problem_id=[problem.id] * 3, environment=["abduction"] * 3, bin=["hard"] * 3)
         with ThreadPoolExecutor(4) as pool:
             assert [f.result() for f in [pool.submit(reward, **call) for _ in range(8)]] == [[1.0, 1.0, 0.0]] * 8
 
