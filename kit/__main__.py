@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -19,6 +20,11 @@ def stoppable():
         raise typer.Exit(130) from None
 
 
+def given(parameters: list[str] | None) -> dict:
+    """`NAME=VALUE` texts -> values as YAML reads them."""
+    return {name: yaml.safe_load(value) for name, _, value in (p.partition("=") for p in parameters or [])}
+
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Tutorial and reproduction kit for arXiv 2603.24202: synthetic problems, curricula and GRPO for code.")
 console = Console()
@@ -31,12 +37,9 @@ def run(profile: Annotated[str, typer.Option(help="a name in kit/profiles, or th
         parameter: Annotated[list[str] | None, typer.Option("--parameter", "-p", help="NAME=VALUE of a notebook parameter")] = None,
         force: Annotated[bool, typer.Option(help="execute finished notebooks again; records already there are used")] = False) -> None:
     """Execute the notebooks headless, in order; run it again to go on where it stopped."""
-    import yaml
-
     from kit import runner
-    given = dict(p.partition("=")[::2] for p in parameter or [])
     with stoppable():
-        runner.run(profile, out, only, {k: yaml.safe_load(v) for k, v in given.items()}, force)
+        runner.run(profile, out, only, given(parameter), force)
 
 
 @app.command()
@@ -50,17 +53,14 @@ def study(profile: Annotated[str, typer.Option(help="a name in kit/profiles, or 
           keep_policies: Annotated[bool, typer.Option(help="keep the trained weights of every run")] = False,
           dry: Annotated[bool, typer.Option(help="draw all plans, say what would run, and stop")] = False) -> None:
     """Notebooks 05 and 06 over a grid of arms and seeds; notebook 07 reads what comes out. Run it again to go on."""
-    import yaml
-
     from kit import study
     from kit.run import RECORDED, ROOT
     folder = Path(out or ROOT / "runs" / f"study-{Path(profile).stem}").resolve()
     runs = study.prepare(profile, folder, Path(data or RECORDED), [a for a in arms.split(",") if a], [int(s) for s in seeds.split(",")])
     console.print(f"{len(runs)} runs in {folder}, {sum(map(study.done, runs))} of them done")
     if not dry:
-        given = dict(p.partition("=")[::2] for p in parameter or [])
         with stoppable():
-            study.run(profile, runs, jobs, {k: yaml.safe_load(v) for k, v in given.items()}, keep_policies)
+            study.run(profile, runs, jobs, given(parameter), keep_policies)
 
 
 @app.command()

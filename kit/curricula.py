@@ -100,7 +100,8 @@ def plan(problems: list[Problem], schedule: str, steps: int, prompts_per_step: i
     an empty environment's weight goes to the others in the same bin; an empty bin's to the nearest with problems, of two equally near the
     easier, or with `substitute` False it is an error. Raises CurriculumError: unknown schedule, too few steps for it, no problems to draw
     from, held-out ones among them, unusable mixture."""
-    if steps < (least := len(phases(schedule, steps))):
+    parts = phases(schedule, steps)
+    if steps < (least := len(parts)):
         raise CurriculumError(f"a horizon of {steps} steps: the schedule {schedule} has {least} phases, so it needs {least} steps or more")
     sources = sources or {"synthetic": 1.0}
     if held := sum(x.split == "held_out" for x in problems):
@@ -112,7 +113,7 @@ def plan(problems: list[Problem], schedule: str, steps: int, prompts_per_step: i
     if empty := [s for s, by in stock.items() if not by]:
         raise CurriculumError(f"none of {len(problems)} problems is {empty[0]}, in a bin and in an environment of the mixture "
                               f"({environments or 'empty'}): make more problems (seeds, turns), or use the broad bins")
-    wanted_ever = {b for _, _, w in phases(schedule, steps) for b, x in w.items() if x}
+    wanted_ever = {b for _, _, w in parts for b, x in w.items() if x}
     for s, by in stock.items() if not substitute else ():
         if missing := sorted(wanted_ever - {*by}, key=ORDER.index):
             raise CurriculumError(f"the schedule {schedule} asks for {' and '.join(missing)} problems, and of the {s} ones none is: "

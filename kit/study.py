@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from kit import findings, records
 from kit import profile as profiles
 from kit.run import RunError, read_manifest
-from kit.runner import QUIET_MALLOC, check, notebooks
+from kit.runner import check, notebooks
 
 STAGES = ("05_grpo", "06_evaluation")
 BEFORE = Path("completions/06_evaluation-before.jsonl")
@@ -38,10 +38,10 @@ def prepare(profile: str, folder: Path, data: Path, arms: Iterable[str] = (), se
     problems, known = records.load(source), findings.arms()
     plans = findings.plans(known, problems, loaded, seeds, arms)
     tokenizer(loaded.grpo.policy)                    # refuses a policy that cannot be asked in messages
-    wanted = {}
+    wanted, data_digest = {}, records.digest(sorted(p.id for p in problems if p.kept))
     for (arm, seed), plan in plans.items():
-        facts = {"arm": arm, "seed": seed, "profile": loaded.name, "data": records.digest(sorted(p.id for p in problems if p.kept)),
-                 **known[arm].model_dump(), "problems": int(plan.problem_id.nunique())}
+        facts = {"arm": arm, "seed": seed, "profile": loaded.name, "data": data_digest, **known[arm].model_dump(),
+                 "problems": int(plan.problem_id.nunique()), "plan": records.digest(plan.to_csv())}
         run = Path(folder) / arm / str(seed)
         if (note := run / "arm.json").exists() and json.loads(note.read_text()) != facts:
             raise RunError(f"{run} was made with other problems, values or another arm of that name: choose another --out, or delete that folder")
@@ -85,8 +85,7 @@ def done(run: Path) -> bool:
 
 def _one(profile: str, run: Path, runs: list[Path], jobs: int, parameters: dict, keep_policies: bool, children: dict) -> int:
     """Exit code of one run; its output goes to study.log."""
-    finished = next((other for other in runs if done(other) and (other / BEFORE).exists()), None)
-    if finished and not (run / BEFORE).exists():
+    if not (run / BEFORE).exists() and (finished := next((r for r in runs if done(r) and (r / BEFORE).exists()), None)):
         (run / BEFORE).parent.mkdir(exist_ok=True)
         shutil.copyfile(finished / BEFORE, run / BEFORE)
     facts = json.loads((run / "arm.json").read_text())
@@ -94,7 +93,7 @@ def _one(profile: str, run: Path, runs: list[Path], jobs: int, parameters: dict,
     threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))} if jobs > 1 else {}
     with (run / "study.log").open("a") as log:
         command = [sys.executable, "-m", "kit", "run", "--profile", profile, "--out", str(run), "--only", "05", "--only", "06", *given]
-        child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **QUIET_MALLOC, **threads})
+        child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **threads})
         children[run] = child
         code = child.wait()
     if code == 0:
