@@ -196,7 +196,7 @@ def launch(run: Run, **parameters) -> None:
     notebook = nbformat.read(ROOT / "notebooks" / f"{run.stage}.ipynb", 4)
     cells = [c.source for c in notebook.cells if "train" in c.metadata.get("tags", [])]
     given = "\n".join(f"{name} = {value!r}" for name, value in (parameters | {"RUN_DIR": str(run.folder), "TRAIN": True}).items())
-    script, log = run.path(f"logs/{run.stage}.py"), run.path(f"logs/{run.stage}.log")
+    script, log, steps = run.path(f"logs/{run.stage}.py"), run.path(f"logs/{run.stage}.log"), run.path("train.jsonl")
     script.parent.mkdir(exist_ok=True)
     script.write_text("\n\n".join([given, *cells]))
     command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(run.profile.grpo.devices),
@@ -206,7 +206,8 @@ def launch(run: Run, **parameters) -> None:
         try:
             while child.poll() is None:
                 time.sleep(1)
-                bar.update(len(read_log(run.path("train.jsonl"))) - bar.n)
+                if steps.exists():                     # read as text: opening the Log would cut off a line that the child still writes
+                    bar.update(steps.read_text(encoding="utf-8").count("\n") - bar.n)
         finally:
             child.terminate()
     if child.returncode:
