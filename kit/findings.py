@@ -80,11 +80,12 @@ def pools(known: dict[str, Arm], problems: Iterable[Problem], profile: Profile) 
 
 def _pool(problems: list[Problem], plan: Curriculum, profile: Profile) -> list[Problem]:
     wanted = {name for _, _, w in curricula.phases(plan.schedule, profile.grpo.steps) for name, x in w.items() if x}
-    wanted |= {"easy-medium"} if "easy" in wanted else set()
     if plan.schedule == "medium-first":
         wanted |= {"easy"}                           # taken in the place of easy-medium ones, see curricula.pools
-    return [p for p in problems if plan.sources.get(curricula.source(p)) and plan.environments.get(p.environment)
-            and difficulty.bin_of(p.p, profile.difficulty.bins) in wanted]
+    mine = [p for p in problems if plan.sources.get(curricula.source(p)) and plan.environments.get(p.environment)]
+    stock = curricula.pools(mine, plan.schedule, profile.difficulty.bins)
+    drawn = {i for name in wanted for ids in stock.get(name, {}).values() for i in ids}
+    return [p for p in mine if p.id in drawn]
 
 
 def _some(problems: list[Problem], count: float) -> list[Problem]:

@@ -1,6 +1,6 @@
 """Is the engine what the rounds wait for, and does memory stay flat?
 
-    python tests/bench/rounds.py engine --seeds 24     # real models: the rounds, then the same prompts alone; about 15 minutes
+    python tests/bench/rounds.py engine runs/large     # a finished run's rounds against its prompts alone, real models; about 15 minutes
     python tests/bench/rounds.py replay --seeds 10000  # recorded answers: problems per second and memory; about 20 minutes
 """
 import argparse
@@ -15,50 +15,54 @@ from rich.console import Console
 from rich.table import Table
 
 from kit import profile, seeds
-from kit.engine import VLLM, Replay
+from kit.engine import VLLM, Replay, write_recording
+from kit.records import Log
 from kit.rounds import Rounds
-from kit.run import RECORDED
+from kit.run import RECORDED, read_manifest
 from kit.sandbox import Sandbox
 
 
-class Noting(VLLM):
-    """Remembers what it was asked."""
+class Noting(Replay):
+    """Answers from a run's completions, and remembers what it was asked."""
 
-    def start(self):
-        super().start()
-        self.asked = getattr(self, "asked", [])
+    asked: list | None = None
 
     def submit(self, messages, n=1, key="", sampling=None):
+        self.asked = self.asked or []
         self.asked.append((messages, n, key))
         return super().submit(messages, n, key, sampling)
 
 
-def engine(count: int) -> None:
-    """Tokens per second of the rounds stage against the same two engines given the same prompts all at once."""
-    settings = profile.load("cpu", {"seeds.wild": count // 2, "seeds.real": count - count // 2})
-    table = Table("what", "teacher tokens", "student tokens", "seconds", "tokens/s")
-    rates = []
-    with tempfile.TemporaryDirectory() as folder:
-        asked = None
-        for what in ("the rounds", "the same prompts, nothing else"):
-            with Noting(settings.teacher, stderr=Path(folder, "t.log")) as teacher, Noting(settings.student, stderr=Path(folder, "s.log")) as student:
-                teacher.start()
-                student.start()
-                began = time.perf_counter()
-                if asked is None:
-                    with Sandbox() as box, Sandbox(hash_seed=1) as other:
-                        Rounds(settings, teacher, student, box, other, Path(folder, "problems.jsonl")).generate(seeds.sample(settings))
-                    asked = teacher.asked, student.asked
-                else:
-                    futures = [role.submit(*each) for role, mine in zip((teacher, student), asked) for each in mine]
-                    for future in futures:
-                        future.result()
-                seconds = time.perf_counter() - began
-            tokens = teacher.counts["tokens"], student.counts["tokens"]
-            rates.append(sum(tokens) / seconds)
-            table.add_row(what, *(f"{t:,}" for t in tokens), f"{seconds:.0f}", f"{rates[-1]:.1f}")
+def engine(folder: Path, every: int) -> None:
+    """Tokens per second of a finished run's notebook 02, start-up and figures in it, against the same two engines given the prompts of every
+    `every`-th seed all at once."""
+    stage = read_manifest(folder)["stages"]["02_rounds"]
+    settings = profile.load("cpu", stage["overrides"])
+    roles = {"teacher": settings.teacher, "student": settings.student}
+    known = seeds.from_frame(pd.read_parquet(folder / "seeds.parquet"))
+    some = {seed.id for seed in known[::every]}
+    with tempfile.TemporaryDirectory() as part:
+        write_recording(sorted((folder / "completions").glob("02_rounds-*.jsonl")), recording := Path(part, "completions.parquet"))
+        noting = {name: Noting(role, recording=recording) for name, role in roles.items()}
+        with Sandbox() as box, Sandbox(hash_seed=1) as other:
+            Rounds(settings, noting["teacher"], noting["student"], box, other, Path(part, "problems.jsonl")).generate(known)
+        asked = {name: [ask for ask in e.asked if ask[2].split("/")[0].partition("-")[2] in some] for name, e in noting.items()}
+        with VLLM(roles["teacher"], stderr=Path(part, "t.log")) as teacher, VLLM(roles["student"], stderr=Path(part, "s.log")) as student:
+            alone = {"teacher": teacher, "student": student}
+            for one in alone.values():
+                one.start()
+            began = time.perf_counter()
+            for future in [alone[name].submit(*each) for name, mine in asked.items() for each in mine]:
+                future.result()
+            seconds = time.perf_counter() - began
+    table, rates = Table("what", "teacher tokens", "student tokens", "seconds", "tokens/s"), []
+    whole = {name: sum(c[2] for row in Log(folder / f"completions/02_rounds-{name}.jsonl") for c in row["completions"]) for name in roles}
+    own = {name: e.counts["tokens"] for name, e in alone.items()}
+    for what, tokens, took in (("the rounds", whole, stage["seconds"]), ("their prompts, nothing else", own, seconds)):
+        rates.append(sum(tokens.values()) / took)
+        table.add_row(what, *(f"{t:,}" for t in tokens.values()), f"{took:.0f}", f"{rates[-1]:.1f}")
     Console().print(table)
-    print(f"rounds / engine alone = {rates[0] / rates[1]:.2f}, bar >= 0.90 ({count} seeds, {settings.rounds.turns} turns)")
+    print(f"rounds / engine alone = {rates[0] / rates[1]:.2f}, bar >= 0.90 ({len(known)} seeds; alone: {len(some)} of them)")
 
 
 class Copies(Replay):
@@ -90,7 +94,13 @@ def replay(count: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["engine", "replay"])
-    parser.add_argument("--seeds", type=int, required=True)
+    what = parser.add_subparsers(required=True)
+    one = what.add_parser("engine")
+    one.add_argument("run", type=Path)
+    one.add_argument("--every", type=int, default=5, help="only every so manieth seed's prompts go to the engine alone (default 5)")
+    one.set_defaults(call=lambda given: engine(given.run, given.every))
+    two = what.add_parser("replay")
+    two.add_argument("--seeds", type=int, default=10_000)
+    two.set_defaults(call=lambda given: replay(given.seeds))
     given = parser.parse_args()
-    {"engine": engine, "replay": replay}[given.what](given.seeds)
+    given.call(given)
