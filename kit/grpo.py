@@ -138,15 +138,19 @@ def tokenizer(name: str):
     return found
 
 
-def load_policy(name: str):
-    """(model, tokenizer) of a policy, in float32 for training: half precision loses small updates. Raises models.ModelUnavailable.
+def load_policy(name: str, layers: int | None = None):
+    """(model, tokenizer) of a policy. What is trained is in float32, because half precision loses small updates; what is frozen in bfloat16.
+    Raises models.ModelUnavailable.
 
-    The token embeddings are frozen (our choice): a third of a 0.5B model's weights, hardly moved by RL, dear in memory and time."""
+    Frozen (our choice): the token embeddings, a third of a 0.5B model's weights, hardly moved by RL, dear in memory and time; and all
+    but the last `layers` layers, if that is given."""
     import torch
     from transformers import AutoModelForCausalLM
     words = tokenizer(name)
     model = AutoModelForCausalLM.from_pretrained(models.path(name), dtype=torch.float32)
-    model.get_input_embeddings().weight.requires_grad_(False)
+    whole = model.get_decoder().layers
+    for frozen in (model.get_input_embeddings(), *whole[:len(whole) - (layers or len(whole))]):
+        frozen.to(torch.bfloat16).requires_grad_(False)
     if not torch.cuda.is_available():
         _cast_once(model)
     return model, words
@@ -156,15 +160,11 @@ def _cast_once(model) -> None:
     """On a CPU autocast turns every weight into half precision anew at each token. Inside one outer autocast it does so once per
     rollout: a quarter less time for 32 tokens. The copies end with it, so none is stale after an update."""
     import torch
-    generate, embeddings = model.generate, model.get_input_embeddings().weight
+    generate = model.generate
 
     def cached(*args, **options):
-        embeddings.requires_grad_(True)              # autocast keeps copies of weights that are trained only
-        try:
-            with torch.autocast("cpu", torch.bfloat16):
-                return generate(*args, **options)
-        finally:
-            embeddings.requires_grad_(False)
+        with torch.autocast("cpu", torch.bfloat16):
+            return generate(*args, **options)
     model.generate = cached
 
 

@@ -107,6 +107,7 @@ class Curriculum(Strict):
 class GRPO(Strict):
     policy: str
     seed: int | None = None                        # of the training alone (a study's seeds); None: the run's
+    layers: int | None = Field(None, ge=1)         # only so many of the policy's last layers are trained; None: all
     steps: int = Field(ge=1)
     prompts_per_step: int = Field(ge=1)
     group_size: int = Field(ge=2)

@@ -5,6 +5,8 @@ HTML, figures, and a summary of one page.
 """
 import contextlib
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -17,6 +19,7 @@ from nbconvert import HTMLExporter
 from rich.console import Console
 from traitlets.config import Config
 
+from kit import models
 from kit import profile as profiles
 from kit.run import ROOT, RunError, note, read_manifest
 
@@ -56,6 +59,8 @@ def run(profile: str, out: str, only: list[str] | None = None, parameters: dict 
     os.environ["KIT_HEADLESS"] = "1"                  # widgets then draw a static picture and wait for nobody
     os.environ.update({k: v for k, v in QUIET_MALLOC.items() if k not in os.environ})
     began = time.monotonic()
+    if not only and not parameters.get("REPLAY"):
+        _fetch(loaded, folder)
     for notebook in chosen:
         with PeakMemory() as memory:
             ran = _one(notebook, folder, {"PROFILE": profile, "RUN_DIR": str(folder), **parameters}, force, console)
@@ -64,6 +69,16 @@ def run(profile: str, out: str, only: list[str] | None = None, parameters: dict 
     page = summary(folder)
     console.print(f"\ndone in {(time.monotonic() - began) / 60:.1f} minutes. Read {page}\nnotebooks, HTML and figures: {folder}")
     return folder
+
+
+def _fetch(profile: profiles.Profile, folder: Path) -> None:
+    """Make the profile's models ready beside the first notebooks. What goes wrong is said by the notebook that needs the model."""
+    wanted = {role.model for role in (profile.teacher, profile.student) if role.engine == "vllm"} | {profile.grpo.policy}
+    absent = [card["name"] for card in models.cards() if card["name"] in wanted and card["state"] != "converted"]
+    (log := folder / "logs" / "models.log").parent.mkdir(parents=True, exist_ok=True)
+    for name in absent:                               # a process each: one converts while the other downloads
+        with log.open("ab") as out:
+            subprocess.Popen([sys.executable, "-m", "kit", "models", "--fetch", name], cwd=ROOT, stdout=out, stderr=out)
 
 
 def _one(notebook: Path, folder: Path, parameters: dict, force: bool, console: Console) -> bool:

@@ -24,7 +24,7 @@ def steps(settings, plan, problems, envs, rewards, health) -> pd.DataFrame:
             gradient_accumulation_steps=numbers.group_size * numbers.prompts_per_step // numbers.batch, num_generations=numbers.group_size,
             max_completion_length=numbers.max_tokens, shuffle_dataset=False, beta=0.0, scale_rewards="none", loss_type=numbers.loss_type,
             learning_rate=1e-9, gradient_checkpointing=False, logging_steps=1, save_strategy="no", report_to="none", disable_tqdm=True)
-        model, tokenizer = grpo.load_policy(numbers.policy)
+        model, tokenizer = grpo.load_policy(numbers.policy, numbers.layers)
         GRPOTrainer(model=model, processing_class=tokenizer, args=config, callbacks=[health], reward_funcs=rewards,
                     train_dataset=grpo.dataset(plan, problems, envs)).train()
     return health.frame()
