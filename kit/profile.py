@@ -59,6 +59,7 @@ class Seeds(Strict):
     wild: int = Field(ge=0)
     real: int = Field(ge=0)
     problems: int = Field(ge=0)                    # further real functions, taken as induction problems as they are
+    problem_lines: int = Field(50, ge=5)           # the longest of these
     lines: list[int] = Field(min_length=2, max_length=2)
     held_out: float = Field(ge=0, lt=1)            # share of the seeds whose problems are for evaluation only
     _ordered = together("lines: the first number must not be above the second", lambda s: s.lines[0] <= s.lines[1])

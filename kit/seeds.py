@@ -64,10 +64,11 @@ class Seed(BaseModel):
 def sample(profile: Profile) -> list[Seed]:
     """`profile.seeds.wild` and `.real` seeds and `.problems` functions as they are, with their split, in a fixed order. Raises SeedError."""
     asked = profile.seeds
-    functions = real(asked.real + asked.problems, profile.seed, asked.lines[1])
-    found = wild(asked.wild, asked.lines, profile.seed) + functions[:asked.real]
-    return split(found, asked.held_out, profile.seed) + split([s.model_copy(update={"as_is": True}) for s in functions[asked.real:]],
-                                                             asked.held_out, profile.seed)
+    functions = real(asked.real, profile.seed, asked.lines[1])
+    found = wild(asked.wild, asked.lines, profile.seed) + functions
+    others = [s for s in real(asked.real + asked.problems, profile.seed, asked.problem_lines) if s not in functions] if asked.problems else []
+    as_is = [s.model_copy(update={"as_is": True}) for s in others[:asked.problems]]
+    return split(found, asked.held_out, profile.seed) + split(as_is, asked.held_out, profile.seed)
 
 
 def wild(n: int, lines=(25, 50), seed: int = 0, roots: Iterable[Path] | None = None) -> list[Seed]:
