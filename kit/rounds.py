@@ -116,12 +116,14 @@ class Rounds:
         """The baseline: problems drawn independently from the same seed until they have cost the teacher as many tokens as
         the chain did, at most twice as many problems as a chain can have. `filters.equal_budget` cuts both to the same cost.
 
-        The chain's own first turn is such a draw, and is shared (our choice: it saves a draw per seed)."""
-        draws, spent, granted = 0, 0, 0
+        The chain's own first turn is such a draw, and is shared (our choice: it saves a draw per seed). As many draws as a chain has turns
+        begin at once: they need not wait for the chain, and the engine is the faster the more it has to do."""
+        draws = self.numbers.turns
+        others = asyncio.gather(*(self.turn(env, seed, "single", k, "new") for k in range(2, draws + 1)))
+        first = await turns.get()
+        self._keep(first.with_(method="single", chain_id=f"single-{seed.id}"))
+        granted, spent = first.teacher_tokens, first.teacher_tokens + sum(p.teacher_tokens for p in await others)
         while problem := await turns.get():
-            if not draws:
-                self._keep(problem.with_(method="single", chain_id=f"single-{seed.id}"))
-                draws, spent = 1, problem.teacher_tokens
             granted += problem.teacher_tokens
             while draws < 2 * self.numbers.turns and spent < granted:
                 draws += 1
