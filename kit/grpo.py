@@ -145,8 +145,9 @@ def load_policy(name: str, layers: int | None = None):
     Frozen (our choice): the token embeddings, a third of a 0.5B model's weights, hardly moved by RL, dear in memory and time; and all
     but the last `layers` layers, if that is given."""
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, logging
     words = tokenizer(name)
+    logging.set_verbosity_error()                    # it tells of every special token that it sets by the tokenizer
     model = AutoModelForCausalLM.from_pretrained(models.path(name), dtype=torch.float32)
     whole = model.get_decoder().layers
     for frozen in (model.get_input_embeddings(), *whole[:len(whole) - (layers or len(whole))]):
