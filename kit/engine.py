@@ -146,9 +146,9 @@ class VLLM(Engine):
             from kit import models
             config = {"model": str(models.path(self.role.model)), "context": self.role.context, "memory": self.role.memory,
                       "concurrency": self.role.concurrency, "seed": self.seed}
-            env = {"OMP_WAIT_POLICY": "PASSIVE", "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            env = {"OMP_WAIT_POLICY": "PASSIVE", "VLLM_LOGGING_LEVEL": "WARNING", "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
                    "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false",
-                   "HF_HUB_OFFLINE": "1", **os.environ, "VLLM_LOGGING_LEVEL": "WARNING"}
+                   "HF_HUB_OFFLINE": "1", **os.environ}
             env = {k: v for k, v in env.items() if not k.startswith("MALLOC_")}    # the trainer's (see runner): GB of memory here
             if self.stderr:
                 self.stderr.parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ The advantage of a rollout is its reward less the mean of its group, not divided
 (paper). A reward is 1, 0, or None where our own infrastructure failed: TRL leaves those out of the group.
 """
 import math
+import os
 import subprocess
 import sys
 import time
@@ -28,6 +29,9 @@ COLUMNS = {"reward": "reward", "reward_std": "reward_std", "entropy": "entropy",
            "sandbox_error_share": "sandbox_error_share", "completions/mean_length": "completion_length",
            "completions/clipped_ratio": "cut_off_share", "clip_ratio/region_mean": "clip_ratio", "loss": "loss", "grad_norm": "grad_norm",
            "learning_rate": "learning_rate", "step_time": "step_time", "rollout_time": "rollout_time", "reward_time": "reward_time"}
+
+
+os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")   # TRL imports vLLM, which then talks into the notebook
 
 
 class TrainingError(RuntimeError):
@@ -159,7 +163,7 @@ def load_policy(name: str, layers: int | None = None):
 
 def _cast_once(model) -> None:
     """On a CPU autocast turns every weight into half precision anew at each token. Inside one outer autocast it does so once per
-    rollout: a quarter less time for 32 tokens. The copies end with it, so none is stale after an update."""
+    rollout. The copies end with it, so none is stale after an update."""
     import torch
     generate = model.generate
 
@@ -177,7 +181,6 @@ def checkpoint(folder: Path) -> str | None:
 
 def save_policy(trainer, folder: Path) -> None:
     """The trained policy in bfloat16, ready for an engine; written whole or not at all, by the first of several processes."""
-    import os
     import shutil
 
     import torch
