@@ -89,13 +89,18 @@ def real(n: int, seed: int = 0, longest: int = 50) -> list[Seed]:
     """n functions `main_solution` with their helpers, of 5 to `longest` lines. Left out (our choice): those that
     import what the sandbox lacks, or depend on a clock, files or chance. Raises SeedError."""
     package, licence = Path(util.find_spec("reasoning_gym").origin).parent, _licence("reasoning-gym")
-    with gzip.open(package.parent / CODEIO, "rt", encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
+    rows = _functions(package.parent / CODEIO)
     found = [(row["code_sample"].strip(), f"{CODEIO}:{k}", licence, row["task_description"].strip(), row["input_generator"].strip())
              for k, row in enumerate(rows, 1)]
     random.Random(f"real {seed}").shuffle(found)
     good = (x for x in found if 5 <= x[0].count("\n") + 1 <= longest and _stands_alone(x[0]))
     return _take(n, "real", good, f"real seeds of 5 to {longest} lines: lower seeds.real or seeds.problems")
+
+
+@functools.lru_cache(maxsize=1)
+def _functions(path: Path) -> list[dict]:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
 
 
 def split(seeds: list[Seed], held_out: float, seed: int = 0) -> list[Seed]:

@@ -25,10 +25,11 @@ from kit.sandbox import Sandbox
 class Noting(Replay):
     """Answers from a run's completions, and remembers what it was asked."""
 
-    asked: list | None = None
+    def __init__(self, *args, **rest):
+        super().__init__(*args, **rest)
+        self.asked = []
 
     def submit(self, messages, n=1, key="", sampling=None):
-        self.asked = self.asked or []
         self.asked.append((messages, n, key))
         return super().submit(messages, n, key, sampling)
 
@@ -36,8 +37,9 @@ class Noting(Replay):
 def engine(folder: Path, every: int) -> None:
     """Tokens per second of a finished run's notebook 02, start-up and figures in it, against the same two engines given the prompts of every
     `every`-th seed all at once."""
-    stage = read_manifest(folder)["stages"]["02_rounds"]
-    settings = profile.load("cpu", stage["overrides"])
+    manifest = read_manifest(folder)
+    stage = manifest["stages"]["02_rounds"]
+    settings = profile.load(manifest["profile"]["name"], stage["overrides"])
     roles = {"teacher": settings.teacher, "student": settings.student}
     known = seeds.from_frame(pd.read_parquet(folder / "seeds.parquet"))
     some = {seed.id for seed in known[::every]}
@@ -97,7 +99,7 @@ if __name__ == "__main__":
     what = parser.add_subparsers(required=True)
     one = what.add_parser("engine")
     one.add_argument("run", type=Path)
-    one.add_argument("--every", type=int, default=5, help="only every so manieth seed's prompts go to the engine alone (default 5)")
+    one.add_argument("--every", type=int, default=5, help="only every Nth seed's prompts go to the engine alone (default 5)")
     one.set_defaults(call=lambda given: engine(given.run, given.every))
     two = what.add_parser("replay")
     two.add_argument("--seeds", type=int, default=10_000)
