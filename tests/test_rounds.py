@@ -71,7 +71,7 @@ def loop(tmp_path, boxes, teacher=good_teacher, student=half_right_student, numb
 
 
 def test_real_functions_become_problems_without_a_teacher(tmp_path, boxes):
-    seed = Seed(id="r", text="import math\ndef main_solution(x):\n    return math.floor(x) * 2", source="real", origin="there:1", as_is=True,
+    seed = Seed(id="r", text="import math\ndef main_solution(x):\n    return {'doubled': math.floor(x) * 2}", source="real", origin="there:1", as_is=True,
                 split="held_out", task="Doubles a number.", generator="def generate_inputs(rng: Random):\n    return {'x': rng.randint(1, 99)}")
 
     def student(messages, draw):
@@ -81,6 +81,7 @@ def test_real_functions_become_problems_without_a_teacher(tmp_path, boxes):
     one, = rounds.generate([seed])
     assert (one.method, one.environment, one.split, one.teacher, one.status) == ("real", "induction", "held_out", "", "valid")
     assert (one.n, one.solved, len(one.inputs)) == (4, 2, 5) and not rounds.teacher.asked
+    assert "doubled" not in one.program, "the task says nothing of a dictionary"
     assert quality([one]).empty or not quality([one]).of.any(), "no credit and no blame for the teacher"
 
 

@@ -3,10 +3,22 @@
 Some of the pairs stay hidden (our choice; the closest relative, Absolute Zero, hides half), and two of those have different
 outputs, so that an answer that lists the visible pairs and guesses one value for all others earns nothing.
 """
+import ast
 import re
 
 from kit.environments.base import Environment, Reason, Rejected, Verdict, code_block, execute, failure, function, module, usable, values
 from kit.sandbox import Job, arguments, call_text, literal, same
+
+
+def _bare(program: str) -> str:
+    """f without the dictionary around its one result: most functions of CodeI/O have one that their task does not mention (our choice)."""
+    tree = ast.parse(program)
+    f = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "f")
+    returns = [node for node in ast.walk(f) if isinstance(node, ast.Return)]
+    if all(isinstance(r.value, ast.Dict) and len(r.value.keys) == 1 and isinstance(r.value.keys[0], ast.Constant) for r in returns):
+        for r in returns:
+            r.value = r.value.values[0]
+    return ast.unparse(tree)
 
 
 class Induction(Environment):
@@ -31,7 +43,7 @@ class Induction(Environment):
     def real(self, code: str, generator: str, task: str, box):
         """An unverified problem without a teacher: `main_solution` becomes f, its own `generate_inputs` makes the inputs, its task is the
         message. Raises Rejected or InfrastructureError."""
-        program = re.sub(r"\bmain_solution\b", "f", module(code, "main_solution"))
+        program = _bare(re.sub(r"\bmain_solution\b", "f", module(code, "main_solution")))
         made = f"from random import Random\n{generator}\ndef made(k):\n    return generate_inputs(Random(k))"
         drawn = values(box.submit(Job(made, tuple(("made", (k,)) for k in range(self.inputs + 2)))).result())
         names = [a.arg for a in function(program).args.args]
