@@ -225,22 +225,30 @@ def sensitivity(df: pd.DataFrame, label: str = "") -> Figure:
     return figure
 
 
-def stones(df: pd.DataFrame, chosen: pd.DataFrame, apart: pd.DataFrame, label: str = "") -> Figure:
-    """Stepping stones, and the set without kinship that they are compared with. df: difficulty.stones; chosen, apart: records.frame of
-    the problems of the chains, and of difficulty.disjoint."""
+def stones(tried: pd.DataFrame, chosen: pd.DataFrame, apart: pd.DataFrame, label: str = "") -> Figure:
+    """Stepping stones as they came, and the set without kinship that the whole chains are compared with. tried, chosen, apart: records.frame
+    of all problems of stepping stones, of the chains of difficulty.stones, and of difficulty.disjoint."""
     title = f"Stepping stones: hard, then its medium and easy variants{label}"
-    if df.empty:
-        return _note_figure(title, "no chain has all three of its problems kept")
+    graded = tried.dropna(subset="p")
+    if graded.empty:
+        return _note_figure(title, "no stepping stone has a pass rate yet")
     figure, (left, right) = _panels(2, 2, 5, 3.4, title)
-    for row in df.itertuples():
-        colour = ENVIRONMENTS[row.environment]
-        left.plot(range(3), [row.hard_p, row.medium_p, row.easy_p], color=colour, marker="o", ms=5, lw=2 if row.ordered else 1,
-                  alpha=0.9 if row.ordered else 0.35)
+    whole, drift = set(chosen["chain_id"]), np.random.default_rng(0)
+    for chain, part in graded.groupby("chain_id", sort=False):
+        part = part.assign(x=part["asked"].map(LEVELS.index)).sort_values("x")
+        xs, ps, colour = part["x"] + drift.uniform(-0.08, 0.08), part["p"] + drift.uniform(-0.012, 0.012), ENVIRONMENTS[part["environment"].iloc[0]]
+        left.plot(xs, ps, color=colour, lw=2 if chain in whole else 1, alpha=0.9 if chain in whole else 0.4)
+        left.scatter(xs, ps, color=[colour if k else "white" for k in part["kept"]], edgecolor=colour, s=26, zorder=3)
     for k, name in enumerate(LEVELS):
         edges = next(b for b in BINS["narrow"] if b.name == name)
         left.axhspan(edges.low, edges.high, (k + 0.1) / 3, (k + 0.9) / 3, color=DIFFICULTY[name], alpha=0.35, lw=0, zorder=0)
-    left.set(xticks=range(3), xticklabels=[f"asked:\n{name}" for name in LEVELS], ylim=(-0.03, 1.03), xlim=(-0.4, 2.4), ylabel="pass rate")
-    left.set_title(f"{_count(len(df), 'chain')}, bold: the {df['ordered'].sum()} in order; shaded: the paper's narrow bins", loc="left", size=9)
+    left.set(xticks=range(3), xticklabels=[f"asked:\n{name}" for name in LEVELS], ylim=(-0.05, 1.05), xlim=(-0.4, 2.4), ylabel="pass rate")
+    marks = [plt.Line2D([], [], marker="o", ls="", color=c) for c in ENVIRONMENTS.values()]
+    figure.legend(marks, list(ENVIRONMENTS), loc="outside lower left", ncols=4)
+    left.set_title(f"{_count(tried['chain_id'].nunique(), 'chain')}, full: kept, bold: all three kept; shaded: the paper's bins", loc="left", size=9)
+    if chosen.empty:
+        _note(right, "no chain has all three of its problems kept:\nnothing to compare with a disjoint set")
+        return figure
     edges = np.linspace(0, 1, 11)
     for k, (frame, name, colour) in enumerate(((chosen, "chains", METHODS["stones"]), (apart, "disjoint", METHODS["single"]))):
         counts, _ = np.histogram(frame["p"], edges)
@@ -308,7 +316,7 @@ def _short(text: str, most: int = 18) -> str:
 
 def funnel(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Axes:
     """What became of the problems of each method, all environments together. df: filters.funnel."""
-    ax = _axes(ax, 8, 4.2)
+    ax = _axes(ax, 8, 5.4)
     counts = df.pivot_table(index="dropped_by", columns="method", values="count", aggfunc="sum", fill_value=0)
     counts = counts.reindex([r for r in REASONS if r in counts.index], columns=[m for m in METHODS if m in counts])
     ours, counts = counts[counts.index.isin(OURS)], counts[~counts.index.isin(OURS)]

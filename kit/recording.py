@@ -27,13 +27,14 @@ Every notebook can start from these files; whatever it draws from them says so i
 {files}
 
 `teachers.parquet` is `kit.rounds.quality` of other runs: `prompts` is "first" for the same profile at kit e337266, whose prompts asked for
-"a property" and "a harder function" without saying what. Notebook 02 draws it in grey.
+"a property" and "a harder function" without saying what (notebook 02 draws it in grey), and "now" for the 0.5B model as its own teacher with the present
+ones: a profile with `base: cpu`, `teacher: {{model: qwen2.5-coder-0.5b-instruct}}`, `seeds: {{wild: 16, real: 12, problems: 0}}`, no baseline and no stones.
 
 `completions.parquet` holds every answer of teacher and student under a hash of model, prompt and sampling: notebook 02 with
 `REPLAY = True` runs on it without a model, from the recorded seeds.
 
 **How.** Teacher {teacher} and student {student} ({attempts} attempts, {turns} turns), policy {policy}, on two CPU cores. Minutes per
-notebook: {minutes}. Versions: {versions}.
+notebook, of the last sitting where it took several: {minutes}. Versions: {versions}.
 
 **Where the text comes from.** Seeds: source code of installed packages (column `licence` says whose) and CodeI/O functions of
 reasoning-gym (Apache-2.0). Problems and answers were written by the models above (Apache-2.0). All programs were run in the sandbox only;
@@ -123,7 +124,8 @@ def results(manifest: dict, out: Path) -> str:
     """The main numbers of a recorded run as a table in Markdown; each says which notebook made it."""
     filtered, train, summary, difference, yields, evaluation = (
         pd.read_parquet(out / f"{name}.parquet") for name in ("filtered", "train", "summary", "difference", "yields", "evaluation"))
-    real, filtered = filtered[filtered.method == "real"], filtered[filtered.method != "real"]
+    shared = (filtered.method == "single") & (filtered.turn == 1)        # is the chain's own first draw
+    real, filtered = filtered[filtered.method == "real"], filtered[(filtered.method != "real") & ~shared]
     valid, both, half = filtered[filtered.status == "valid"], yields.set_index("environment").loc["all"], len(train) // 2
     kept = filtered[filtered.kept & filtered.p.between(0, 1, inclusive="neither")]
     counts = ", ".join(f"{name} {n} of {(filtered.environment == name).sum()}" for name, n in valid.groupby("environment").size().items())
@@ -131,7 +133,7 @@ def results(manifest: dict, out: Path) -> str:
     usable = real[real.kept & real.p.between(0, 1, inclusive="neither")]
     rows = [("02", "problems written by the teacher", f"{len(filtered)}, of these valid {len(valid)} ({counts}), copies {copies}"),
             ("03", "kept by the filters, pass rate strictly between 0 and 1",
-             f"{len(kept)} ({kept.id.nunique()} different), {(kept.split == 'held_out').sum()} of them held out"),
+             f"{len(kept)}, {(kept.split == 'held_out').sum()} of them held out"),
             ("03", "real functions as induction problems, kept alike", f"{len(usable)} of {len(real)}"),
             ("03", "kept share at equal budget, multi-turn / single-turn (F1; the paper: > 4)",
              f"{both.multi_share:.2f} / {both.single_share:.2f} = {both.ratio:.2f}, 95% [{both.low:.2f}, {both.high:.2f}], {both.seeds:.0f} seeds"),

@@ -1,4 +1,5 @@
 """A run is a folder: records, figures, logs and a manifest. Stages meet only here."""
+import contextlib
 import json
 import os
 import subprocess
@@ -126,6 +127,8 @@ def start(stage: str, profile: str = "cpu", run_dir: str = "", seed: int | None 
     manifest = read_manifest(folder)
     values = base.model_dump(mode="json", exclude=set(ABOUT))
     before = {k: v for k, v in (manifest["profile"] or {}).items() if k not in ABOUT}
+    with contextlib.suppress(ValueError):            # a field that this kit has and the folder's had not, has its default
+        before = before and profiles.Profile.model_validate(base.model_dump() | before).model_dump(mode="json", exclude=set(ABOUT))
     if before and (changed := _changed(before, values)):
         raise RunError(f"{folder} was made with other values ({changed}): choose another RUN_DIR, or delete that folder")
     known = manifest["stages"].get(stage, {}).get("overrides", overrides)

@@ -87,6 +87,7 @@ def test_a_renamed_copy_of_the_seed_is_a_copy():
     ("deduction", "def f(x):\n    return {str(k) for k in range(50)}.pop()", ["1"], Reason.UNSTABLE),
     ("deduction", "n = 0\ndef f(x):\n    global n\n    n += 1\n    return n", ["1"], Reason.UNSTABLE),
     ("deduction", "def f(x):\n    return float('nan')", ["1"], Reason.NOT_PLAIN),
+    ("deduction", "def f(x):\n    return [x] * 300", ["1"], Reason.TOO_LONG),
     ("deduction", "import os\ndef f(x):\n    return 1", ["1"], Reason.UNSTABLE)])
 def test_verification_rejects(name, code, inputs, reason, boxes):
     with pytest.raises(Rejected) as e:

@@ -41,10 +41,9 @@ PASS = pd.DataFrame([("before", "maths", 1, 24, .2, .1, .3, "greedy"), ("before"
 LOG = pd.DataFrame({"step": range(10), "reward": np.linspace(0, 1, 10), "entropy": [np.nan] * 10, "step_time": 1.0})
 PAIRED = pd.DataFrame({"set": "maths", "problem_id": list("abc"), "before": [0, .5, 1], "after": [.5, .5, .25]})
 CURVES = pd.DataFrame({"step": [0, 1, 0, 1], "value": [0, .5, .1, .4], "arm": "a", "seed": [0, 0, 1, 1]})
-STONES = pd.DataFrame([("c1", "fuzzing", "train", "a", "b", "c", .1, .5, .9, True, True),
-                       ("c2", "deduction", "train", "d", "e", "f", .5, .5, .2, False, False)],
-                      columns=difficulty.stones([]).columns)
-SET = pd.DataFrame({"p": [.1, .5, .9, .2, .5, .5]})
+STONES = pd.DataFrame([("c1", "fuzzing", "hard", .1, True), ("c1", "fuzzing", "medium", .5, True), ("c1", "fuzzing", "easy", .9, True),
+                       ("c2", "deduction", "hard", .5, False), ("c2", "deduction", "medium", np.nan, False)],
+                      columns=["chain_id", "environment", "asked", "p", "kept"])
 CLAIMS = pd.DataFrame([("F6", "s", "a − b", mode, .1, -.05, .25, 0.0, 3, 40, "undecided", "undecided") for mode in ("sampled", "greedy")]
                       + [("F1", "s", "multi / single", "sampled", .9, .5, 1.6, 4.0, 40, 40, "contradicted", "contradicted"),
                          ("F8", "s", "variance", "sampled", np.nan, np.nan, np.nan, 1.0, 2, 0, *["not tested at this scale"] * 2)],
@@ -63,7 +62,8 @@ PLOTS = {
     "health": (plots.health, lambda x: LOG[:len(x)]), "pass_at_k": (plots.pass_at_k, lambda x: PASS[:len(x)]),
     "quality": (plots.quality, lambda x: rounds.quality(x)[:5 * len(x)]),
     "sensitivity": (plots.sensitivity, lambda x: filters.sensitivity(x, LIMITS, {}, filters.Behaviour())[:4 * len(x)]),
-    "stones": (lambda df, label: plots.stones(df, SET[:3 * len(df)], SET[:2 * len(df)], label), lambda x: STONES[:len(x)]),
+    "stones": (lambda df, label: plots.stones(df, STONES[:3], STONES[:2], label), lambda x: STONES[:2 * len(x)]),
+    "stones of no whole chain": (lambda df, label: plots.stones(df, STONES[:0], STONES[:0], label), lambda x: STONES[:2 * len(x)]),
     "paired": (plots.paired, lambda x: PAIRED[:len(x)]), "learning": (plots.learning, lambda x: CURVES[:len(x)])}
 
 

@@ -71,8 +71,9 @@ def loop(tmp_path, boxes, teacher=good_teacher, student=half_right_student, numb
 
 
 def test_real_functions_become_problems_without_a_teacher(tmp_path, boxes):
-    seed = Seed(id="r", text="import math\ndef main_solution(x):\n    return {'doubled': math.floor(x) * 2}", source="real", origin="there:1", as_is=True,
-                split="held_out", task="Doubles a number.", generator="def generate_inputs(rng: Random):\n    return {'x': rng.randint(1, 99)}")
+    seed = Seed(id="r", text="import math\ndef main_solution(x):\n    return {'doubled': math.floor(x) * 2}", source="real", origin="there:1",
+                as_is=True, split="held_out", task="Doubles a number.",
+                generator="def generate_inputs(rng: Random):\n    return {'x': rng.randint(1, 99)}")
 
     def student(messages, draw):
         assert "Hint: Doubles a number." in messages[-1]["content"]

@@ -42,6 +42,18 @@ def test_a_folder_made_with_other_values_is_refused_and_unharmed(start, again):
     assert (run.folder / "manifest.json").read_text() == before
 
 
+def test_a_folder_of_a_kit_that_lacked_a_field_goes_on_with_its_default(start):
+    run = start(seed=3)
+    manifest = json.loads((run.folder / "manifest.json").read_text())
+    assert manifest["profile"]["rounds"].pop("in_flight") == 8 and manifest["profile"]["grpo"].pop("layers") is None
+    (run.folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(RunError, match="in_flight: None -> 8"):      # has no default
+        start(seed=3)
+    manifest["profile"]["rounds"]["in_flight"] = 8
+    (run.folder / "manifest.json").write_text(json.dumps(manifest))
+    start(seed=3)
+
+
 def test_a_stage_made_with_another_override_is_refused(start):
     start(rounds__turns=4)
     with pytest.raises(RunError, match=r"holds 02_rounds with \{'rounds.turns': 4\}, now asked with \{\}"):

@@ -25,6 +25,9 @@ _prompts = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).pare
                               undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
+LONGEST = 400                                        # characters of an input or output: a student has to read it (our choice)
+
+
 class Reason(StrEnum):
     """Why a teacher's draft is invalid, or a student's answer failed."""
     EMPTY = "empty answer"
@@ -39,6 +42,7 @@ class Reason(StrEnum):
     CRASH = "crashes"
     TIMEOUT = "times out"
     NOT_PLAIN = "value is not a plain literal"
+    TOO_LONG = "output too long"
     CONSTANT = "same output for every input"
     NO_WITNESS = "no input fails the test"
     NO_BENIGN = "no input passes the test"
@@ -224,9 +228,12 @@ def execute(code: str, inputs: list[str], box: Sandbox, other: Sandbox, name: st
     if not all(same(a, b) and same(a, c) for a, b, c in zip(here, repeat, reverse[::-1])):
         raise Rejected(Reason.UNSTABLE, "two runs on the same input gave different outputs")
     try:
-        return [text(v) for v in here]
+        outputs = [text(v) for v in here]
     except ValueError as e:
         raise Rejected(Reason.NOT_PLAIN, str(e)) from None
+    if (longest := max(map(len, outputs))) > LONGEST:
+        raise Rejected(Reason.TOO_LONG, f"{longest} characters, at most {LONGEST} are allowed")
+    return outputs
 
 
 def usable(program: str, inputs: list[str], box) -> list[str]:

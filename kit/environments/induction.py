@@ -6,7 +6,7 @@ outputs, so that an answer that lists the visible pairs and guesses one value fo
 import ast
 import re
 
-from kit.environments.base import Environment, Reason, Rejected, Verdict, code_block, execute, failure, function, module, usable, values
+from kit.environments.base import LONGEST, Environment, Reason, Rejected, Verdict, code_block, execute, failure, function, module, usable, values
 from kit.sandbox import Job, arguments, call_text, literal, same
 
 
@@ -50,8 +50,8 @@ class Induction(Environment):
         if not all(isinstance(x, dict) and {*x} == {*names} for x in drawn):
             raise Rejected(Reason.NO_INPUTS, f"its generator does not make the arguments {', '.join(names)}")
         inputs = [call_text(x[name] for name in names) for x in drawn]
-        if max(map(len, inputs)) > 400:              # our choice: a prompt of long tables asks for another skill
-            raise Rejected(Reason.NO_INPUTS, "its inputs are longer than 400 characters")
+        if max(map(len, inputs)) > LONGEST:
+            raise Rejected(Reason.NO_INPUTS, f"its inputs are longer than {LONGEST} characters")
         return self.draft(program, inputs, task)
 
     def read_answer(self, problem, completion):

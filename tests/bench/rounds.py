@@ -8,6 +8,7 @@ import re
 import resource
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -35,8 +36,8 @@ class Noting(Replay):
 
 
 def engine(folder: Path, every: int) -> None:
-    """Tokens per second of a finished run's notebook 02, start-up and figures in it, against the same two engines given the prompts of every
-    `every`-th seed all at once."""
+    """How long a finished run's notebook 02 took, from its first line to its last figure, against how long the same two engines need for its
+    tokens alone: their start, and the rate at which they answer the prompts of every `every`-th seed, given all at once."""
     manifest = read_manifest(folder)
     stage = manifest["stages"]["02_rounds"]
     settings = profile.load(manifest["profile"]["name"], stage["overrides"])
@@ -51,20 +52,23 @@ def engine(folder: Path, every: int) -> None:
         asked = {name: [ask for ask in e.asked if ask[2].split("/")[0].partition("-")[2] in some] for name, e in noting.items()}
         with VLLM(roles["teacher"], stderr=Path(part, "t.log")) as teacher, VLLM(roles["student"], stderr=Path(part, "s.log")) as student:
             alone = {"teacher": teacher, "student": student}
-            for one in alone.values():
-                one.start()
             began = time.perf_counter()
+            with ThreadPoolExecutor() as pool:                        # side by side, as in the notebook
+                list(pool.map(VLLM.start, alone.values()))
+            start, began = time.perf_counter() - began, time.perf_counter()
             for future in [alone[name].submit(*each) for name, mine in asked.items() for each in mine]:
                 future.result()
             seconds = time.perf_counter() - began
-    table, rates = Table("what", "teacher tokens", "student tokens", "seconds", "tokens/s"), []
     whole = {name: sum(c[2] for row in Log(folder / f"completions/02_rounds-{name}.jsonl") for c in row["completions"]) for name in roles}
     own = {name: e.counts["tokens"] for name, e in alone.items()}
-    for what, tokens, took in (("the rounds", whole, stage["seconds"]), ("their prompts, nothing else", own, seconds)):
-        rates.append(sum(tokens.values()) / took)
-        table.add_row(what, *(f"{t:,}" for t in tokens.values()), f"{took:.0f}", f"{rates[-1]:.1f}")
+    table = Table("what", "teacher tokens", "student tokens", "seconds", "tokens/s")
+    rate, need = sum(own.values()) / seconds, start + sum(whole.values()) * seconds / sum(own.values())
+    for what, tokens, took in (("their prompts alone, in part", own, seconds), ("that rate for all, and the start", whole, need),
+                               ("the rounds", whole, stage["seconds"])):
+        table.add_row(what, *(f"{t:,}" for t in tokens.values()), f"{took:.0f}", f"{sum(tokens.values()) / took:.1f}")
     Console().print(table)
-    print(f"rounds / engine alone = {rates[0] / rates[1]:.2f}, bar >= 0.90 ({len(known)} seeds; alone: {len(some)} of them)")
+    print(f"engines start in {start:.0f} s and write {rate:.1f} tokens/s; of the rounds' time they alone need {need / stage['seconds']:.2f}, "
+          f"bar >= 0.90 ({len(known)} seeds; alone: {len(some)} of them)")
 
 
 class Copies(Replay):
