@@ -27,8 +27,9 @@ Every notebook can start from these files; whatever it draws from them says so i
 {files}
 
 `teachers.parquet` is `kit.rounds.quality` of other runs: `prompts` is "first" for the same profile at kit e337266, whose prompts asked for
-"a property" and "a harder function" without saying what (notebook 02 draws it in grey), and "now" for the 0.5B model as its own teacher with the present
-ones: a profile with `base: cpu`, `teacher: {{model: qwen2.5-coder-0.5b-instruct}}`, `seeds: {{wild: 16, real: 12, problems: 0}}`, no baseline and no stones.
+"a property" and "a harder function" without saying what (notebook 02 draws it in grey), and "now" for the 0.5B model as its own teacher with
+the present ones: a profile with `base: cpu`, `teacher: {{model: qwen2.5-coder-0.5b-instruct}}`, `seeds: {{wild: 16, real: 12, problems: 0}}`,
+no baseline and no stones.
 
 `completions.parquet` holds every answer of teacher and student under a hash of model, prompt and sampling: notebook 02 with
 `REPLAY = True` runs on it without a model, from the recorded seeds.
