@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from kit import engine, records
+from kit import engine, records, rounds
 from kit.environments import Reason
 from kit.run import RECORDED, ROOT, RunError, read_manifest
 
@@ -132,7 +132,10 @@ def results(manifest: dict, out: Path) -> str:
     counts = ", ".join(f"{name} {n} of {(filtered.environment == name).sum()}" for name, n in valid.groupby("environment").size().items())
     copies = (filtered.reason == Reason.COPY).sum()
     usable = real[real.kept & real.p.between(0, 1, inclusive="neither")]
+    moves = rounds.quality(records.load(out / "filtered.parquet")).query("environment == 'all'").set_index("measure")
+    moved = [f"{m['count']} of {m.of} = {m.share:.0%}, 95% [{m.low:.0%}, {m.high:.0%}]" for m in (moves.loc[x] for x in list(rounds.QUALITY)[-2:])]
     rows = [("02", "problems written by the teacher", f"{len(filtered)}, of these valid {len(valid)} ({counts}), copies {copies}"),
+            ("02", "turns asked *harder* that lowered the pass rate, *easier* that raised it (F2)", "; ".join(moved)),
             ("03", "kept by the filters, pass rate strictly between 0 and 1",
              f"{len(kept)}, {(kept.split == 'held_out').sum()} of them held out"),
             ("03", "real functions as induction problems, kept alike", f"{len(usable)} of {len(real)}"),
