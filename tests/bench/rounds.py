@@ -79,8 +79,8 @@ class Copies(Replay):
 
 
 def replay(count: int) -> None:
-    """The recorded seeds over and over, each copy with an id of its own, verified and graded in the real sandbox."""
-    settings = profile.load("cpu", {"rounds.stones": 0})
+    """The chains of the recorded seeds over and over, each copy with an id of its own, verified and graded in the real sandbox."""
+    settings = profile.load("cpu", {"rounds.stones": 0, "rounds.baseline": False})
     recorded, each = seeds.from_frame(pd.read_parquet(RECORDED / "seeds.parquet")), len(settings.rounds.environments)
     splits = [[s for s in recorded if s.split == split and not s.as_is] for split in ("train", "held_out")]
     # Of each split a multiple of the environments, so that every copy serves the environment that the recorded one served.
