@@ -6,7 +6,6 @@ from pathlib import Path
 import pandas as pd
 
 from kit import engine, records, rounds
-from kit.environments import Reason
 from kit.run import RECORDED, ROOT, RunError, read_manifest
 
 FIGURES = ROOT / "figures"
@@ -127,14 +126,16 @@ def results(manifest: dict, out: Path) -> str:
         pd.read_parquet(out / f"{name}.parquet") for name in ("filtered", "train", "summary", "difference", "yields", "evaluation"))
     shared = (filtered.method == "single") & (filtered.turn == 1)        # is the chain's own first draw
     real, filtered = filtered[filtered.method == "real"], filtered[(filtered.method != "real") & ~shared]
-    valid, both, half = filtered[filtered.status == "valid"], yields.set_index("environment").loc["all"], len(train) // 2
+    both, half = yields.set_index("environment").loc["all"], len(train) // 2
     kept = filtered[filtered.kept & filtered.p.between(0, 1, inclusive="neither")]
-    counts = ", ".join(f"{name} {n} of {(filtered.environment == name).sum()}" for name, n in valid.groupby("environment").size().items())
-    copies = (filtered.reason == Reason.COPY).sum()
     usable = real[real.kept & real.p.between(0, 1, inclusive="neither")]
-    moves = rounds.quality(records.load(out / "filtered.parquet")).query("environment == 'all'").set_index("measure")
-    moved = [f"{m['count']} of {m.of} = {m.share:.0%}, 95% [{m.low:.0%}, {m.high:.0%}]" for m in (moves.loc[x] for x in list(rounds.QUALITY)[-2:])]
-    rows = [("02", "problems written by the teacher", f"{len(filtered)}, of these valid {len(valid)} ({counts}), copies {copies}"),
+    quality = {(m.environment, m.measure): m._asdict() for m in rounds.quality(records.load(out / "filtered.parquet")).itertuples()}
+    counts = ", ".join(f"{name} {m['count']} of {m['of']}" for (name, measure), m in sorted(quality.items(), key=lambda x: x[0])
+                       if measure == "valid" and name != "all")
+    valid, copies, _, *moves = (quality["all", measure] for measure in rounds.QUALITY)
+    moved = [f"{m['count']} of {m['of']} = {m['share']:.0%}, 95% [{m['low']:.0%}, {m['high']:.0%}]" for m in moves]
+    rows = [("02", "problems written by the teacher",
+             f"{valid['of']}, of these valid {valid['count']} ({counts}), copies {copies['count']}"),
             ("02", "turns asked *harder* that lowered the pass rate, *easier* that raised it (F2)", "; ".join(moved)),
             ("03", "kept by the filters, pass rate strictly between 0 and 1",
              f"{len(kept)}, {(kept.split == 'held_out').sum()} of them held out"),
