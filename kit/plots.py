@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from kit.difficulty import BINS, LEVELS, ORDER
+from kit.evaluation import interval
 from kit.filters import OURS, REASONS
 
 ENVIRONMENTS = {"induction": "#0072B2", "abduction": "#E69F00", "deduction": "#009E73", "fuzzing": "#CC79A7"}
@@ -72,11 +73,12 @@ def _note_figure(title: str, text: str) -> Figure:
     return figure
 
 
-def _legend(ax: Axes, names) -> None:
-    """Environments in their fixed order and colours, above the right end of the axes."""
+def _legend(place: Axes | Figure, names) -> None:
+    """Environments in their fixed order and colours, above the right end of the axes, or below the panels of a figure."""
     there = [n for n in ENVIRONMENTS if n in set(names)]
     marks = [plt.Line2D([], [], marker="o", ls="", color=ENVIRONMENTS[n]) for n in there]
-    ax.legend(marks, there, loc="lower right", bbox_to_anchor=(1, 1), ncols=4, handletextpad=0.1, columnspacing=1.2)
+    where = {"loc": "outside lower left"} if isinstance(place, Figure) else {"loc": "lower right", "bbox_to_anchor": (1, 1)}
+    place.legend(marks, there, ncols=4, handletextpad=0.1, columnspacing=1.2, **where)
 
 
 def _count(n: int, what: str) -> str:
@@ -243,8 +245,7 @@ def stones(tried: pd.DataFrame, chosen: pd.DataFrame, apart: pd.DataFrame, label
         edges = next(b for b in BINS["narrow"] if b.name == name)
         left.axhspan(edges.low, edges.high, (k + 0.1) / 3, (k + 0.9) / 3, color=DIFFICULTY[name], alpha=0.35, lw=0, zorder=0)
     left.set(xticks=range(3), xticklabels=[f"asked:\n{name}" for name in LEVELS], ylim=(-0.05, 1.05), xlim=(-0.4, 2.4), ylabel="pass rate")
-    marks = [plt.Line2D([], [], marker="o", ls="", color=c) for c in ENVIRONMENTS.values()]
-    figure.legend(marks, list(ENVIRONMENTS), loc="outside lower left", ncols=4)
+    _legend(figure, graded["environment"])
     left.set_title(f"{_count(tried['chain_id'].nunique(), 'chain')}, full: kept, bold: all three kept; shaded: the paper's bins", loc="left", size=9)
     if chosen.empty:
         _note(right, "no chain has all three of its problems kept:\nnothing to compare with a disjoint set")
@@ -520,8 +521,7 @@ def _tick(row) -> tuple[bool, int]:
 
 
 def paired(df: pd.DataFrame, label: str = "") -> Figure:
-    """Each problem before -> after, a panel per set, sorted by change, grey where there is none. The mean's ± is 95%,
-    normal.
+    """Each problem before -> after, a panel per set, sorted by change, grey where there is none; the mean change with evaluation.interval.
 
     df: set, problem_id, before, after (shares of samples solved)."""
     title = f"Problem by problem, before and after{label}"
@@ -538,8 +538,8 @@ def paired(df: pd.DataFrame, label: str = "") -> Figure:
             ax.plot([x, x], [row.before, row.after], color=colour, lw=1.6 if len(part) < 100 else 0.8)
             ax.scatter(x, row.after, s=24 if len(part) < 100 else 6, color=colour, zorder=3)
         up, down, n = (part["change"] > 0).sum(), (part["change"] < 0).sum(), len(part)
-        spread = f" ± {1.96 * part['change'].std() / np.sqrt(n):.2f}" if n > 1 else ""
-        ax.set_title(f"{name}: mean change {part['change'].mean():+.2f}{spread}\n"
+        mean, low, high = interval(part["change"], bounds=(-1, 1))
+        ax.set_title(f"{name}: mean change {mean:+.2f} [{low:+.2f}, {high:+.2f}]\n"
                      f"{up} up, {down} down, {n - up - down} unchanged", loc="left", size=9)
         ax.set(ylim=(-0.03, 1.03), xlim=(-1, n), xticks=[], xlabel=f"{_count(n, 'problem')}, by change (dot: after)")
         if ax.get_subplotspec().is_first_col():
