@@ -26,7 +26,8 @@ except ImportError:                      # Windows, where this file is only read
 # How a program ended, as the zygote saw it.
 ENDED, TIMEOUT, OVERFLOW, NO_CHILD = range(4)
 HEADER = struct.Struct("<IBi")           # bytes that follow, how it ended, exit code (negative: signal)
-LENGTH = struct.Struct("<I")             # bytes of the job that follows
+ORDER = struct.Struct("<II")             # bytes of the job that follows, how many times the limits of time apply
+NEWLINE = 10
 SEALED = b"+"                            # first byte of a child: the walls are up, the rest is the program's doing
 # Exit codes of a child. A program can forge them and gains nothing: both say that the program is at fault.
 NO_LOAD, TOO_BIG = 120, 121
@@ -333,12 +334,12 @@ class Zygote:
         write_all(self.results, HEADER.pack(0, ENDED, sees_host))
         while True:
             try:
-                size, = LENGTH.unpack(read_exactly(self.jobs, LENGTH.size))
+                order = ORDER.unpack(read_exactly(self.jobs, ORDER.size))
             except EOFError:
                 return
-            self._run_one(size)
+            self._run_one(*order)
 
-    def _run_one(self, job_size: int) -> None:
+    def _run_one(self, job_size: int, times: int) -> None:
         read_end, write_end = os.pipe()
         try:
             child = os.fork()
@@ -349,27 +350,31 @@ class Zygote:
             code = 1
             try:
                 os.close(read_end)
-                code = self._child(job_size, write_end)
+                code = self._child(job_size, times, write_end)
             finally:
                 os._exit(code)
         os.close(write_end)
-        size, ending = self._watch(child, read_end)
+        size, ending = self._watch(child, read_end, times)
         os.kill(child, signal.SIGKILL)   # no harm if it has ended: its exit code stands, and it is ours until we wait
         _, status, usage = os.wait4(child, 0)
         os.close(read_end)
         code = os.waitstatus_to_exitcode(status)
-        if ending == ENDED and code < 0 and usage.ru_utime + usage.ru_stime >= self.config["cpu"]:
+        if ending == ENDED and code < 0 and usage.ru_utime + usage.ru_stime >= self.config["cpu"] * times:
             ending = TIMEOUT             # the kernel's limit was faster than ours
         write_all(self.results, HEADER.pack(size, ending, code))
         write_all(self.results, self.buffer[:size])
         self.buffer[:size] = bytes(size)    # nothing of this program is left for the next fork
 
-    def _watch(self, child: int, fd: int) -> tuple[int, int]:
-        """Collect output until it ends or goes beyond a limit. Returns (bytes in the buffer, how it ended)."""
-        poll, size, deadline = select.poll(), 0, time.monotonic() + self.config["wall"]
+    def _watch(self, child: int, fd: int, times: int) -> tuple[int, int]:
+        """Collect output until it ends or goes beyond a limit. Returns (bytes in the buffer, how it ended).
+
+        With `times` above 1 the limits of time begin anew with every line, that is, call: `times` times at most, because a program can
+        write lines of its own."""
+        poll, size = select.poll(), 0
+        cpu, deadline = self.config["cpu"], time.monotonic() + self.config["wall"]
         poll.register(fd, select.POLLIN)
         while size < len(self.buffer):
-            left = min(deadline - time.monotonic(), self.config["cpu"] - cpu_seconds(child))
+            left = min(deadline - time.monotonic(), cpu - cpu_seconds(child))
             if left <= 0:
                 return size, TIMEOUT
             if poll.poll(max(5, left * 1000)):
@@ -377,24 +382,28 @@ class Zygote:
                 if not count:
                     return size, ENDED
                 size += count
+                if times > 1 and self.buffer[size - 1] == NEWLINE:
+                    cpu, deadline, times = cpu_seconds(child) + self.config["cpu"], time.monotonic() + self.config["wall"], times - 1
         return size, OVERFLOW
 
-    def _child(self, job_size: int, result: int) -> int:
+    def _child(self, job_size: int, times: int, result: int) -> int:
         job = json.loads(read_exactly(self.jobs, job_size))
         os.close(self.jobs)
         os.close(self.results)
         if job["stdin"] is not None:
             attach_stdin(job["stdin"], result)
-        self._seal()
+        self._seal(times)
         random.seed(job["seed"])
         if "numpy.random" in sys.modules:
             sys.modules["numpy.random"].seed(job["seed"] % (1 << 32))
         os.write(result, SEALED)
         return run_script(job) if job["stdin"] is not None else run_calls(job, result, self.config["output"])
 
-    def _seal(self) -> None:
+    def _seal(self, times: int) -> None:
         """Limits, no root, no system calls. Any failure ends the child before the program has begun."""
         for kind, limit in self.limits:
+            if kind == resource.RLIMIT_CPU and resource.getrlimit(kind)[1] == resource.RLIM_INFINITY:
+                limit *= times
             try:
                 resource.setrlimit(kind, (limit, limit))
             except (ValueError, OSError):                              # macOS does not know all of them

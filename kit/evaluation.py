@@ -1,12 +1,14 @@
 """One function evaluates anything: `evaluate(items, engine, box, n, sampling)` -> a table with one row per problem.
 
 An `Item` is a prompt and a grader. Four sets of items need no hub: problems of held-out seeds, real functions, HumanEval,
-procedural maths. The statistics are pass@k (Chen et al. 2021), intervals over problems and paired differences between
+procedural maths; those of kit.benchmarks do (LiveCodeBench, MATH-500, AIME 2024). The statistics are
+pass@k (Chen et al. 2021), intervals over problems and paired differences between
 checkpoints; in every table stands n and what our own infrastructure lost, which is never counted as wrong.
 
 What an answer must look like (tags, fences) is the same here as in training, so a part of every gain may be form rather
 than skill: `malformed` counts the samples that gave no answer in the asked form.
 """
+import json
 import random
 import re
 import warnings
@@ -15,6 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import zip_longest
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,21 +26,33 @@ from tqdm.auto import tqdm
 
 from kit.engine import Completion, Engine, EngineDown, EngineError, NotRecorded
 from kit.environments.base import Environment, Reason, Rejected, Verdict, code_block, failure, last_tag, prompt
-from kit.profile import Sampling
-from kit.records import Problem
+from kit.profile import Evaluation, Role, Sampling
+from kit.records import Problem, digest
+from kit.run import Run
 from kit.sandbox import Job, Result, Sandbox
 
 SETS = {"synthetic": "problems made from held-out seeds: in domain, the same prompts and graders as in training",
         "real": "held-out CodeI/O functions as induction problems: real code, nothing of a teacher",
         "humaneval": "HumanEval (openai_humaneval): a smoke benchmark, contaminated in every model, not evidence",
-        "maths": "procedural maths (reasoning-gym): out of domain, exact answers"}
-# Task kinds of reasoning-gym, kept small enough for a 0.5B policy (our choice).
-MATHS = {"chain_sum": {"max_terms": 3, "max_digits": 2}, "gcd": {"max_value": 100}, "lcm": {"max_value": 30},
-         "prime_factorization": {"max_value": 100}, "simple_equations": {"max_terms": 3, "max_value": 30}}
+        "maths": "procedural maths (reasoning-gym): out of domain, exact answers",
+        "livecodebench": "LiveCodeBench, contests of 08.2024-05.2025: in domain (paper)",
+        "livecodebench_v5": "LiveCodeBench, release_v5, by difficulty: in domain (paper)", "math500": "MATH-500: out of domain (paper)",
+        "aime24": "AIME 2024: out of domain (paper)"}
+DOMAINS = {"synthetic": "in", "real": "in", "livecodebench": "in", "livecodebench_v5": "in", "humaneval": "smoke",
+           "maths": "out", "math500": "out", "aime24": "out"}
+# Task kinds of reasoning-gym at three levels, the easy one small enough for a 0.5B policy (our choice).
+MATHS = {"chain_sum": ({"max_terms": 3, "max_digits": 2}, {"min_terms": 4, "max_terms": 5, "min_digits": 2, "max_digits": 3},
+                       {"min_terms": 6, "max_terms": 8, "min_digits": 3, "max_digits": 4}),
+         "gcd": ({"max_value": 100}, {"min_value": 100, "max_value": 500}, {"min_value": 500, "max_value": 5000}),
+         "lcm": ({"max_value": 30}, {"min_value": 30, "max_value": 100}, {"min_value": 100, "max_value": 500}),
+         "prime_factorization": ({"max_value": 100}, {"min_value": 100, "max_value": 1000}, {"min_value": 1000, "max_value": 10_000}),
+         "simple_equations": ({"max_terms": 3, "max_value": 30}, {"min_terms": 3, "max_terms": 4, "min_value": 10, "max_value": 100},
+                              {"min_terms": 5, "max_terms": 6, "min_value": 10, "max_value": 300})}
+LEVELS = ("easy", "medium", "hard")
 MALFORMED = {Reason.EMPTY, Reason.NO_CODE, Reason.NO_ANSWER, Reason.SYNTAX, Reason.NO_FUNCTION}
 COLUMNS = ["set", "problem_id", "group", "n", "solved", "malformed", "errors", "greedy", "cut_off", "tokens", "samples"]
 MEAN = ["value", "low", "high"]                        # with its 95% interval
-GRADERS, SHOWN = 8, 3                                  # threads that wait for the sandbox; samples kept per problem
+GRADERS = 8                                            # threads that wait for the sandbox
 
 
 @dataclass(frozen=True)
@@ -111,17 +126,18 @@ def _grade_humaneval(task: dict, completions: list[str], box: Sandbox) -> list[V
 
 
 def maths(n: int, seed: int = 0) -> list[Item]:
-    """n distinct questions of the kinds in MATHS, in turn; the same seed gives the same questions, others others."""
+    """n distinct questions of the kinds and levels in MATHS, in turn; the same seed gives the same questions, others others."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)     # one of its dependencies
         import reasoning_gym
     queues = []
-    for kind, level in MATHS.items():                  # item k of a dataset is made from seed + k: keep seeds far apart
-        made = reasoning_gym.create_dataset(kind, size=n + 20, seed=1_000_003 * (seed + 1), **level)
-        queues.append(list({x["question"]: (kind, x["question"], x["answer"]) for x in made}.values()))
-    return [Item(f"maths/{kind}/{seed}/{number}", "maths", kind, prompt("evaluate_maths", question=question),
+    for kind, levels in MATHS.items():                 # item k of a dataset is made from seed + k: keep seeds far apart
+        for level, settings in zip(LEVELS, levels, strict=True):
+            made = reasoning_gym.create_dataset(kind, size=n // 5 + 20, seed=1_000_003 * (seed + 1), **settings)
+            queues.append(list({x["question"]: (kind, level, x["question"], x["answer"]) for x in made}.values()))
+    return [Item(f"maths/{kind}/{level}/{seed}/{number}", "maths", level, prompt("evaluate_maths", question=question),
                  partial(_grade_maths, answer), {"question": question, "answer": answer, "text": question})
-            for number, (kind, question, answer) in enumerate(_in_turn(queues, n))]
+            for number, (kind, level, question, answer) in enumerate(_in_turn(queues, n))]
 
 
 def _grade_maths(answer: str, completions: list[str], box: Sandbox | None = None) -> list[Verdict]:
@@ -149,6 +165,38 @@ def _in_turn(queues: list[list], n: int) -> list:
     return [x for row in zip_longest(*queues) for x in row if x is not None][:n]
 
 
+def benchmarks(numbers: Evaluation, seed: int = 0) -> tuple[list[Item], dict[str, str]]:
+    """The sets of kit.benchmarks that the profile asks for, and why each of the others is not there. Raises FormatError."""
+    from kit.benchmarks import Unavailable, livecodebench, maths
+    found, skipped = [], {}
+    for name in (*livecodebench.PARTS, *maths.SOURCES):
+        if not (wanted := getattr(numbers, name)):
+            skipped[name] = "the profile asks for none of its problems"
+            continue
+        try:
+            found += (livecodebench if name in livecodebench.PARTS else maths).items(name, wanted, seed, numbers.folder)
+        except Unavailable as e:
+            skipped[name] = str(e)
+    return found, skipped
+
+
+def splits(items: Iterable[Item]) -> dict[str, str]:
+    """Set -> its name with a digest of which problems are in it: equal names mean equal problems."""
+    by_set: dict[str, list] = {}
+    for i in items:
+        by_set.setdefault(i.set, []).append((i.id, i.messages[-1]["content"]))
+    return {name: f"{name}-{digest(*sorted(some))[:8]}" for name, some in by_set.items()}
+
+
+def checkpoints(run: Run, every: bool = False) -> dict[str, Role]:
+    """Name -> the student's role with that policy: before, after, and with `every` the steps in between whose checkpoints were kept."""
+    paths = {"before": run.profile.grpo.policy}
+    if every:
+        steps = sorted(int(path.name.partition("-")[2]) for path in run.folder.glob("checkpoints/checkpoint-*"))
+        paths |= {f"step {k}": str(run.path(f"checkpoints/checkpoint-{k}")) for k in steps if k < run.profile.grpo.steps}
+    return {name: run.profile.student.model_copy(update={"model": path}) for name, path in (paths | {"after": str(run.path("policy"))}).items()}
+
+
 def texts(items: Iterable[Item]) -> dict[str, list[str]]:
     """Set -> statements and reference solutions, for the contamination filter; no model is needed. Give it whole sets
     (`humaneval() + maths(...)`), not `synthetic`: those problems are in the same records and would meet themselves."""
@@ -164,7 +212,7 @@ def programs(items: Iterable[Item]) -> dict[str, str]:
 def evaluate(items: list[Item], engine: Engine, box: Sandbox, n: int, sampling: Sampling, key: str = "eval"):
     """-> DataFrame, one row per item: COLUMNS. `n` of the n samples were graded, `solved` and `malformed` are of these;
     `greedy` is one more completion at temperature 0: 1, 0 or NaN; `errors`: completions that engine or sandbox lost;
-    `cut_off`: too long for max_tokens; `tokens`: written; `samples`: a few as {mode, answer, outcome, reason}.
+    `cut_off`: too long for max_tokens; `tokens`: written; `samples`: all as {mode, answer, outcome, reason}.
 
     Grading goes on while the engine generates. Run again, it takes finished completions from the engine's log: give
     the engine of each checkpoint its own name. Raises EngineDown and NotRecorded; ValueError for repeated item ids."""
@@ -198,7 +246,7 @@ def _graded(item: Item, completions: list[Completion], box: Sandbox) -> list[tup
 def _row(item: Item, n: int, sampled: list[tuple], greedy: list[tuple]) -> dict:
     known, first = ([v for _, v in mode if v.outcome != "error"] for mode in (sampled, greedy))
     shown = [{"mode": "greedy" if k < len(greedy) else "sampled", "answer": c.text.encode("utf-8", "replace").decode(),
-              "outcome": v.outcome, "reason": str(v.reason)} for k, (c, v) in enumerate([*greedy, *sampled][:SHOWN])]
+              "outcome": v.outcome, "reason": str(v.reason)} for k, (c, v) in enumerate([*greedy, *sampled])]
     return {"set": item.set, "problem_id": item.id, "group": item.group, "n": len(known),
             "solved": sum(v.outcome == "passed" for v in known), "malformed": sum(v.reason in MALFORMED for v in known),
             "errors": n + 1 - len(known) - len(first), "greedy": float(first[0].outcome == "passed") if first else None,
@@ -271,3 +319,32 @@ def difference(before: pd.DataFrame, after: pd.DataFrame, resamples: int = 2000,
                 p = binomtest(up, up + down).pvalue if up + down else 1.0
                 rows.append((name, group, mode, len(part), up, down, *interval(change, resamples, seed, (-1, 1)), p))
     return pd.DataFrame(rows, columns=["set", "group", "mode", "n", "up", "down", *MEAN, "p"])
+
+
+# ------------------------------------------------------------------ for others to read
+
+def export(frame: pd.DataFrame, items: Iterable[Item], sampling: Sampling, folder: Path) -> list[Path]:
+    """Write every sample as others read it: `samples_<set>.jsonl` as lm-eval's sample log, and of LiveCodeBench `<set>.json`, the
+    custom output of lcb_runner (which wants a release's problems whole). frame: rows of `evaluate` of one checkpoint."""
+    from kit.benchmarks.livecodebench import extract
+    rows, written = {row.problem_id: row for row in frame.itertuples()}, []
+    folder.mkdir(parents=True, exist_ok=True)
+    by_set: dict[str, list[dict]] = {}
+    for k, item in enumerate(items := list(items)):
+        samples = [s for s in rows[item.id].samples if s["mode"] == "sampled"]
+        target, answers = str(item.data.get("answer", "")), [s["answer"] for s in samples]
+        passed = [s["outcome"] == "passed" for s in samples if s["outcome"] != "error"]
+        by_set.setdefault(item.set, []).append({
+            "doc_id": k, "doc": {"id": item.id, "group": item.group}, "target": target,
+            "arguments": {"gen_args_0": {"arg_0": item.messages, "arg_1": sampling.model_dump()}}, "resps": [answers], "filtered_resps": answers,
+            "filter": "none", "metrics": ["pass@1"], "pass@1": sum(passed) / len(passed) if passed else None,
+            "doc_hash": digest(item.id), "prompt_hash": digest(item.messages), "target_hash": digest(target)})
+    for name, log in by_set.items():
+        written.append(folder / f"samples_{name}.jsonl")
+        written[-1].write_text("".join(json.dumps(row) + "\n" for row in log), encoding="utf-8")
+    for name in [name for name in by_set if name.startswith("livecodebench")]:
+        codes = [{"question_id": i.data["question_id"], "code_list": [extract(s["answer"]) for s in rows[i.id].samples if s["mode"] == "sampled"]}
+                 for i in items if i.set == name]
+        written.append(folder / f"{name}.json")
+        written[-1].write_text(json.dumps(sorted(codes, key=lambda x: x["question_id"])), encoding="utf-8")
+    return written

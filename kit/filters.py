@@ -171,6 +171,18 @@ def sensitivity(problems: list[Problem], filters: Filters, evaluation: dict[str,
     return pd.DataFrame(rows, columns=["choice", "setting", "chosen", "duplicate", "contaminated", "kept", "ratio"])
 
 
+def contamination(problems: list[Problem], evaluation: dict[str, list[str]], n: int) -> pd.DataFrame:
+    """What the training problems share with each evaluation set: set, texts, dropped (by the filter, for that set), left (kept ones of the
+    train split with a run of n words in common; 0 where the filter knew the set)."""
+    rows = []
+    for name, texts in evaluation.items():
+        grams = _grams_of_sets({name: texts}, n)
+        left = [p for p in problems if p.kept and p.split == "train" and any(g in grams for g in _ngrams(_text(p), n))]
+        dropped = sum(p.dropped_by == "contaminated" and p.reason.removeprefix("returns the same as ").startswith(name) for p in problems)
+        rows.append((name, len(texts), dropped, len({p.id for p in left})))
+    return pd.DataFrame(rows, columns=["set", "texts", "dropped", "left"])
+
+
 def _text(x: Problem) -> str:
     return f"{x.message}\n{x.program}\n{x.pre_test}\n{x.test}"
 

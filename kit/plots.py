@@ -520,6 +520,35 @@ def _tick(row) -> tuple[bool, int]:
     return (False, 1) if row.mode == "greedy" else (True, int(row.k))
 
 
+def groups(df: pd.DataFrame, label: str = "") -> Figure:
+    """pass@1 per level or environment with intervals, a panel for each set that has several, a colour per checkpoint; sampled answers.
+
+    df: checkpoint, set, group, n_problems, value, low, high, mode."""
+    title = f"Where the policy solves more{label}"
+    df = df[(df["group"] != "all") & (df["mode"] == "sampled")].dropna(subset="value") if len(df) else df
+    if df.empty:
+        return _note_figure(title, "no set has several levels or environments")
+    sets, checkpoints = list(dict.fromkeys(df["set"])), list(dict.fromkeys(df["checkpoint"]))
+    ramp = ["#9A9A9A", *sns.color_palette("flare", len(checkpoints)).as_hex()][:len(checkpoints)]
+    figure, axes = _panels(len(sets), 3, 4.0, 2.6, title, sharex=True)
+    for ax, name in zip(axes, sets, strict=True):
+        part = df[df["set"] == name]
+        names = list(dict.fromkeys(part["group"]))
+        for j, (checkpoint, colour) in enumerate(zip(checkpoints, ramp, strict=True)):
+            for row in part[part["checkpoint"] == checkpoint].itertuples():
+                y = names.index(row.group) + (j - (len(checkpoints) - 1) / 2) * min(0.25, 0.75 / len(checkpoints))
+                ax.plot([row.low, row.high], [y, y], color=colour, lw=2)
+                ax.scatter(row.value, y, color=colour, s=42, zorder=3, edgecolor="white")
+        counts = part.groupby("group", sort=False)["n_problems"].max()
+        ax.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6), yticks=range(len(names)), yticklabels=[f"{g} ({counts[g]})" for g in names])
+        ax.set_title(name, loc="left", size=9)
+        ax.set_xlabel("pass@1")
+        ax.tick_params(labelbottom=True)
+    marks = [plt.Line2D([], [], marker="o", color=c) for c in ramp]
+    figure.legend(marks, [str(c) for c in checkpoints], loc="outside lower left", ncols=6)
+    return figure
+
+
 def paired(df: pd.DataFrame, label: str = "") -> Figure:
     """Each problem before -> after, a panel per set, sorted by change, grey where there is none; the mean change with evaluation.interval.
 

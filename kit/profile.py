@@ -123,6 +123,7 @@ class GRPO(Strict):
     loss_type: Literal["dr_grpo", "grpo", "dapo", "bnpo"]
     scale_rewards: Literal["none", "group", "batch"]
     save_every: int = Field(ge=1)
+    keep: int = Field(1, ge=1)                     # checkpoints on the disk: more than the last one for a curve in notebook 06
     _divides = together("batch: batch x devices must divide prompts_per_step x group_size",
                         lambda s: s.prompts_per_step * s.group_size % (s.batch * s.devices) == 0)
 
@@ -132,6 +133,11 @@ class Evaluation(Strict):
     real: int = Field(ge=0)                        # held-out real functions as induction problems
     humaneval: int = Field(ge=0, le=164)
     maths: int = Field(ge=0)
+    livecodebench: int = Field(0, ge=0, le=454)    # of the paper's window; asks the hub for its files
+    livecodebench_v5: int = Field(0, ge=0, le=880)
+    math500: int = Field(0, ge=0, le=500)
+    aime24: int = Field(0, ge=0, le=30)
+    folder: str = ""                               # in the place of the hub: FOLDER/code_generation_lite/test.jsonl, ...
     n: int = Field(ge=1)                           # samples per problem
     ks: list[int]
     temperature: float = Field(ge=0)

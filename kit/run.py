@@ -73,11 +73,10 @@ class Run:
         return engine(role, log=log, name=name, seed=self.seed, stderr=self.path(f"logs/{self.stage}-{purpose}.log"),
                       recording=RECORDED / "completions.parquet")
 
-    def box(self, hash_seed: int = 0):
-        """A sandbox with the profile's limits."""
+    def box(self, hash_seed: int = 0, **limits):
+        """A sandbox with the profile's limits, or others."""
         from kit.sandbox import Sandbox
-        limits = self.profile.sandbox
-        self.boxes.append(Sandbox(timeout=limits.timeout, memory_mb=limits.memory_mb, allow_unsafe=limits.allow_unsafe, hash_seed=hash_seed))
+        self.boxes.append(Sandbox(**self.profile.sandbox.model_dump() | limits, hash_seed=hash_seed))
         return self.boxes[-1]
 
     def problems(self, name: str) -> list[records.Problem]:

@@ -77,6 +77,11 @@ class Job:
     calls: tuple = ()                    # ((function_name, args_tuple), ...)
     stdin: str | None = None             # if given: run `code` as a script with this input; `calls` are ignored
     seed: int = 0                        # for random.seed in the child
+    each: bool = False                   # the limits of time hold for each call instead of for all together
+
+    @property
+    def times(self) -> int:
+        return len(self.calls) + 1 if self.each else 1
 
 
 @dataclass(frozen=True)
@@ -316,10 +321,10 @@ class _Worker:
     def do(self, job: Job, frame: bytes, patience: float) -> Result:
         return _read_result(job, *self.exchange(frame, patience))
 
-    def exchange(self, job: bytes, patience: float) -> tuple[bytes, int, int]:
+    def exchange(self, frame: bytes, patience: float) -> tuple[bytes, int, int]:
         """Have a job done. Returns (what the child wrote, how it ended, its exit code)."""
         deadline = time.monotonic() + patience
-        view = memoryview(_boxed.LENGTH.pack(len(job)) + job)
+        view = memoryview(frame)
         while view:
             self._wait(self._in, select.POLLOUT, deadline)
             view = view[os.write(self._in, view):]
@@ -578,7 +583,7 @@ class Sandbox:
         for pause in (0.2, 0):
             try:
                 worker = worker or self._start(self.mode)
-                return worker, worker.do(job, frame, self._wall + 10)
+                return worker, worker.do(job, frame, self._wall * job.times + 10)
             except Exception as fault:
                 result = Result("sandbox_error", detail=repr(fault))
                 if worker:
@@ -682,7 +687,8 @@ def _cores() -> int:
 def _frame(job: Job) -> bytes:
     """The job on the wire."""
     calls = [[name, [_boxed.encode(arg) for arg in args]] for name, args in job.calls] if job.stdin is None else []
-    return json.dumps({"code": job.code, "stdin": job.stdin, "seed": job.seed, "calls": calls}).encode()
+    data = json.dumps({"code": job.code, "stdin": job.stdin, "seed": job.seed, "calls": calls}).encode()
+    return _boxed.ORDER.pack(len(data), job.times) + data
 
 
 def _read_result(job: Job, data: bytes, ending: int, code: int) -> Result:

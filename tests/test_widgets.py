@@ -1,3 +1,4 @@
+import pandas as pd
 import pytest
 
 from kit import widgets
@@ -27,4 +28,18 @@ def test_browse_shows_a_problem_with_its_parent_and_never_waits(headless, monkey
 
 def test_nothing_to_browse_is_said(capsys):
     widgets.browse([])
+    assert "nothing to look at" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("headless", ["1", "0"])
+def test_answers_are_shown_with_their_verdicts(headless, monkeypatch, capsys):
+    seen = []
+    monkeypatch.setenv("KIT_HEADLESS", headless)
+    monkeypatch.setattr(widgets, "display", seen.append)
+    sample = {"mode": "sampled", "answer": "<script>", "outcome": "failed", "reason": "wrong"}
+    scores = pd.DataFrame([{"checkpoint": c, "problem_id": "p", "samples": [sample]} for c in ("before", "after")])
+    widgets.answers(scores, ["p"])
+    shown = seen[0].to_html()
+    assert shown.count("&lt;script&gt;") == 2 and "failed wrong" in shown and "<script>" not in shown
+    widgets.answers(scores, [])
     assert "nothing to look at" in capsys.readouterr().out
