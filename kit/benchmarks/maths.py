@@ -75,12 +75,13 @@ def _outcome(gold: str, completion: str, first) -> Verdict:
 @functools.cache
 def _pool() -> ProcessPool:
     import multiprocessing
-    pool = ProcessPool(WORKERS, max_tasks=1000, initializer=_limit, context=multiprocessing.get_context("spawn"))
+    pool = ProcessPool(WORKERS, max_tasks=1000, initializer=_begin, context=multiprocessing.get_context("spawn"))
     atexit.register(lambda: (pool.stop(), pool.join()))
     return pool
 
 
-def _limit() -> None:
+def _begin() -> None:
+    import math_verify  # noqa: F401                   before the clock of the first comparison runs
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
