@@ -72,7 +72,7 @@ def test_no_answer_blocks_the_run_or_runs_code(monkeypatch):
     began = time.monotonic()
     verdicts = maths.grade("42", [*HOSTILE, r"\boxed{42}"])
     assert [v.outcome for v in verdicts[:-1]] == ["failed"] * len(HOSTILE), verdicts
-    assert verdicts[-1].outcome == "passed" and time.monotonic() - began < maths.SECONDS * len(HOSTILE) + 30
+    assert verdicts[-1].outcome == "passed" and time.monotonic() - began < 300     # each costs its limit and a new worker
     assert not Path("/tmp/kit-was-here").exists()
 
 
