@@ -355,7 +355,7 @@ def test_not_root_and_nothing_in_sight(walled):
 
 def test_answers_never_enter_the_box(walled):
     assert b"answer" not in sandbox._frame(Job("def f(): return 1", (("f", ()),)))
-    assert set(Job.__dataclass_fields__) == {"code", "calls", "stdin", "seed"}
+    assert set(Job.__dataclass_fields__) == {"code", "calls", "stdin", "seed", "each"}
 
 
 def test_system_call_numbers_agree_with_libseccomp():
