@@ -234,7 +234,7 @@ def stones(tried: pd.DataFrame, chosen: pd.DataFrame, apart: pd.DataFrame, label
     graded = tried.dropna(subset="p")
     if graded.empty:
         return _note_figure(title, "no stepping stone has a pass rate yet")
-    figure, (left, right) = _panels(2, 2, 5, 3.4, title)
+    figure, (left, *rest) = _panels(1 if chosen.empty else 2, 2, 5, 3.4, title)
     whole, drift = set(chosen["chain_id"]), np.random.default_rng(0)
     for chain, part in graded.groupby("chain_id", sort=False):
         part = part.assign(x=part["asked"].map(LEVELS.index)).sort_values("x")
@@ -247,10 +247,9 @@ def stones(tried: pd.DataFrame, chosen: pd.DataFrame, apart: pd.DataFrame, label
     left.set(xticks=range(3), xticklabels=[f"asked:\n{name}" for name in LEVELS], ylim=(-0.05, 1.05), xlim=(-0.4, 2.4), ylabel="pass rate")
     _legend(figure, graded["environment"])
     left.set_title(f"{_count(tried['chain_id'].nunique(), 'chain')}, full: kept, bold: all three kept; shaded: the paper's bins", loc="left", size=9)
-    if chosen.empty:
-        _note(right, "no chain has all three of its problems kept:\nnothing to compare with a disjoint set")
+    if chosen.empty:                                 # nothing to compare with a disjoint set
         return figure
-    edges = np.linspace(0, 1, 11)
+    (right,), edges = rest, np.linspace(0, 1, 11)
     for k, (frame, name, colour) in enumerate(((chosen, "chains", METHODS["stones"]), (apart, "disjoint", METHODS["single"]))):
         counts, _ = np.histogram(frame["p"], edges)
         right.bar(edges[:-1] + 0.03 + 0.04 * k, counts, 0.04, color=colour, label=f"{name} ({len(frame)})")
@@ -493,7 +492,7 @@ def pass_at_k(df: pd.DataFrame, label: str = "") -> Figure:
         return _note_figure(title, "nothing has been evaluated yet")
     sets, checkpoints = list(dict.fromkeys(df["set"])), list(dict.fromkeys(df["checkpoint"]))
     ramp = ["#9A9A9A", *sns.color_palette("flare", len(checkpoints)).as_hex()][:len(checkpoints)]
-    figure, axes = _panels(len(sets), 4, 3.1, 3.2, title, sharey=True)
+    figure, axes = _panels(len(sets), 2, 4.8, 2.8, title, sharey=True)
     for ax, name in zip(axes, sets, strict=True):
         part = df[df["set"] == name]
         ticks = sorted({_tick(row) for row in part.itertuples()})
@@ -506,10 +505,11 @@ def pass_at_k(df: pd.DataFrame, label: str = "") -> Figure:
                 if len(checkpoints) < 3:
                     ax.annotate(f"{row.value:.2f}", (x, row.value), (6 if j else -6, 0), textcoords="offset points",
                                 size=8, va="center", ha="left" if j else "right", color=colour)
-        ax.set(xlim=(-0.8, len(ticks) - 0.2), ylim=(0, 1), xticks=range(len(ticks)),
+        ax.set(xlim=(-0.8, len(ticks) - 0.2), ylim=(-0.04, 1.04), xticks=range(len(ticks)),
                xticklabels=[f"pass@{k}" if sampled else "greedy" for sampled, k in ticks])
-        ax.set_title(f"{name}\n{_count(int(part['n_problems'].max()), 'problem')}", loc="left", size=9)
-    axes[0].set_ylabel("share solved")
+        ax.set_title(f"{name}: {_count(int(part['n_problems'].max()), 'problem')}", loc="left", size=9)
+        if ax.get_subplotspec().is_first_col():
+            ax.set_ylabel("share solved")
     marks = [plt.Line2D([], [], marker="o", color=c) for c in ramp]
     figure.legend(marks, [str(c) for c in checkpoints], loc="outside lower left", ncols=6)
     return figure
@@ -658,11 +658,12 @@ def sharpening(df: pd.DataFrame, label: str = "") -> Figure:
 def learning(df: pd.DataFrame, label: str = "", ylabel: str = "reward", ax: Axes | None = None) -> Axes:
     """Curves over steps: thin a seed, bold the median, band min to max. df: step, value and, if several, arm and
     seed."""
-    ax = _axes(ax, 8, 4)
+    ax, seeds = _axes(ax, 8, 4), ""
     if len(df):
         df = df.assign(arm=df.get("arm", ""), seed=df.get("seed", 0)).dropna(subset=["step", "value"])
-    runs = _count(len(df[["arm", "seed"]].drop_duplicates()), "run") if len(df) else "no run"
-    _title(ax, f"Learning curves{label}", f"{runs}; thin: one seed, bold: median, band: min to max")
+        if df["seed"].nunique() > 1:
+            seeds = f"{_count(len(df[['arm', 'seed']].drop_duplicates()), 'run')}; thin: one seed, bold: median, band: min to max"
+    _title(ax, f"Learning curves{label}", seeds)
     if df.empty:
         return _note(ax, "no curve to draw yet")
     arms, ends = list(dict.fromkeys(df["arm"])), []
@@ -671,7 +672,7 @@ def learning(df: pd.DataFrame, label: str = "", ylabel: str = "reward", ax: Axes
         ax.plot(wide, color=colour, lw=0.8, alpha=0.6, marker="o" if len(wide) == 1 else "")
         ax.plot(wide.median(axis=1), color=colour, lw=2.4)
         ax.fill_between(wide.index, wide.min(axis=1), wide.max(axis=1), color=colour, alpha=0.12, lw=0)
-        ends.append([wide.median(axis=1).iloc[-1], f"{arm} ({wide.shape[1]})" if arm else "", colour])
+        ends.append([wide.median(axis=1).iloc[-1], f"{arm} ({wide.shape[1]})" if arm and seeds else arm, colour])
     top = max(1.0, df["value"].max() * 1.05) if ylabel == "reward" else df["value"].max() * 1.1 or 1
     ax.set(ylim=(min(0, df["value"].min()), top), xlabel="step", ylabel=ylabel)
     ax.margins(x=0.01)
