@@ -67,9 +67,9 @@ def answers(scores: pd.DataFrame, problem_ids: list[str]) -> None:
         return
 
     def show(problem):
-        rows = [(x.checkpoint, s["mode"], f"{s['outcome']} {s['reason']}", s["answer"]) for x in scores[scores.problem_id == problem].itertuples()
-                for s in x.samples]
-        display(table(pd.DataFrame(rows, columns=["checkpoint", "mode", "verdict", "answer"])))
+        for x in scores[scores.problem_id == problem].itertuples():
+            for s in x.samples:
+                print(f"── {x.checkpoint}, {s['mode']}: {s['outcome']} {s['reason']}\n{s['answer']}\n")
     if headless():
         show(problem_ids[0])
         return
