@@ -152,7 +152,6 @@ def results(manifest: dict, out: Path) -> str:
                      f"{before.value:.2f} [{before.low:.2f}, {before.high:.2f}] → {after.value:.2f} [{after.low:.2f}, {after.high:.2f}], "
                      f"n = {change.n}; paired {change.value:+.2f} [{change.low:+.2f}, {change.high:+.2f}]"))
     lost = sum(facts.get("programs", {}).get("sandbox_error", 0) for facts in manifest["stages"].values())
-    peaks = ", ".join(f"{stem[:2]} {facts.get('peak_gb', '?')}" for stem, facts in sorted(manifest["stages"].items()))
     lines = ["| notebook | what | value |", "|---|---|---|", *(f"| {number} | {what} | {value} |" for number, what, value in rows)]
     return "\n".join([*lines, "", f"Lost by engine or sandbox, in no number above: {filtered.errors.sum()} attempts, "
-                      f"{evaluation.errors.sum()} samples of the evaluation, {lost} programs. Peak memory in GB per notebook: {peaks}."])
+                      f"{evaluation.errors.sum()} samples of the evaluation, {lost} programs."])
