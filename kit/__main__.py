@@ -1,5 +1,6 @@
 """`python -m kit`: run, study, doctor, models, record."""
 import contextlib
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,12 +13,15 @@ from rich.table import Table
 
 @contextlib.contextmanager
 def stoppable():
-    """Ctrl-C ends a long command with a sentence."""
+    """Ctrl-C, or a cluster that wants its node back (SIGTERM), ends a long command with a sentence."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt:
         console.print("\nstopped; what was computed is kept: the same command goes on from here")
         raise typer.Exit(130) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def given(parameters: list[str] | None) -> dict:

@@ -1,11 +1,16 @@
 import errno
 import json
+import os
+import signal
+import time
 
 import pandas as pd
 import pytest
+import typer
 
 import kit
 from kit import run as runs
+from kit.__main__ import stoppable
 from kit.profile import ProfileError
 from kit.records import Problem, RecordError
 from kit.run import RunError
@@ -128,3 +133,11 @@ def test_a_figure_lies_beside_its_numbers_and_is_the_same_each_time(start):
 def test_a_machine_without_git(monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
     assert runs._commit() == "unknown"
+
+
+@pytest.mark.parametrize("word", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_stopped_says_that_nothing_is_lost(word, capsys):
+    with pytest.raises(typer.Exit) as ended, stoppable():
+        os.kill(os.getpid(), word)
+        time.sleep(5)
+    assert ended.value.exit_code == 130 and "goes on from here" in capsys.readouterr().out
