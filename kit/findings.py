@@ -119,7 +119,8 @@ def collect(folder: Path) -> dict[str, pd.DataFrame]:
     """The finished runs of a study folder: `scores` (a row per arm, seed, checkpoint, problem, with its bin if it is synthetic), `curves`
     (per arm, seed, step) and `drawn` (per arm, seed: how many problems its plan draws from, per bin)."""
     parts: dict[str, list[pd.DataFrame]] = {"scores": [], "curves": [], "drawn": []}
-    for note in sorted(Path(folder).glob("*/*/arm.json")):
+    place = {name: k for k, name in enumerate(arms())}       # easy before medium before hard, in tables and figures too
+    for note in sorted(Path(folder).glob("*/*/arm.json"), key=lambda note: (place.get(note.parts[-3], len(place)), note)):
         facts, run = json.loads(note.read_text()), note.parent
         if not all((run / f"{table}.parquet").exists() for table in ("evaluation", "train", "plan")):
             continue

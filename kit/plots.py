@@ -622,15 +622,20 @@ def heat(df: pd.DataFrame, label: str = "") -> Axes:
     _title(ax, f"What each arm solves after training{label}", f"pass@1, mean over {_count(int(seeds.max()), 'seed')}" if len(seeds) else "")
     if df.empty:
         return _note(ax, "no study has been run yet: python -m kit study")
-    columns = [*(b for b in ORDER[::-1] if b in {*df["of"]}), *(x for x in dict.fromkeys(df["of"]) if x not in ORDER)]
+    columns = [*(b for b in ORDER if b in {*df["of"]}), *(x for x in dict.fromkeys(df["of"]) if x not in ORDER)]
     value, n = (df.pivot(index="arm", columns="of", values=v).reindex(index=df["arm"].unique(), columns=columns) for v in ("value", "problems"))
     text = value.map("{:.2f}".format) + "\n" + n.map("n = {:.0f}".format)
     sns.heatmap(value, annot=text.where(value.notna(), ""), fmt="", vmin=0, vmax=1, cmap="Blues", linewidths=1, linecolor="white", ax=ax,
                 cbar_kws={"label": "pass@1"}, annot_kws={"size": 7.5})
     ax.set(xlabel="", ylabel="")
-    ax.xaxis.tick_top()
     ax.tick_params(length=0)
     return ax
+
+
+def _arms(df: pd.DataFrame) -> dict[str, tuple]:
+    """Arm -> colour, in order of appearance."""
+    arms = list(dict.fromkeys(df["arm"]))
+    return dict(zip(arms, sns.color_palette("colorblind" if len(arms) < 11 else "husl", len(arms)), strict=True))
 
 
 def sharpening(df: pd.DataFrame, label: str = "") -> Figure:
@@ -638,8 +643,7 @@ def sharpening(df: pd.DataFrame, label: str = "") -> Figure:
     title = f"Learning, or only surer?{label}"
     if df.empty:
         return _note_figure(title, "no study has been run yet: python -m kit study")
-    arms = list(dict.fromkeys(df["arm"]))
-    colours = dict(zip(arms, sns.color_palette("husl", len(arms)), strict=True))
+    colours = _arms(df)
     figure, axes = _panels(df["set"].nunique(), 4, 3.4, 3.4, title, sharex=True, sharey=True)
     for ax, (name, part) in zip(axes, df.groupby("set", sort=False), strict=True):
         ax.axhline(0, color=GREY, lw=0.8)
@@ -649,9 +653,10 @@ def sharpening(df: pd.DataFrame, label: str = "") -> Figure:
             ax.scatter(mine.sampled, mine.greedy, s=14, marker="x", color=colours[arm], lw=0.9)
             ax.scatter(mine.sampled.mean(), mine.greedy.mean(), s=52, color=colours[arm], edgecolor="white", zorder=3)
         ax.set(xlabel="sampled: change")
+        ax.xaxis.set_major_locator(MaxNLocator(4))
         ax.set_title(f"{name}\n{_count(int(part['problems'].max()), 'problem')}", loc="left", size=9)
     axes[0].set_ylabel("greedy: change")
-    figure.legend([plt.Line2D([], [], marker="o", ls="", color=c) for c in colours.values()], arms, loc="outside right upper")
+    figure.legend([plt.Line2D([], [], marker="o", ls="", color=c) for c in colours.values()], list(colours), loc="outside right upper")
     return figure
 
 
@@ -666,8 +671,8 @@ def learning(df: pd.DataFrame, label: str = "", ylabel: str = "reward", ax: Axes
     _title(ax, f"Learning curves{label}", seeds)
     if df.empty:
         return _note(ax, "no curve to draw yet")
-    arms, ends = list(dict.fromkeys(df["arm"])), []
-    for arm, colour in zip(arms, sns.color_palette("colorblind", len(arms)), strict=True):
+    ends = []
+    for arm, colour in _arms(df).items():
         wide = df[df["arm"] == arm].pivot_table(index="step", columns="seed", values="value")
         ax.plot(wide, color=colour, lw=0.8, alpha=0.6, marker="o" if len(wide) == 1 else "")
         ax.plot(wide.median(axis=1), color=colour, lw=2.4)
@@ -675,6 +680,7 @@ def learning(df: pd.DataFrame, label: str = "", ylabel: str = "reward", ax: Axes
         ends.append([wide.median(axis=1).iloc[-1], f"{arm} ({wide.shape[1]})" if arm and seeds else arm, colour])
     top = max(1.0, df["value"].max() * 1.05) if ylabel == "reward" else df["value"].max() * 1.1 or 1
     ax.set(ylim=(min(0, df["value"].min()), top), xlabel="step", ylabel=ylabel)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.margins(x=0.01)
     last = -np.inf
     for y, text, colour in sorted(ends, key=lambda x: x[0]):
