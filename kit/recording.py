@@ -43,6 +43,17 @@ they are model-written and may be wrong or odd: run them nowhere else. `chain_id
 
 **Limits.** A 1.5B teacher and a 0.5B student: the data shows how the method works, it does not test the paper's claims at their scale.
 """
+STUDY = """# A recorded study, profile `{profile}`
+
+Made by `python -m kit study --profile {profile} --arms {arms} --seeds {seeds} --out STUDY` and copied by
+`python -m kit record STUDY`; notebook 07 reads it.
+
+`scores.parquet`: a row per arm, seed, checkpoint and problem (n samples, how many solved, the greedy answer, the problem's bin). `curves.parquet`: a
+step of a training. `drawn.parquet`: how many prompts and different problems an arm's plan draws, per bin.
+
+Policy {policy}, {steps} steps of {prompts} prompts and {group} rollouts each, learning rate {rate}. Minutes of a run, median of {runs} (longer
+where several ran at once): 05 {train:.1f}, 06 {evaluate:.1f}. Versions: {versions}.
+"""
 ROWS = {"seeds": "a snippet", "problems": "a problem of a turn, valid or not", "filtered": "the same, kept or why not",
         "yields": "kept shares of multi- and single-turn", "difficulty": "a graded problem and its bin", "plan": "a prompt of the training",
         "train": "a step of GRPO", "evaluation": "a problem and a checkpoint", "summary": "a set and a pass@k",
@@ -83,6 +94,7 @@ def ship_study(folder: str | Path, out: Path = RECORDED / "study") -> Path:
     out.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         records.write_parquet(table, out / f"{name}.parquet")
+    (out / "README.md").write_text(_study_card(Path(folder)), encoding="utf-8")
     readme = ROOT / "README.md"
     text = re.sub(r"(<!-- board -->\n).*(<!-- /board -->)", lambda m: m[1] + board(findings.board(tables)) + "\n" + m[2],
                   readme.read_text(encoding="utf-8"), flags=re.S)
@@ -90,6 +102,18 @@ def ship_study(folder: str | Path, out: Path = RECORDED / "study") -> Path:
     runs = tables["scores"].groupby("arm").seed.nunique()
     print(f"recorded {runs.sum()} runs of {len(runs)} arms in {out}")
     return out
+
+
+def _study_card(folder: Path) -> str:
+    from kit import study
+    runs = [note.parent for note in sorted(folder.glob("*/*/arm.json")) if study.done(note.parent)]
+    manifests = [read_manifest(run) for run in runs]
+    profile, minutes = manifests[0]["profile"], pd.DataFrame([{s: m["stages"][s]["seconds"] / 60 for s in study.STAGES} for m in manifests]).median()
+    arms, seeds = (",".join(dict.fromkeys(part)) for part in zip(*sorted(run.parts[-2:] for run in runs)))
+    g = profile["grpo"]
+    return STUDY.format(profile=profile["name"], arms=arms, seeds=seeds, policy=g["policy"], steps=g["steps"], prompts=g["prompts_per_step"],
+                        group=g["group_size"], rate=g["learning_rate"], train=minutes["05_grpo"], evaluate=minutes["06_evaluation"], runs=len(runs),
+                        versions=", ".join(f"{k} {v}" for k, v in manifests[0]["versions"].items() if k != "kit"))
 
 
 def board(found: pd.DataFrame) -> str:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -92,8 +93,9 @@ def _one(notebook: Path, folder: Path, parameters: dict, force: bool, console: C
     began = time.monotonic()
     console.print(f"{notebook.stem:24} ...")
     try:
-        papermill.execute_notebook(str(notebook), str(done), own, cwd=str(NOTEBOOKS), kernel_name="python3", progress_bar=False,
-                                   config=Config({"KernelManager": {"transport": "ipc"}}))        # no open TCP ports
+        with tempfile.TemporaryDirectory(prefix="kit-") as sockets:             # files of its own: no open TCP ports, no meeting of two runs
+            papermill.execute_notebook(str(notebook), str(done), own, cwd=str(NOTEBOOKS), kernel_name="python3", progress_bar=False,
+                                       start_timeout=600, config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}))
     except papermill.PapermillExecutionError as e:
         _html(done)
         console.print(f"[red]{notebook.stem} failed[/red] in cell {e.exec_count}: {e.ename}: {e.evalue}\n"

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import nbformat
 import pandas as pd
@@ -157,3 +158,16 @@ def test_a_notebook_that_fails_is_kept_with_its_error(tmp_path, monkeypatch):
         runner.run("smoke", str(tmp_path), only=["05"])
     kept = nbformat.read(tmp_path / "notebooks" / "05_grpo.ipynb", 4)
     assert kept.metadata.papermill.exception and (tmp_path / "notebooks" / "05_grpo.html").exists()
+
+
+def test_two_runs_at_once_have_sockets_of_their_own(tmp_path, monkeypatch):
+    places = []
+
+    def fake_execute(notebook, done, *_, config, **__):
+        places.append(Path(config.KernelManager.ip).parent)
+        assert places[-1].is_dir()
+        shutil.copyfile(notebook, done)
+    monkeypatch.setattr(runner.papermill, "execute_notebook", fake_execute)
+    for name in ("one", "two"):
+        runner._one(runner.notebooks()[0], tmp_path / name, {}, False, runner.Console())
+    assert places[0] != places[1] and not any(place.exists() for place in places), "and nothing of them is left"

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from kit import findings, grpo, profile, study
+from kit import findings, grpo, profile, recording, study
 from kit.findings import ArmError
 from kit.profile import ProfileError
 from kit.records import Problem, save
@@ -140,7 +140,8 @@ def finish(run, arm, gain=0.0):
     pd.DataFrame(rows).to_parquet(run / "evaluation.parquet")
     curve = {"step": [1, 2, 3, 4], "reward": 0.5, "entropy": 1.0, "frac_reward_zero_std": 0.2, "solved/hard": gain}
     pd.DataFrame(curve).to_parquet(run / "train.parquet")
-    manifest = {"profile": {"difficulty": {"bins": "broad"}}, "stages": {s: {"finished": "now"} for s in study.STAGES}}
+    manifest = {"profile": profile.load("study").model_dump(), "versions": {"trl": "1.2"},
+                "stages": {s: {"finished": "now", "seconds": 90} for s in study.STAGES}}
     (run / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -159,6 +160,20 @@ def test_a_finished_study_is_collected_and_judged(prepared, tmp_path):
     after = findings.board(findings.read(tmp_path / "study")[0]).query("claim == 'F9' and mode == 'sampled'")
     assert after.part.tolist() == ["undecided", "not tested at this scale"], "maths has 40 problems, the synthetic set one"
     assert after.verdict.unique().tolist() == ["not tested at this scale"]
+
+
+def test_a_recorded_study_brings_its_card_and_its_board(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(recording, "ROOT", tmp_path)
+    (tmp_path / "README.md").write_text("above\n<!-- board -->\nold\n<!-- /board -->\nbelow\n")
+    for run in prepared(arms=["four", "one"], seeds=[0, 1, 2]):
+        finish(run, run.parent.name)
+    recording.ship_study(tmp_path / "study", tmp_path / "shipped")
+    card, readme = ((tmp_path / name).read_text() for name in ("shipped/README.md", "README.md"))
+    assert "--arms four,one --seeds 0,1,2" in card and "median of 6" in card and "05 1.5, 06 1.5" in card
+    assert readme.startswith("above") and readme.endswith("below\n") and "old" not in readme and "| F9 |" in readme
+    assert {p.stem for p in (tmp_path / "shipped").glob("*.parquet")} == set(findings.EMPTY)
+    with pytest.raises(RunError, match="no run"):
+        recording.ship_study(tmp_path / "nothing", tmp_path / "shipped")
 
 
 def test_a_study_without_runs_still_has_its_board(tmp_path, monkeypatch):
