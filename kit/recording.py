@@ -46,7 +46,7 @@ they are model-written and may be wrong or odd: run them nowhere else. `chain_id
 STUDY = """# A recorded study, profile `{profile}`
 
 Made by `python -m kit study --profile {profile} --arms {arms} --seeds {seeds} --out STUDY` and copied by
-`python -m kit record STUDY`; notebook 07 reads it.
+`python -m kit record STUDY`, kit {kit}; notebook 07 reads it.
 
 `scores.parquet`: a row per arm, seed, checkpoint and problem (n samples, how many solved, the greedy answer, the problem's bin). `curves.parquet`: a
 step of a training. `drawn.parquet`: how many prompts and different problems an arm's plan draws, per bin.
@@ -111,7 +111,7 @@ def _study_card(folder: Path) -> str:
     profile, minutes = manifests[0]["profile"], pd.DataFrame([{s: m["stages"][s]["seconds"] / 60 for s in study.STAGES} for m in manifests]).median()
     arms, seeds = (",".join(dict.fromkeys(part)) for part in zip(*sorted(run.parts[-2:] for run in runs)))
     g = profile["grpo"]
-    return STUDY.format(profile=profile["name"], arms=arms, seeds=seeds, policy=g["policy"], steps=g["steps"], prompts=g["prompts_per_step"],
+    return STUDY.format(profile=profile["name"], kit=manifests[0]["versions"].get("kit", "?"), arms=arms, seeds=seeds, policy=g["policy"], steps=g["steps"], prompts=g["prompts_per_step"],
                         group=g["group_size"], rate=g["learning_rate"], train=minutes["05_grpo"], evaluate=minutes["06_evaluation"], runs=len(runs),
                         versions=", ".join(f"{k} {v}" for k, v in manifests[0]["versions"].items() if k != "kit"))
 
