@@ -112,7 +112,8 @@ def _study_card(folder: Path) -> str:
     arms, seeds = (",".join(dict.fromkeys(part)) for part in zip(*sorted(run.parts[-2:] for run in runs)))
     g = profile["grpo"]
     return STUDY.format(profile=profile["name"], kit=manifests[0]["versions"].get("kit", "?"), arms=arms, seeds=seeds,
-                        policy=g["policy"], steps=g["steps"], prompts=g["prompts_per_step"], group=g["group_size"], rate=g["learning_rate"], train=minutes["05_grpo"], evaluate=minutes["06_evaluation"], runs=len(runs),
+                        policy=g["policy"], steps=g["steps"], prompts=g["prompts_per_step"], group=g["group_size"],
+                        rate=g["learning_rate"], train=minutes["05_grpo"], evaluate=minutes["06_evaluation"], runs=len(runs),
                         versions=", ".join(f"{k} {v}" for k, v in manifests[0]["versions"].items() if k != "kit"))
 
 
