@@ -483,6 +483,14 @@ def health(df: pd.DataFrame, switches=(), label: str = "") -> Figure:
     return figure
 
 
+def _checkpoints(figure: Figure, df: pd.DataFrame) -> dict[str, str]:
+    """Checkpoint -> colour, in order of appearance: grey, then ever deeper red; with their legend below the panels."""
+    names = list(dict.fromkeys(df["checkpoint"]))
+    colours = dict(zip(names, ["#9A9A9A", *sns.color_palette("flare", len(names)).as_hex()]))
+    figure.legend([plt.Line2D([], [], marker="o", color=c) for c in colours.values()], map(str, names), loc="outside lower left", ncols=6)
+    return colours
+
+
 def pass_at_k(df: pd.DataFrame, label: str = "") -> Figure:
     """Solved shares with intervals, a panel per set, a colour per checkpoint in order of appearance. df: checkpoint,
     set, k, n_problems, value, low, high, mode (sampled | greedy)."""
@@ -490,19 +498,19 @@ def pass_at_k(df: pd.DataFrame, label: str = "") -> Figure:
     df = df.dropna(subset="value") if len(df) else df
     if df.empty:
         return _note_figure(title, "nothing has been evaluated yet")
-    sets, checkpoints = list(dict.fromkeys(df["set"])), list(dict.fromkeys(df["checkpoint"]))
-    ramp = ["#9A9A9A", *sns.color_palette("flare", len(checkpoints)).as_hex()][:len(checkpoints)]
+    sets = list(dict.fromkeys(df["set"]))
     figure, axes = _panels(len(sets), 2, 4.8, 2.8, title, sharey=True)
+    colours = _checkpoints(figure, df)
     for ax, name in zip(axes, sets, strict=True):
         part = df[df["set"] == name]
         ticks = sorted({_tick(row) for row in part.itertuples()})
-        for j, (checkpoint, colour) in enumerate(zip(checkpoints, ramp, strict=True)):
+        for j, (checkpoint, colour) in enumerate(colours.items()):
             for row in part[part["checkpoint"] == checkpoint].itertuples():
-                x = ticks.index(_tick(row)) + (j - (len(checkpoints) - 1) / 2) * min(0.3, 0.75 / len(checkpoints))
+                x = ticks.index(_tick(row)) + (j - (len(colours) - 1) / 2) * min(0.3, 0.75 / len(colours))
                 ax.plot([x, x], [row.low, row.high], color=colour, lw=2)
                 ax.scatter(x, row.value, color=colour, s=42, zorder=3, edgecolor="white",
                            marker="D" if row.mode == "greedy" else "o")
-                if len(checkpoints) < 3:
+                if len(colours) < 3:
                     ax.annotate(f"{row.value:.2f}", (x, row.value), (6 if j else -6, 0), textcoords="offset points",
                                 size=8, va="center", ha="left" if j else "right", color=colour)
         ax.set(xlim=(-0.8, len(ticks) - 0.2), ylim=(-0.04, 1.04), xticks=range(len(ticks)),
@@ -510,8 +518,6 @@ def pass_at_k(df: pd.DataFrame, label: str = "") -> Figure:
         ax.set_title(f"{name}: {_count(int(part['n_problems'].max()), 'problem')}", loc="left", size=9)
         if ax.get_subplotspec().is_first_col():
             ax.set_ylabel("share solved")
-    marks = [plt.Line2D([], [], marker="o", color=c) for c in ramp]
-    figure.legend(marks, [str(c) for c in checkpoints], loc="outside lower left", ncols=6)
     return figure
 
 
@@ -528,15 +534,15 @@ def groups(df: pd.DataFrame, label: str = "") -> Figure:
     df = df[(df["group"] != "all") & (df["mode"] == "sampled")].dropna(subset="value") if len(df) else df
     if df.empty:
         return _note_figure(title, "no set has several levels or environments")
-    sets, checkpoints = list(dict.fromkeys(df["set"])), list(dict.fromkeys(df["checkpoint"]))
-    ramp = ["#9A9A9A", *sns.color_palette("flare", len(checkpoints)).as_hex()][:len(checkpoints)]
+    sets = list(dict.fromkeys(df["set"]))
     figure, axes = _panels(len(sets), 3, 4.0, 2.6, title, sharex=True)
+    colours = _checkpoints(figure, df)
     for ax, name in zip(axes, sets, strict=True):
         part = df[df["set"] == name]
         names = list(dict.fromkeys(part["group"]))
-        for j, (checkpoint, colour) in enumerate(zip(checkpoints, ramp, strict=True)):
+        for j, (checkpoint, colour) in enumerate(colours.items()):
             for row in part[part["checkpoint"] == checkpoint].itertuples():
-                y = names.index(row.group) + (j - (len(checkpoints) - 1) / 2) * min(0.25, 0.75 / len(checkpoints))
+                y = names.index(row.group) + (j - (len(colours) - 1) / 2) * min(0.25, 0.75 / len(colours))
                 ax.plot([row.low, row.high], [y, y], color=colour, lw=2)
                 ax.scatter(row.value, y, color=colour, s=42, zorder=3, edgecolor="white")
         counts = part.groupby("group", sort=False)["n_problems"].max()
@@ -544,8 +550,6 @@ def groups(df: pd.DataFrame, label: str = "") -> Figure:
         ax.set_title(name, loc="left", size=9)
         ax.set_xlabel("pass@1")
         ax.tick_params(labelbottom=True)
-    marks = [plt.Line2D([], [], marker="o", color=c) for c in ramp]
-    figure.legend(marks, [str(c) for c in checkpoints], loc="outside lower left", ncols=6)
     return figure
 
 
