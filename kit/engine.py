@@ -5,27 +5,29 @@ OpenAI-compatible endpoint, and the replay of a recording. Every completion is l
 prompt, the sampling and the caller's own name for the request. A stage that is run again finds its completions there
 before it asks a model: that is how runs resume, how recordings are made and how they are replayed.
 """
+import asyncio
 import contextlib
 import itertools
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
+import httpx
 
 from kit import records
 from kit.profile import Role, Sampling
 
-RETRIES = 2
+RETRIES, FAULTS = 2, 4                                # of a request: tries more; failures while other requests were answered
 
 
 class EngineError(RuntimeError):
@@ -211,34 +213,131 @@ class VLLM(Engine):
         super().close()
 
 
+class Replica:
+    """One server of an Endpoint: what is in flight there, and until when it is left alone after a failure."""
+
+    def __init__(self, url: str):
+        from openai import AsyncOpenAI
+        self.url, self.in_flight, self.failures, self.rests_until = url, 0, 0, 0.0
+        self.client = AsyncOpenAI(base_url=url, api_key=os.environ.get("OPENAI_API_KEY", "none"), timeout=1800, max_retries=0)
+
+    def rest(self, seconds: float | None = None) -> None:
+        """Leave it alone: for so long as it asked, or longer after each failure in a row."""
+        self.failures += 1
+        self.rests_until = time.monotonic() + (min(60, 0.125 * 2 ** self.failures) if seconds is None else seconds)
+
+
 class Endpoint(Engine):
-    """One or several OpenAI-compatible servers (`vllm serve`, a vendor's API), asked in turn."""
+    """One or several OpenAI-compatible servers (`vllm serve` replicas, a vendor's API). A request goes to the replica with the fewest in
+    flight; what a replica fails to answer goes to another one, and the replica rests for a while. None of it is a wrong answer."""
 
     def __init__(self, role: Role, log: Path | None = None, name: str = "", **_):
         super().__init__(role, log, name)
-        from openai import OpenAI
         if not role.endpoints:
             raise EngineError(f"{role.model} has engine: openai but no `endpoints`: name at least one, e.g. [http://localhost:8000/v1]")
-        self.clients = [OpenAI(base_url=url, api_key=os.environ.get("OPENAI_API_KEY", "none"), timeout=1800, max_retries=4)
-                        for url in role.endpoints]
-        self.pool = ThreadPoolExecutor(role.concurrency)
+        self.replicas = [Replica(url) for url in role.endpoints]
+        self.slots = asyncio.Semaphore(role.concurrency)
+        self.heard = time.monotonic()                 # when a replica last answered
+        self.down = False
+        self.loop = asyncio.new_event_loop()          # all requests live in one thread; what is in flight can be cancelled
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
 
     def _send(self, key, messages, n, sampling) -> Future:
-        return self.pool.submit(self._ask, messages, n, sampling)
+        return asyncio.run_coroutine_threadsafe(self._ask(messages, n, sampling), self.loop)
 
-    def _ask(self, messages, n, sampling) -> list[Completion]:
+    async def _ask(self, messages, n, sampling) -> list[Completion]:
+        try:
+            async with self.slots:
+                return await self._until_answered(messages, n, sampling)
+        except asyncio.CancelledError:
+            raise EngineDown(f"{self.name}: closed before it answered") from None
+
+    async def _until_answered(self, messages, n, sampling) -> list[Completion]:
+        import openai
+        began, faults = time.monotonic(), 0
+        while faults < FAULTS:
+            replica, sent = await self._awake(began), time.monotonic()
+            replica.in_flight += 1
+            try:
+                answer = await self._request(replica, messages, n, sampling)
+                replica.failures, self.heard = 0, time.monotonic()
+                return answer
+            except openai.APIStatusError as e:
+                if e.status_code == 429:
+                    replica.rest(_seconds(e.response.headers.get("retry-after")))
+                elif e.status_code in (401, 403, 404):
+                    self.down = True
+                    raise EngineDown(f"{replica.url} refuses {self.role.model} ({e.status_code}): check the address, the model's name and "
+                                     f"OPENAI_API_KEY. {str(e)[:200]}") from None
+                elif e.status_code < 500 and e.status_code not in (408, 409):
+                    raise EngineError(f"{replica.url}: {str(e)[:500]}") from None     # this request's own fault, e.g. a prompt too long
+                else:
+                    replica.rest()
+            except (openai.OpenAIError, httpx.HTTPError, ValueError, AttributeError, TypeError):     # no answer, cut off, or garbage
+                replica.rest()
+            finally:
+                replica.in_flight -= 1
+            faults += self.heard > sent               # others were answered meanwhile, so this request may be what breaks replicas
+        raise EngineError(f"{self.role.model} failed {FAULTS} times to answer a request, while others were answered")
+
+    async def _awake(self, began: float) -> Replica:
+        """The replica for a request, as soon as one is not resting. Raises EngineDown if none has answered anything for `patience` minutes."""
+        while not self.down:
+            now = time.monotonic()
+            if awake := [r for r in self.replicas if r.rests_until <= now]:
+                return min(awake, key=lambda r: r.in_flight)
+            self.down = now - max(began, self.heard) > 60 * self.role.patience
+            await asyncio.sleep(min(1, min(r.rests_until for r in self.replicas) - now))
+        raise EngineDown(f"no endpoint of {self.role.model} has answered for {self.role.patience:g} minutes: {', '.join(self.role.endpoints)}. "
+                         f"Start them again and run the same command; nothing computed is lost")
+
+    async def _request(self, replica: Replica, messages, n, sampling) -> list[Completion]:
         extra = dict(self.role.extra)
         if messages[-1]["role"] == "assistant":       # vLLM's own fields; the answer continues the given beginning
             extra |= {"continue_final_message": True, "add_generation_prompt": False}
-        answer = random.choice(self.clients).chat.completions.create(
+        answer = await replica.client.chat.completions.create(
             model=self.role.model, messages=messages, n=n, extra_body=extra, temperature=sampling.temperature,
             top_p=sampling.top_p, max_tokens=sampling.max_tokens)
+        if len(answer.choices) != n:
+            raise ValueError(f"{len(answer.choices)} answers for {n}")
         each = (answer.usage.completion_tokens // n) if answer.usage else 0
-        return [Completion(c.message.content or "", c.finish_reason or "stop", each) for c in answer.choices]
+        return [Completion(without_thoughts(c.message.content or ""), c.finish_reason or "stop", each) for c in answer.choices]
+
+    def alive(self) -> bool:
+        return not self.down
 
     def close(self) -> None:
-        self.pool.shutdown(cancel_futures=True)
+        """What is in flight fails at once."""
+        async def end():
+            mine = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in mine:
+                task.cancel()
+            await asyncio.gather(*mine, return_exceptions=True)
+            for replica in self.replicas:
+                await replica.client.close()
+        self.down = True
+        if self.thread.is_alive():
+            asyncio.run_coroutine_threadsafe(end(), self.loop).result(10)
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self.thread.join(10)
+            self.loop.close()
         super().close()
+
+
+def without_thoughts(text: str) -> str:
+    """What a model says after it has thought: servers without a parser of reasoning leave `<think> ... </think>` in the text. Thoughts that
+    were cut off leave nothing, which is a wrong answer of the model's own."""
+    _, closed, answer = text.rpartition("</think>")
+    return answer.lstrip("\n") if closed else "" if text.lstrip().startswith("<think>") else text
+
+
+def _seconds(header: str | None) -> float | None:
+    """Of a Retry-After header; it may hold a date instead, or nothing."""
+    try:
+        return min(float(header), 300)
+    except (TypeError, ValueError):
+        return None
 
 
 class Replay(Engine):

@@ -47,6 +47,7 @@ class Role(Strict):
     memory: float = Field(2.0, gt=0)               # CPU: GiB of KV cache; GPU: share of the card's memory
     endpoints: list[str] = []                      # engine: openai
     extra: dict[str, Any] = {}                     # passed on to the endpoint, e.g. {reasoning_effort: high}
+    patience: float = Field(10.0, ge=0)            # minutes without an answer of any endpoint after which a stage stops
 
 
 class Needs(Strict):

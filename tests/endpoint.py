@@ -1,0 +1,81 @@
+"""A FakeEndpoint: a server that speaks enough of OpenAI's chat API and fails as a script says, for tests and benches of the engine."""
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class FakeEndpoint:
+    """`with FakeEndpoint(["500", "cut", "ok"]) as server: server.url`. The script is gone through once, then every answer is the last word of it.
+
+    Words: ok, slow, 429, 400, 401, 500, cut (the connection ends in the middle), garbage (a page of HTML), odd (JSON of another form),
+    short (fewer answers than asked), thinks, thinks on (cut off while thinking), dead (no answer, connection closed)."""
+
+    def __init__(self, script=("ok",), seconds: float = 0.0):
+        self.script, self.seconds = list(script), seconds
+        self.seen, self.busy, self.busiest = [], 0, 0
+        self._lock = threading.Lock()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with outer._lock:
+                    word = outer.script.pop(0) if len(outer.script) > 1 else outer.script[0]
+                    outer.seen.append((word, body))
+                    outer.busy += 1
+                    outer.busiest = max(outer.busiest, outer.busy)
+                try:
+                    outer.answer(self, word, body)
+                finally:
+                    with outer._lock:
+                        outer.busy -= 1
+
+            def log_message(self, *_):
+                pass
+
+        class Quiet(ThreadingHTTPServer):
+            daemon_threads, request_queue_size = True, 1000
+
+            def handle_error(self, *_):                # clients that leave in the middle
+                pass
+        self.server = Quiet(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
+
+    def answer(self, to: BaseHTTPRequestHandler, word: str, body: dict) -> None:
+        time.sleep(self.seconds + (0.3 if word == "slow" else 0))
+        if word == "dead":
+            to.close_connection = True
+            to.connection.close()
+            return
+        text = f"echo {body['messages'][-1]['content']}"
+        text = {"thinks": f"<think>\nhm, {text}?\n</think>\n\n{text}", "thinks on": "<think>\nwell, if"}.get(word, text)
+        choices = [{"index": k, "finish_reason": "length" if word == "thinks on" else "stop",
+                    "message": {"role": "assistant", "content": text}} for k in range(body.get("n") or 1)]
+        data = {"id": "x", "object": "chat.completion", "created": 0, "model": body["model"], "choices": choices[:1] if word == "short" else choices,
+                "usage": {"prompt_tokens": 1, "completion_tokens": 3 * len(choices), "total_tokens": 1 + 3 * len(choices)}}
+        if word == "odd":
+            data = {"choices": None}
+        payload = json.dumps({"error": {"message": f"scripted {word}"}} if word.isdigit() else data).encode()
+        if word == "garbage":
+            payload = b"<html>502 Bad Gateway</html>"
+        to.send_response(int(word) if word.isdigit() else 200)
+        to.send_header("Content-Type", "text/html" if word == "garbage" else "application/json")
+        to.send_header("Content-Length", str(len(payload)))
+        if word == "429":
+            to.send_header("Retry-After", "0.2")
+        to.end_headers()
+        to.wfile.write(payload[:len(payload) // 2] if word == "cut" else payload)
+        if word == "cut":
+            to.close_connection = True
+            to.connection.close()
+
+    def __enter__(self):
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
