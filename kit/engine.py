@@ -193,7 +193,7 @@ class VLLM(Engine):
             if "error" in row:
                 sent.set_exception(EngineError(row["error"]))
             else:
-                sent.set_result([Completion(*c) for c in row["completions"]])
+                sent.set_result([Completion(without_thoughts(text), *rest) for text, *rest in row["completions"]])
         for number in list(self.waiting):             # the child is gone: nobody waits for ever
             self.waiting.pop(number).set_exception(EngineDown(self._died()))
 
