@@ -2,10 +2,10 @@
 import time
 
 import pytest
-from endpoint import FakeEndpoint
 
 from kit.engine import Endpoint, EngineDown, EngineError, without_thoughts
 from kit.profile import Role, Sampling
+from tests.endpoint import FakeEndpoint
 
 
 def engine(*urls, log=None, **changes):

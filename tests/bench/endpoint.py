@@ -1,17 +1,17 @@
 """How much of an endpoint's speed arrives: requests in flight against throughput, and what the client itself costs.
 
-    PYTHONPATH=.:tests python tests/bench/endpoint.py         # a FakeEndpoint in a process of its own that answers after 0.2 s; about 1 minute
+    PYTHONPATH=. python tests/bench/endpoint.py         # a FakeEndpoint in a process of its own that answers after 0.2 s; about 1 minute
 """
 import argparse
 import multiprocessing
 import time
 
-from endpoint import FakeEndpoint
 from rich.console import Console
 from rich.table import Table
 
 from kit.engine import Endpoint
 from kit.profile import Role, Sampling
+from tests.endpoint import FakeEndpoint
 
 
 def serve(seconds: float, addresses) -> None:
