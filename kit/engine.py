@@ -177,7 +177,8 @@ class VLLM(Engine):
         with self._lock:
             number = next(self.ids)
             self.waiting[number] = sent
-            request = {"id": number, "messages": messages, "n": n, **sampling.model_dump()}
+            request = {"id": number, "messages": messages, "n": n, "template": self.role.extra.get("chat_template_kwargs", {}),
+                       **sampling.model_dump()}
             try:
                 self.child.stdin.write(json.dumps(request).encode() + b"\n")
                 self.child.stdin.flush()

@@ -113,6 +113,7 @@ class GRPO(Strict):
     steps: int = Field(ge=1)
     prompts_per_step: int = Field(ge=1)
     group_size: int = Field(ge=2)
+    vllm: bool = False                             # rollouts by vLLM in the trainer's own process, asleep during updates (GPU only)
     devices: int = Field(1, ge=1)                  # above 1: `accelerate launch` with a process for each
     batch: int = Field(ge=1)                       # rollouts per forward and backward pass of a device; batch x devices divides prompts x group
     max_tokens: int = Field(gt=0)

@@ -40,7 +40,7 @@ def main(config: dict) -> None:
         last = r["messages"][-1]["role"] == "assistant"
         try:
             tokens = tokenizer.apply_chat_template(r["messages"], tokenize=True, return_dict=False, add_generation_prompt=not last,
-                                                   continue_final_message=last)
+                                                   continue_final_message=last, **r["template"])
             core.add_request(str(r["id"]), {"prompt_token_ids": tokens},
                              SamplingParams(n=r["n"], temperature=r["temperature"], top_p=r["top_p"], max_tokens=r["max_tokens"],
                                             output_kind=RequestOutputKind.FINAL_ONLY))
