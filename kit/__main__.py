@@ -1,4 +1,4 @@
-"""`python -m kit`: run, study, doctor, models, record."""
+"""`python -m kit`: run, study, scale, doctor, models, record."""
 import contextlib
 import signal
 import sys
@@ -25,8 +25,8 @@ def stoppable():
 
 
 def given(parameters: list[str] | None) -> dict:
-    """`NAME=VALUE` texts -> values as YAML reads them."""
-    return {name: yaml.safe_load(value) for name, _, value in (p.partition("=") for p in parameters or [])}
+    """`NAME=VALUE` texts -> values as YAML reads them, except that 24:00:00 is no number."""
+    return {name: value if value.count(":") > 1 else yaml.safe_load(value) for name, _, value in (p.partition("=") for p in parameters or [])}
 
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -65,6 +65,24 @@ def study(profile: Annotated[str, typer.Option(help="a name in kit/profiles, or 
     if not dry:
         with stoppable():
             study.run(profile, runs, jobs, given(parameter), keep_policies)
+
+
+@app.command()
+def scale(profile: Annotated[str, typer.Option(help="a name in kit/profiles, or the path of a .yaml file")] = "cpu",
+          out: Annotated[str, typer.Option(help="run folder, on a disk that all machines see; default runs/<profile>")] = "",
+          stage: Annotated[str, typer.Option(help="rounds, or verify: run all problems' programs again")] = "rounds",
+          tasks: Annotated[int, typer.Option(min=1, help="shards; the same in every call")] = 1,
+          workers: Annotated[int, typer.Option(min=1, help="tasks at once")] = 1,
+          executor: Annotated[str, typer.Option(help="local, slurm or ray")] = "local",
+          replay: Annotated[bool, typer.Option(help="answer from data/recorded instead of models")] = False,
+          option: Annotated[list[str] | None, typer.Option("--option", "-o", help="NAME=VALUE for datatrove's executor or sbatch")] = None) -> None:
+    """Notebook 02's rounds sharded by seed over processes, Slurm or Ray; `run` goes on from there. Run it again to go on."""
+    try:
+        from kit import scale
+    except ModuleNotFoundError as e:
+        sys.exit(f"error: {e.name} is not there: `pip install -c constraints.txt -e '.[scale]'` in the kit's folder brings it")
+    with stoppable():
+        scale.run(stage, profile, out, tasks, workers, executor, replay, given(option))
 
 
 @app.command()

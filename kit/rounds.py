@@ -52,12 +52,13 @@ class Rounds:
         self.counts: Counter[str] = Counter()
         self.bar: tqdm | None = None
 
-    def generate(self, seeds: Iterable[Seed]) -> Iterator[Problem]:
+    def generate(self, seeds: Iterable[Seed], rank: int = 0, shards: int = 1) -> Iterator[Problem]:
         """Every problem of every chain, of the single-turn baseline, of the stepping stones and of the real data, sorted; resumable.
+        One of several shards does every `shards`-th seed only, in the way in which it is done among all of them.
 
         Raises EngineDown when an engine is gone, NotRecorded when a replay lacks a prompt, RecordError when the disk is full.
         Single failures of engine or sandbox become problems of status `error`, which the next run tries again."""
-        work = list(self._work(list(seeds)))
+        work = list(self._work(list(seeds)))[rank::shards]
         self.bar = tqdm(total=len(work), desc="seeds", smoothing=0.05)
         try:
             wait(self._all(work))

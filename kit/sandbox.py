@@ -467,7 +467,7 @@ class Sandbox:
                  output_bytes: int = 1 << 20, preload: Iterable[str] = PRELOAD, hash_seed: int = 0,
                  mode: str | None = None, allow_unsafe: bool = False):
         self.counts = collections.Counter()
-        self._workers, self._wall, preload = workers or 2 * _cores(), 3 * timeout + 1, list(preload)
+        self._workers, self._wall, preload = workers or 2 * cores(), 3 * timeout + 1, list(preload)
         self._config = {"cpu": timeout, "wall": self._wall, "memory": memory_mb << 20, "output": output_bytes,
                         "preload": preload, "paths": _package_folders(preload)}
         self._environment = dict(_ENVIRONMENT, PYTHONHASHSEED=str(hash_seed))
@@ -680,7 +680,7 @@ def _late(deadline: float) -> Result:
     return Result("sandbox_error", detail=f"not done within the batch's {deadline:g} s")
 
 
-def _cores() -> int:
+def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
