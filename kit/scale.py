@@ -201,8 +201,8 @@ def run(stage: str, profile: str, out: str = "", tasks: int = 1, workers: int = 
     pipeline.run()
     if missing := pipeline.get_incomplete_ranks(skip_completed=True):
         if executor == "slurm":
-            print(f"Slurm job {pipeline.job_id}: {len(missing)} of {tasks} tasks. When it has ended run the same command again: it joins the shards, or "
-                  "submits what is missing")
+            print(f"Slurm job {pipeline.job_id} has {len(missing)} of {tasks} tasks. When it has ended run the same command again: it joins the "
+                  "shards, or submits what is missing")
             return None
         raise ScaleError(f"{len(missing)} of {tasks} tasks are not finished: {pipeline.logging_dir.path}/logs says why; the same command goes on")
     counts, notes = step.join(tasks), [step.note(rank) for rank in range(tasks)]
