@@ -1,4 +1,4 @@
-"""`python -m kit`: run, study, doctor, models, record."""
+"""`python -m kit`: run, study, plan, doctor, models, record."""
 import contextlib
 import signal
 import sys
@@ -65,6 +65,28 @@ def study(profile: Annotated[str, typer.Option(help="a name in kit/profiles, or 
     if not dry:
         with stoppable():
             study.run(profile, runs, jobs, given(parameter), keep_policies)
+
+
+@app.command()
+def plan(profile: Annotated[str, typer.Option(help="a name in kit/profiles, or the path of a .yaml file")] = "cpu",
+         device: Annotated[str, typer.Option(help="cpu, 24gb, 80gb or 141gb; default what the profile asks for")] = "",
+         trainings: Annotated[int, typer.Option(min=1, help="arms x seeds of a study")] = 1) -> None:
+    """Tell what a profile costs before it is run: tokens, device hours, memory, disk."""
+    from kit import plan
+    from kit import profile as profiles
+    loaded = profiles.load(profile)
+    chosen = plan.device(loaded, device)
+    rows = plan.stages(loaded, chosen, trainings)
+    unit, share = ("GPU hours", loaded.needs.gpus) if loaded.needs.gpus else ("hours", 1)
+    table = Table("stage", "answers", "tokens written", unit, "memory, GB", title=f"{loaded.name}: {loaded.about}",
+                  caption=f"On {chosen.about}. Orders of magnitude: see kit/plan.py for what is assumed.")
+    for row in rows.itertuples():
+        table.add_row(row.stage, f"{row.requests:,.0f}", f"{row.written:,.0f}", f"{row.hours:,.1f}", f"{row.memory_gb:,.0f}")
+    total = rows.hours.sum()
+    table.add_section()
+    table.add_row("all", "", f"{rows.written.sum():,.0f}", f"{total:,.1f}", f"disk {plan.disk_gb(loaded):,.0f}")
+    console.print(table)
+    console.print(f"{total / share:,.1f} hours" + (f" on {share} such cards, if all are busy all the time" if share > 1 else ""))
 
 
 @app.command()
