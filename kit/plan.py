@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from kit.profile import Profile, Role
+from kit.profile import Profile
 
 READ = {"two_calls": 131, "one_call": 600, "student": 99, "policy": 235, "evaluation": 200}
 """Tokens of a prompt that the engine has to read; the rest it has read before (prefix cache). Measured on `cpu`, one_call assumed."""
@@ -33,7 +33,8 @@ class Device:
 
 
 def _gpu(name: str, memory_gb: float, peak: float) -> Device:
-    return Device(f"{name}, assumed to reach 30% of {peak} TFLOP/s in reading and training, 10% in writing", memory_gb, 0.3 * peak, 0.1 * peak, 0.3 * peak, 120)
+    about = f"{name}, assumed to reach 30% of {peak} TFLOP/s in reading and training, 10% in writing"
+    return Device(about, memory_gb, reading=0.3 * peak, writing=0.1 * peak, training=0.3 * peak, start=120)
 
 
 DEVICES = {"cpu": Device("two CPU cores, measured", 16, 0.45, 0.15, 0.26, 35),
@@ -78,20 +79,19 @@ def stages(profile: Profile, device: Device, trainings: int = 1) -> pd.DataFrame
     read = rollouts * READ["policy"]
     seconds = 2 * active * (written / device.writing + read / device.reading) / 1e3
     seconds += (2 + 4 * trained) * active * (written + read) / device.training / 1e3 + trainings * device.start
-    policy = profile.student.model_copy(update={"model": g.policy, "sampling": profile.student.sampling.model_copy(update={"max_tokens": e.max_tokens})})
-    rows = [_inference("teacher", profile.teacher, calls, calls, USED["teacher"], READ[r.form], device),
-            _inference("student", profile.student, tried, tried * r.attempts, USED["student"], READ["student"], device),
+    rows = [_inference("teacher", profile.teacher.model, calls, calls, profile.teacher.sampling.max_tokens, READ[r.form], device),
+            _inference("student", profile.student.model, tried, tried * r.attempts, profile.student.sampling.max_tokens, READ["student"], device),
             ("GRPO", rollouts, written, seconds / 3600, size * (2 + 14 * trained) + 5),
-            _inference("evaluation", policy, 2 * items * (1 + trainings), items * (e.n + 1) * (1 + trainings), USED["evaluation"], READ["evaluation"],
+            _inference("evaluation", g.policy, 2 * items * (1 + trainings), items * (e.n + 1) * (1 + trainings), e.max_tokens, READ["evaluation"],
                        device, starts=1 + trainings)]
     return pd.DataFrame(rows, columns=["stage", "requests", "written", "hours", "memory_gb"])
 
 
-def _inference(stage: str, role: Role, prompts: float, answers: float, used: float, read: float, device: Device, starts: int = 1) -> tuple:
-    size, active = billions(role.model)
-    written = answers * used * role.sampling.max_tokens
+def _inference(stage: str, model: str, prompts: float, answers: float, longest: int, read: float, device: Device, starts: int = 1) -> tuple:
+    size, active = billions(model)
+    written = answers * USED[stage] * longest
     seconds = 2 * active * (written / device.writing + prompts * read / device.reading) / 1e3 + starts * device.start
-    return stage, answers, written, seconds / 3600, size * _bytes(role.model) * 1.2 + 4
+    return stage, answers, written, seconds / 3600, size * _bytes(model) * 1.2 + 4
 
 
 def _bytes(model: str) -> float:

@@ -127,7 +127,8 @@ def test_an_endpoint_without_an_address_says_what_to_write():
 
 
 def test_roles_that_differ_in_how_they_ask_only_share_one_process():
-    teacher, student, other = (engine(ROLE.model_copy(update=u)) for u in ({}, {"sampling": Sampling(temperature=0.1, max_tokens=3)}, {"context": 512}))
+    changes = {}, {"sampling": Sampling(temperature=0.1, max_tokens=3)}, {"context": 512}
+    teacher, student, other = (engine(ROLE.model_copy(update=change)) for change in changes)
     assert teacher.child is student.child and other.child is not teacher.child
     teacher.close()
     late = engine(ROLE)

