@@ -77,16 +77,17 @@ def plan(profile: Annotated[str, typer.Option(help="a name in kit/profiles, or t
     loaded = profiles.load(profile)
     chosen = plan.device(loaded, device)
     rows = plan.stages(loaded, chosen, trainings)
-    unit, share = ("GPU hours", loaded.needs.gpus) if loaded.needs.gpus else ("hours", 1)
+    cards, total = max(1, loaded.needs.gpus), rows.hours.sum()
+    unit, scale = ("minutes", 60) if total < 2 else ("hours of a device", 1)
     table = Table("stage", "answers", "tokens written", unit, "memory, GB", title=f"{loaded.name}: {loaded.about}",
                   caption=f"On {chosen.about}. Orders of magnitude: see kit/plan.py for what is assumed.")
     for row in rows.itertuples():
-        table.add_row(row.stage, f"{row.requests:,.0f}", f"{row.written:,.0f}", f"{row.hours:,.1f}", f"{row.memory_gb:,.0f}")
-    total = rows.hours.sum()
+        table.add_row(row.stage, f"{row.requests:,.0f}", f"{row.written:,.0f}", f"{scale * row.hours:,.1f}", f"{row.memory_gb:,.0f}")
     table.add_section()
-    table.add_row("all", "", f"{rows.written.sum():,.0f}", f"{total:,.1f}", f"disk {plan.disk_gb(loaded):,.0f}")
+    table.add_row("all", "", f"{rows.written.sum():,.0f}", f"{scale * total:,.1f}", f"disk {plan.disk_gb(loaded):,.0f}")
     console.print(table)
-    console.print(f"{total / share:,.1f} hours" + (f" on {share} such cards, if all are busy all the time" if share > 1 else ""))
+    if cards > 1:
+        console.print(f"{total / cards:,.1f} hours on {cards} such cards, if all are busy all the time")
 
 
 @app.command()
