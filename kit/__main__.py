@@ -1,4 +1,4 @@
-"""`python -m kit`: run, study, scale, doctor, models, record."""
+"""`python -m kit`: run, study, scale, plan, doctor, models, record."""
 import contextlib
 import signal
 import sys
@@ -83,6 +83,29 @@ def scale(profile: Annotated[str, typer.Option(help="a name in kit/profiles, or 
         sys.exit(f"error: {e.name} is not there: `pip install -c constraints.txt -e '.[scale]'` in the kit's folder brings it")
     with stoppable():
         scale.run(stage, profile, out, tasks, workers, executor, replay, given(option))
+
+
+@app.command()
+def plan(profile: Annotated[str, typer.Option(help="a name in kit/profiles, or the path of a .yaml file")] = "cpu",
+         device: Annotated[str, typer.Option(help="cpu, 24gb, 80gb or 141gb; default what the profile asks for")] = "",
+         trainings: Annotated[int, typer.Option(min=1, help="arms x seeds of a study")] = 1) -> None:
+    """Tell what a profile costs before it is run: tokens, device hours, memory, disk."""
+    from kit import plan
+    from kit import profile as profiles
+    loaded = profiles.load(profile)
+    chosen = plan.device(loaded, device)
+    rows = plan.stages(loaded, chosen, trainings)
+    cards, total = max(1, loaded.needs.gpus), rows.hours.sum()
+    unit, scale = ("minutes", 60) if total < 2 else ("hours of a device", 1)
+    table = Table("stage", "answers", "tokens written", unit, "memory, GB", title=f"{loaded.name}: {loaded.about}",
+                  caption=f"On {chosen.about}. Orders of magnitude: see kit/plan.py for what is assumed.")
+    for row in rows.itertuples():
+        table.add_row(row.stage, f"{row.requests:,.0f}", f"{row.written:,.0f}", f"{scale * row.hours:,.1f}", f"{row.memory_gb:,.0f}")
+    table.add_section()
+    table.add_row("all", "", f"{rows.written.sum():,.0f}", f"{scale * total:,.1f}", f"disk {plan.disk_gb(loaded):,.0f}")
+    console.print(table)
+    if cards > 1:
+        console.print(f"{total / cards:,.1f} hours on {cards} such cards, if all are busy all the time")
 
 
 @app.command()

@@ -10,12 +10,12 @@ from typing import Literal
 
 import huggingface_hub as hub
 import psutil
-import yaml
 from packaging.requirements import Requirement
 from rich.markup import escape
 from rich.table import Table
 
 from kit import models
+from kit import profile as profiles
 
 PROFILES = Path(__file__).parent / "profiles"
 State = Literal["ok", "warn", "lack"]
@@ -145,8 +145,8 @@ def _hub() -> Check:
 
 def _profile(file: Path, gpus: list) -> Check:
     """A profile against what it says it needs."""
-    values = yaml.safe_load(file.read_text())
-    have = {"gpus": len(gpus), "memory_gb": psutil.virtual_memory().total / 1e9,
+    _, values = profiles.read(str(file))
+    have = {"gpus": len(gpus), "gpu_gb": max((size for _, size in gpus), default=0), "memory_gb": psutil.virtual_memory().total / 1e9,
             "disk_gb": min(_room(models.cache()), _room(Path.cwd()))}
     short = [f"{need} {key.replace('_', ' ')} (here {have[key]:.0f})" for key, need in values.get("needs", {}).items()
              if have.get(key, 0) < need]

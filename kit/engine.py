@@ -130,20 +130,60 @@ class Engine:
 
 
 class VLLM(Engine):
-    """vLLM in a child process; started at the first request that the log cannot answer."""
+    """vLLM in a child process; started at the first request that the log cannot answer. Roles that differ in how they ask only (sampling,
+    effort) share one process, so the weights are loaded once."""
 
     def __init__(self, role: Role, log: Path | None = None, name: str = "", seed: int = 0, stderr: Path | None = None):
         super().__init__(role, log, name)
-        self.seed, self.stderr = seed, stderr
-        self.child: subprocess.Popen | None = None
-        self.waiting: dict[int, Future] = {}
-        self.ids = itertools.count()
-        self._starting = threading.Lock()
+        self.child = Child.shared(role, seed, stderr)
 
     def start(self) -> None:
         """Start the child and wait until the model is loaded. Raises EngineDown with the end of its log."""
+        self.child.start()
+
+    def prepare(self) -> None:
+        def begin():
+            with contextlib.suppress(EngineError):    # the first request will say it
+                self.start()
+        if self.child.process is None:
+            threading.Thread(target=begin, daemon=True).start()
+
+    def _send(self, key, messages, n, sampling) -> Future:
+        return self.child.ask({"messages": messages, "n": n, "template": self.role.extra.get("chat_template_kwargs", {}), **sampling.model_dump()})
+
+    def alive(self) -> bool:
+        return self.child.alive()
+
+    def close(self) -> None:
+        self.child.release()
+        super().close()
+
+
+class Child:
+    """The process of one or several VLLM engines (`kit.vllm_child`)."""
+    running: dict[tuple, "Child"] = {}
+
+    def __init__(self, role: Role, seed: int, stderr: Path | None):
+        self.role, self.seed, self.stderr = role, seed, stderr
+        self.users = 0
+        self.process: subprocess.Popen | None = None
+        self.waiting: dict[int, Future] = {}
+        self.ids = itertools.count()
+        self._starting, self._lock = threading.Lock(), threading.Lock()
+
+    @classmethod
+    def shared(cls, role: Role, seed: int, stderr: Path | None) -> "Child":
+        """The running child of such a role, else a new one."""
+        alike = (role.model, role.context, role.concurrency, role.memory, seed)
+        child = cls.running.get(alike)
+        if child is None or not child.alive():
+            child = cls.running[alike] = cls(role, seed, stderr)
+        child.users += 1
+        return child
+
+    def start(self) -> None:
         with self._starting:
-            if self.child is not None:
+            if self.process is not None:
                 return
             from kit import models
             config = {"model": str(models.path(self.role.model)), "context": self.role.context, "memory": self.role.memory,
@@ -155,40 +195,31 @@ class VLLM(Engine):
             if self.stderr:
                 self.stderr.parent.mkdir(parents=True, exist_ok=True)
             out = open(self.stderr, "ab") if self.stderr else subprocess.DEVNULL
-            print(f"starting vLLM with {self.name} ...", flush=True)
+            print(f"starting vLLM with {self.role.model} ...", flush=True)
             self.log_from = out.tell() if self.stderr else 0
-            self.child = subprocess.Popen([sys.executable, "-m", "kit.vllm_child", json.dumps(config)], env=env, stderr=out,
-                                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
-            ready = self.child.stdout.readline()
+            self.process = subprocess.Popen([sys.executable, "-m", "kit.vllm_child", json.dumps(config)], env=env, stderr=out,
+                                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+            ready = self.process.stdout.readline()
             if not ready:
                 raise EngineDown(self._died())
             threading.Thread(target=self._read, daemon=True).start()
 
-    def prepare(self) -> None:
-        def begin():
-            with contextlib.suppress(EngineError):    # the first request will say it
-                self.start()
-        if self.child is None:
-            threading.Thread(target=begin, daemon=True).start()
-
-    def _send(self, key, messages, n, sampling) -> Future:
+    def ask(self, request: dict) -> Future:
         self.start()
         sent: Future = Future()
         with self._lock:
             number = next(self.ids)
             self.waiting[number] = sent
-            request = {"id": number, "messages": messages, "n": n, "template": self.role.extra.get("chat_template_kwargs", {}),
-                       **sampling.model_dump()}
             try:
-                self.child.stdin.write(json.dumps(request).encode() + b"\n")
-                self.child.stdin.flush()
+                self.process.stdin.write(json.dumps({"id": number, **request}).encode() + b"\n")
+                self.process.stdin.flush()
             except OSError:
                 self.waiting.pop(number, None)
                 sent.set_exception(EngineDown(self._died()))
         return sent
 
     def _read(self) -> None:
-        for line in self.child.stdout:
+        for line in self.process.stdout:
             row = json.loads(line)
             sent = self.waiting.pop(row["id"])
             if "error" in row:
@@ -199,19 +230,22 @@ class VLLM(Engine):
             self.waiting.pop(number).set_exception(EngineDown(self._died()))
 
     def alive(self) -> bool:
-        return self.child is None or self.child.poll() is None
+        return self.process is None or self.process.poll() is None
 
     def _died(self) -> str:
-        code = self.child.wait(5)
+        code = self.process.wait(5)
         tail = self.stderr.read_bytes()[self.log_from:].decode(errors="replace")[-1500:] if self.stderr else ""
-        return (f"the vLLM process for {self.name} ended (exit {code}). If it ran out of memory, lower `memory` or `concurrency` of this "
+        return (f"the vLLM process for {self.role.model} ended (exit {code}). If it ran out of memory, lower `memory` or `concurrency` of this "
                 f"role in the profile. Run the same command again to go on; nothing computed is lost.\n{tail}")
 
-    def close(self) -> None:
-        if self.child is not None and self.child.poll() is None:
-            os.killpg(self.child.pid, signal.SIGKILL)
-            self.child.wait()
-        super().close()
+    def release(self) -> None:
+        """The last user ends it."""
+        self.users -= 1
+        if self.users == 0:
+            type(self).running = {key: child for key, child in type(self).running.items() if child is not self}
+            if self.process is not None and self.process.poll() is None:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
 
 
 class Replica:

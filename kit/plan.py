@@ -1,36 +1,48 @@
 """`python -m kit plan`: what a profile costs before it is run: tokens, device hours, memory, disk. Orders of magnitude.
 
 A model of P parameters (of a mixture: the active ones) needs 2 P operations to read or write a token, and 6 P to be trained on one. A device
-does not come near its peak: READING, WRITING and TRAINING say what share of it is assumed. For two CPU cores the figures agree with
-what was measured (tests/test_plan.py); for GPUs they are assumptions until somebody measures them.
+does a part of its peak of them, another one in reading, writing and training. Those of the two CPU cores were measured, as were the
+tokens of a prompt and an answer (`make run`, tests/test_plan.py); those of the GPUs are assumed until somebody measures them.
 """
 import re
 from dataclasses import dataclass
 
 import pandas as pd
 
-from kit.profile import Profile, Role
+from kit.profile import Profile
 
-READING, WRITING, TRAINING = 0.3, 0.1, 0.3             # of the peak; assumed
-PROMPT = {"teacher": 900, "student": 500, "policy": 300, "evaluation": 250}     # tokens of a prompt; assumed, measured for cpu
-USED = 0.6                                             # of the tokens that an answer may have; assumed
-VALID = 0.8                                            # of a teacher's problems; measured for cpu: 83%
+READ = {"two_calls": 131, "one_call": 600, "student": 99, "policy": 235, "evaluation": 200}
+"""Tokens of a prompt that the engine has to read; the rest it has read before (prefix cache). Measured on `cpu`, one_call assumed."""
+USED = {"teacher": 0.25, "student": 0.15, "policy": 0.32, "evaluation": 0.33}
+"""Share of max_tokens that an answer takes. Measured on `cpu`."""
+VALID = 0.83                                           # of a teacher's problems; measured on `cpu`
 ACTIVE = {"gpt-oss-120b": 5.1, "gpt-oss-20b": 3.6}     # billions, of mixtures of experts (model cards)
 QUANTISED = {"gpt-oss-120b": 0.55, "gpt-oss-20b": 0.65}      # bytes per parameter; others 2
+LAYERS = 24                                            # of a policy of which only the last ones are trained
 
 
 @dataclass(frozen=True)
 class Device:
-    name: str
-    tflops: float                                      # dense, bfloat16
+    """`reading`, `writing`, `training`: 10^12 operations a second that arrive there. `start`: seconds until an engine answers."""
+    about: str
     memory_gb: float
+    reading: float
+    writing: float
+    training: float
+    start: float
 
 
-DEVICES = {"cpu": Device("two CPU cores", 1.5, 16), "24gb": Device("RTX 4090", 165, 24), "80gb": Device("H100", 990, 80), "141gb": Device("H200", 990, 141)}
+def _gpu(name: str, memory_gb: float, peak: float) -> Device:
+    about = f"{name}, assumed to reach 30% of {peak} TFLOP/s in reading and training, 10% in writing"
+    return Device(about, memory_gb, reading=0.3 * peak, writing=0.1 * peak, training=0.3 * peak, start=120)
+
+
+DEVICES = {"cpu": Device("two CPU cores, measured", 16, 0.45, 0.15, 0.26, 35),
+           "24gb": _gpu("RTX 4090", 24, 165), "80gb": _gpu("H100", 80, 990), "141gb": _gpu("H200", 141, 990)}
 
 
 class PlanError(ValueError):
-    """A model whose size its name does not tell."""
+    """A model whose size its name does not tell, or an unknown device."""
 
 
 def billions(model: str) -> tuple[float, float]:
@@ -42,43 +54,53 @@ def billions(model: str) -> tuple[float, float]:
     return size, ACTIVE.get(short, size)
 
 
-def stages(profile: Profile, device: Device) -> pd.DataFrame:
-    """stage, requests, written (tokens), hours (of one device), memory_gb (of all devices of that stage together), devices."""
+def device(profile: Profile, name: str = "") -> Device:
+    """By name, else the smallest that has the memory per card that the profile asks for. Raises PlanError."""
+    fits = [key for key, d in DEVICES.items() if d.memory_gb >= profile.needs.gpu_gb and (key == "cpu") == (profile.needs.gpus == 0)]
+    if (name or not fits) and name not in DEVICES:
+        raise PlanError(f"no device {name!r} that fits; there are {', '.join(DEVICES)}")
+    return DEVICES[name or fits[0]]
+
+
+def stages(profile: Profile, device: Device, trainings: int = 1) -> pd.DataFrame:
+    """One row per stage: requests, written (tokens), hours (of one device), memory_gb (its weights and states, over all devices).
+
+    `trainings`: arms x seeds of a study; each is trained and evaluated, the untrained policy once."""
     r, g, e = profile.rounds, profile.grpo, profile.evaluation
     seeds = profile.seeds.wild + profile.seeds.real
     made = seeds * r.turns * (2 if r.baseline else 1) + 3 * r.stones
     calls = made * (1 if r.form == "one_call" else 2) * (1 + r.retries * (1 - VALID))
-    tried = (made * VALID + profile.seeds.problems) * r.attempts
-    rollouts = g.steps * g.prompts_per_step * g.group_size
+    tried = made * VALID + profile.seeds.problems
     items = e.synthetic + e.real + e.humaneval + e.maths + e.livecodebench + e.livecodebench_v5 + e.math500 + e.aime24
     size, active = billions(g.policy)
-    rows = [_inference("teacher", profile.teacher, calls, device), _inference("student", profile.student, tried, device, shared=r.attempts)]
-    written = rollouts * USED * g.max_tokens
-    tokens = written + rollouts * PROMPT["policy"]
-    seconds = (2 * active * written / WRITING + (2 + 4 * _trained(profile)) * active * tokens / TRAINING) / (device.tflops * 1e3)
-    rows.append(("GRPO", rollouts, written, seconds / 3600, size * (2 + 14 * _trained(profile)) + 4, g.devices))
-    policy = profile.student.model_copy(update={"model": g.policy, "sampling": profile.student.sampling.model_copy(update={"max_tokens": e.max_tokens})})
-    rows.append(_inference("evaluation", policy, 2 * items * (e.n + 1), device, shared=e.n))
-    return pd.DataFrame(rows, columns=["stage", "requests", "written", "hours", "memory_gb", "devices"])
+    trained = min(1.0, (g.layers or LAYERS) / LAYERS)
+    rollouts = trainings * g.steps * g.prompts_per_step * g.group_size
+    written = rollouts * USED["policy"] * g.max_tokens
+    read = rollouts * READ["policy"]
+    seconds = 2 * active * (written / device.writing + read / device.reading) / 1e3
+    seconds += (2 + 4 * trained) * active * (written + read) / device.training / 1e3 + trainings * device.start
+    rows = [_inference("teacher", profile.teacher.model, calls, calls, profile.teacher.sampling.max_tokens, READ[r.form], device),
+            _inference("student", profile.student.model, tried, tried * r.attempts, profile.student.sampling.max_tokens, READ["student"], device),
+            ("GRPO", rollouts, written, seconds / 3600, size * (2 + 14 * trained) + 5),
+            _inference("evaluation", g.policy, 2 * items * (1 + trainings), items * (e.n + 1) * (1 + trainings), e.max_tokens, READ["evaluation"],
+                       device, starts=1 + trainings)]
+    return pd.DataFrame(rows, columns=["stage", "requests", "written", "hours", "memory_gb"])
 
 
-def _inference(name: str, role: Role, requests: float, device: Device, shared: int = 1) -> tuple:
-    """`shared`: answers for which a prompt is read once."""
-    size, active = billions(role.model)
-    written = requests * USED * role.sampling.max_tokens
-    seconds = 2 * active * (written / WRITING + requests / shared * PROMPT[name] / READING) / (device.tflops * 1e3)
-    memory = size * QUANTISED.get(role.model.rpartition("/")[2].lower(), 2) * 1.2 + 2
-    return name, requests, written, seconds / 3600, memory, max(1, len(role.endpoints))
+def _inference(stage: str, model: str, prompts: float, answers: float, longest: int, read: float, device: Device, starts: int = 1) -> tuple:
+    size, active = billions(model)
+    written = answers * USED[stage] * longest
+    seconds = 2 * active * (written / device.writing + prompts * read / device.reading) / 1e3 + starts * device.start
+    return stage, answers, written, seconds / 3600, size * _bytes(model) * 1.2 + 4
 
 
-def _trained(profile: Profile) -> float:
-    """Share of the policy that is trained, where only its last layers are (24 assumed)."""
-    return min(1.0, (profile.grpo.layers or 24) / 24)
+def _bytes(model: str) -> float:
+    return QUANTISED.get(model.rpartition("/")[2].lower(), 2)
 
 
 def disk_gb(profile: Profile) -> float:
     """Weights of all models, checkpoints with their optimizer, the trained policy, logs."""
     models = {profile.teacher.model, profile.student.model, profile.grpo.policy}
-    weights = sum(billions(m)[0] * QUANTISED.get(m.rpartition("/")[2].lower(), 2) for m in models)
-    size = billions(profile.grpo.policy)[0]
-    return weights + size * (2 + 12 * _trained(profile)) * (profile.grpo.keep + 1) + 4
+    weights = sum(billions(m)[0] * _bytes(m) for m in models)
+    size, trained = billions(profile.grpo.policy)[0], min(1.0, (profile.grpo.layers or LAYERS) / LAYERS)
+    return weights + size * (2 + 12 * trained) * (profile.grpo.keep + 1) + 1

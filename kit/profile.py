@@ -52,6 +52,7 @@ class Role(Strict):
 
 class Needs(Strict):
     gpus: int
+    gpu_gb: float = 0                              # memory of each card
     memory_gb: float
     disk_gb: float
 
@@ -180,7 +181,7 @@ def load(name: str, overrides: dict[str, Any] | None = None) -> Profile:
     """The profile `name` (or the path of a YAML file) with dotted overrides, e.g. `{"rounds.turns": 2}`; None is skipped.
 
     Raises ProfileError with every wrong key in one message."""
-    path, values = _read(name)
+    path, values = read(name)
     for key, value in (overrides or {}).items():
         if value is not None:
             _set(values, key.split("."), value)
@@ -190,7 +191,7 @@ def load(name: str, overrides: dict[str, Any] | None = None) -> Profile:
         raise ProfileError(f"{path.name}:\n" + "\n".join(_explain(x) for x in e.errors())) from None
 
 
-def _read(name: str) -> tuple[Path, dict]:
+def read(name: str) -> tuple[Path, dict]:
     """The values of a file; with `base: NAME` those of that profile, except where the file says otherwise."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if not path.exists():
@@ -202,7 +203,7 @@ def _read(name: str) -> tuple[Path, dict]:
     if not isinstance(values, dict):
         raise ProfileError(f"{path.name} should be a mapping of keys to values; copy kit/profiles/cpu.yaml and edit it")
     base = values.pop("base", "")
-    return path, _merged(_read(base)[1], values) if base else values
+    return path, _merged(read(base)[1], values) if base else values
 
 
 def _merged(old: dict, new: dict) -> dict:

@@ -73,7 +73,8 @@ def ship(run_dir: str | Path, out: Path = RECORDED, timed: str | Path = "") -> P
         place.mkdir(parents=True, exist_ok=True)
     for table in TABLES:
         shutil.copyfile(folder / f"{table}.parquet", out / f"{table}.parquet")
-    engine.write_recording(sorted((folder / "completions").glob("02_rounds-*.jsonl")), out / "completions.parquet")
+    logs = sorted(path for here in ("", "shards/rounds/*/") for path in folder.glob(f"{here}completions/02_rounds-*.jsonl"))
+    engine.write_recording(logs, out / "completions.parquet")
     for figure in sorted((folder / "figures").glob("*.[pc][ns][gv]")):           # PNG and the CSV of its numbers
         shutil.copyfile(figure, FIGURES / figure.name)
     (out / "README.md").write_text(_card(manifest, out), encoding="utf-8")

@@ -36,8 +36,8 @@ class ScaleError(RuntimeError):
 
 
 class Stage(PipelineStep):
-    """What one task does with its shard, and how the shards are joined. `programs` run side by side in each of a task's sandboxes;
-    `workers` tasks share the profile's requests in flight."""
+    """What one task does with its shard, and how the shards are joined. `programs` run side by side in each of a task's two sandboxes;
+    `workers` tasks at once share the profile's requests in flight."""
     type, file, read = "kit", "", None
 
     def __init__(self, run: Run, workers: int, programs: int):
@@ -99,8 +99,8 @@ class Generate(Stage):
     name, file, read = "rounds", "problems.parquet", staticmethod(records.load)
 
     def work(self, shard, box, other, rank, tasks):
-        def part(role: Role) -> Role:
-            return role.model_copy(update={"concurrency": max(1, role.concurrency // self.workers)})
+        def part(role: Role) -> Role:                # the endpoints are everybody's
+            return role.model_copy(update={"concurrency": max(1, role.concurrency // self.workers)}) if role.engine == "openai" else role
         profile = shard.profile
         with shard.engine(part(profile.teacher), "teacher") as teacher, shard.engine(part(profile.student), "student") as student:
             rounds = Rounds(profile, teacher, student, box, other, shard.path("problems.jsonl"))

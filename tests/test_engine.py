@@ -124,3 +124,17 @@ def test_a_torn_log_costs_one_completion_not_the_run(tmp_path):
 def test_an_endpoint_without_an_address_says_what_to_write():
     with pytest.raises(EngineError, match="endpoints"):
         engine(ROLE.model_copy(update={"engine": "openai"}))
+
+
+def test_roles_that_differ_in_how_they_ask_only_share_one_process():
+    changes = {}, {"sampling": Sampling(temperature=0.1, max_tokens=3)}, {"context": 512}
+    teacher, student, other = (engine(ROLE.model_copy(update=change)) for change in changes)
+    assert teacher.child is student.child and other.child is not teacher.child
+    teacher.close()
+    late = engine(ROLE)
+    assert late.child is student.child, "it goes on for who still needs it"
+    for each in (student, late, other):
+        each.close()
+    again = engine(ROLE)
+    assert again.child is not late.child
+    again.close()

@@ -14,12 +14,13 @@ import psutil
 import pytest
 
 from kit import profile, records
-from kit.engine import Replay
+from kit.engine import EngineDown, Replay
 from kit.records import Log, Problem
 from kit.rounds import Rounds
 from kit.run import RECORDED, ROOT, Run, read_manifest
 from kit.sandbox import Sandbox
 from kit.seeds import from_frame
+from tests.endpoint import FakeEndpoint
 
 pytest.importorskip("datatrove")
 from kit import scale  # noqa: E402
@@ -195,6 +196,29 @@ def test_programs_run_again_give_the_recorded_outputs(small, tmp_path):
     assert scale.run("verify", "cpu", str(folder), tasks=2, replay=True) == {"problems": len(valid), "same": len(valid) - 1, "differs": 1}
     table = pd.read_parquet(folder / "verified.parquet")
     assert table[table.outcome == "differs"].chain_id.tolist() == [valid[0].chain_id]
+
+
+def test_tasks_share_an_endpoint_and_go_on_when_it_is_back(tmp_path):
+    some_seeds(tmp_path, 4, 0, 2)
+    role = {"engine": "openai", "concurrency": 4, "patience": 0.02}
+
+    def begin(server):
+        roles = {name: {**role, "endpoints": [server.url]} for name in ("teacher", "student")}
+        (tmp_path / "served.yaml").write_text(json.dumps({"base": "cpu", **roles, "rounds": {"turns": 1, "attempts": 2, "stones": 0}}))
+        return scale.run("rounds", str(tmp_path / "served.yaml"), str(tmp_path / "run"), tasks=2, workers=2)
+    (tmp_path / "run").mkdir()
+    shutil.move(tmp_path / "seeds.parquet", tmp_path / "run")
+    with FakeEndpoint(["ok"] * 6 + ["dead"], seconds=0.05) as server:
+        with pytest.raises(EngineDown, match="no endpoint"):
+            begin(server)
+        answered = sum(word == "ok" for word, _ in server.seen)
+    (tmp_path / "run/manifest.json").unlink()            # it holds the profile, and the second server has another port
+    with FakeEndpoint(seconds=0.05) as server:
+        counts = begin(server)
+        assert server.busiest <= 4
+    logs = [len(list(Log(path))) for path in (tmp_path / "run").glob("shards/rounds/*/completions/02_rounds-*.jsonl")]
+    assert sum(logs) == answered + len(server.seen) and answered == 6 and len(logs) == 4
+    assert counts["problems"] == len(joined(tmp_path / "run")) >= 6 and counts["errors"] == 0
 
 
 def test_every_worker_with_a_model_of_its_own_is_refused(tmp_path):

@@ -48,7 +48,7 @@ def main(train: int, repeats: int) -> None:
     cores = sorted(os.sched_getaffinity(0))[:2]
     if len(cores) < 2:
         sys.exit("two cores are needed")
-    cases = {"1 worker, 1 core": (1, set(cores[:1])), "2 workers, 2 cores": (2, set(cores)), "1 worker, 2 cores": (1, set(cores))}
+    cases = {"1 on 1": (1, set(cores[:1])), "2 on 2": (2, set(cores)), "1 on 2": (1, set(cores))}
     rows = []
     for _ in range(repeats):                          # in turns, so that a busy minute hits all of them
         for name, (workers, mine) in cases.items():
@@ -56,14 +56,14 @@ def main(train: int, repeats: int) -> None:
                 rows.append({"case": name, **measure(Path(folder), table, mine, workers)})
     found = pd.DataFrame(rows).groupby("case", sort=False).median()
     found["rate"] = found.problems / found.rounds
-    single = found.rate["1 worker, 1 core"]
-    shown = Table("", "problems", "attempts graded", "rounds, s", "whole command, s", "problems/s", "attempts/s", "efficiency",
+    single = found.rate["1 on 1"]
+    shown = Table("workers on cores", "problems", "attempts", "s", "with start", "problems/s", "attempts/s", "efficiency",
                   title=f"{len(table)} recorded seeds, median of {repeats}")
     for name, x in found.iterrows():
         shown.add_row(name, f"{x.problems:.0f}", f"{x.attempts:.0f}", f"{x.rounds:.1f}", f"{x.command:.1f}", f"{x.rate:.2f}",
                       f"{x.attempts / x.rounds:.1f}", f"{x.rate / single / x.cores:.2f}")
     Console().print(shown)
-    one = found.loc["1 worker, 1 core"]
+    one = found.loc["1 on 1"]
     cpu = ATTEMPTS / (one.attempts / one.rounds) / 3600
     paper = plan.stages(profile.load("paper"), plan.DEVICES["80gb"]).set_index("stage")
     teacher, student = (paper.hours[k] / paper.requests[k] * n for k, n in (("teacher", ATTEMPTS / 32), ("student", ATTEMPTS)))
@@ -71,7 +71,7 @@ def main(train: int, repeats: int) -> None:
 {ATTEMPTS:,} attempts (20,000 problems x 6 turns x 32):
   measured   {one.attempts / one.rounds:.1f} attempts/s of one core for everything but the models: prompts, two verifications of each problem, grading, records
   projected  {cpu:,.0f} core hours of that kind, {cpu / 64:,.1f} hours on 64 cores, if 32 attempts at a problem cost what 4 times 8 cost here and
-             the teacher's programs run no longer; {cpu * found.rate['1 worker, 1 core'] * 2 / found.rate['2 workers, 2 cores'] / 64:,.1f} hours at the efficiency measured with two
+             the teacher's programs run no longer; {cpu * found.rate['1 on 1'] * 2 / found.rate['2 on 2'] / 64:,.1f} hours at the efficiency measured with two
   assumed    {teacher:,.0f} + {student:,.0f} GPU hours (H100) of teacher and student by kit/plan.py, whose shares of the peak nobody has measured; on 8
              GPUs {(teacher + student) / 8 / 24:,.1f} days, in which the rounds need {cpu / ((teacher + student) / 8):,.2f} cores to keep up with them""")
 
