@@ -12,6 +12,7 @@ import time
 import pandas as pd
 import psutil
 import pytest
+from filelock import FileLock
 
 from kit import profile, records
 from kit.engine import EngineDown, Replay
@@ -116,6 +117,19 @@ def test_killed_in_the_middle_the_same_command_goes_on(small, tmp_path):
     scale.run("rounds", "cpu", str(tmp_path), tasks=2, replay=True)
     assert all(log.read_bytes().startswith(rows) for log, rows in zip(logs, before)), "what was written stays"
     assert_equal(joined(tmp_path), small[1])
+
+
+def test_a_task_waits_for_another_process_at_its_shard(small, tmp_path):
+    """A node that is given up for dead may still be writing."""
+    folder = shutil.copytree(small[0], tmp_path / "run")
+    step = scale.Generate(Run("scale_rounds", CPU, folder, {}), 1, 2)
+    (note := step.folder(0) / "shard.json").unlink()
+    with FileLock(step.folder(0) / "lock"):
+        (task := threading.Thread(target=step.run, args=(None, 0, 2))).start()
+        task.join(6)
+        assert task.is_alive() and not note.exists()
+    task.join(60)
+    assert note.exists()
 
 
 def remove(folder):
