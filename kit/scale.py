@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -74,6 +74,10 @@ class Stage(PipelineStep):
 
     def note(self, rank: int) -> dict:
         return json.loads((self.folder(rank) / "shard.json").read_text())
+
+    def stale(self, rank: int) -> bool:
+        """Whether a task that is done is to be done again."""
+        return (self.folder(rank) / "shard.json").exists() and self.note(rank)["errors"] > 0
 
     def shards(self, tasks: int):
         """(rank, its seeds, note, rows) of every shard. Raises ScaleError unless it holds what its task wrote, of its own seeds."""
@@ -142,9 +146,12 @@ class Verify(Stage):
     name, file, read = "verify", "verified.parquet", staticmethod(pd.read_parquet)
     columns = ["id", "chain_id", "turn", "outcome"]      # outcome: same, differs, error (ours), or the reason for which it is refused now
 
-    def problems(self, seeds: list[Seed]) -> list[Problem]:
-        ids = {s.id for s in seeds}
-        return [Problem.model_validate(r) for r in Log(self.of.path("problems.jsonl")) if r["status"] == "valid" and r["seed_id"] in ids]
+    def valid(self):
+        return (row for row in Log(self.of.path("problems.jsonl")) if row["status"] == "valid")
+
+    def stale(self, rank):
+        note, problems = self.folder(rank) / "shard.json", self.of.path("problems.jsonl")
+        return super().stale(rank) or note.exists() and note.stat().st_mtime < problems.stat().st_mtime
 
     def work(self, shard, box, other, rank, tasks):
         kinds = environments.make(shard.profile.rounds)
@@ -156,16 +163,20 @@ class Verify(Stage):
                 return str(e.reason)
             except environments.InfrastructureError:
                 return "error"
-        problems = self.problems(self.seeds[rank::tasks])
+        mine = {s.id for s in self.seeds[rank::tasks]}
+        problems = [Problem.model_validate(row) for row in self.valid() if row["seed_id"] in mine]
         with ThreadPoolExecutor(self.programs) as pool:
             rows = [(p.id, p.chain_id, p.turn, found) for p, found in zip(problems, pool.map(outcome, problems))]
         shard.save_table(pd.DataFrame(rows, columns=self.columns), "verified")
         return {"rows": len(rows), "errors": sum(row[3] == "error" for row in rows)}
 
     def join(self, tasks):
-        tables = []
+        tables, wanted = [], defaultdict(set)
+        for row in self.valid():
+            wanted[row["seed_id"]].add((row["chain_id"], row["turn"]))
         for rank, seeds, _, table in self.shards(tasks):
-            if set(zip(table.chain_id, table.turn)) != {(p.chain_id, p.turn) for p in self.problems(seeds)}:
+            places = list(zip(table.chain_id, table.turn))
+            if set(places) != set().union(*(wanted[s.id] for s in seeds)) or len(set(places)) < len(places):
                 self.refuse(rank, "does not hold the valid problems of its seeds")
             tables.append(table)
         whole = pd.concat(tables, ignore_index=True)
@@ -174,6 +185,7 @@ class Verify(Stage):
 
 
 STAGES = {stage.name: stage for stage in (Generate, Verify)}
+EXECUTORS = {"local": LocalPipelineExecutor, "slurm": SlurmPipelineExecutor, "ray": RayPipelineExecutor}
 
 
 def run(stage: str, profile: str, out: str = "", tasks: int = 1, workers: int = 1, executor: str = "local", replay: bool = False,
@@ -181,6 +193,9 @@ def run(stage: str, profile: str, out: str = "", tasks: int = 1, workers: int = 
     """Do what is not done of `tasks` shards, `workers` of them at once, then join them; returns the counts, None if Slurm does it later.
 
     `options`: keywords of datatrove's executor; those that Slurm's does not know go to sbatch. Raises ScaleError, or what a task raised."""
+    for name, there in ((stage, STAGES), (executor, EXECUTORS)):
+        if name not in there:
+            raise ScaleError(f"there is no {name!r}: choose one of {', '.join(there)}")
     of = runs.start(f"scale_{stage}", profile, str(Path(out).resolve()) if out else "", replay=replay)
     if not replay and not of.path("seeds.parquet").exists():
         raise ScaleError(f"{of.folder} has no seeds.parquet: run `python -m kit run --only 01` with the same --profile and --out first")
@@ -195,7 +210,7 @@ def run(stage: str, profile: str, out: str = "", tasks: int = 1, workers: int = 
     cpus = max(1, cores() // workers) if executor == "local" else options.get("cpus_per_task", 1)
     step = STAGES[stage](of, workers, 2 * cpus)
     for rank in range(tasks):
-        if (step.folder(rank) / "shard.json").exists() and step.note(rank)["errors"]:
+        if step.stale(rank):
             step.marker(rank).unlink(missing_ok=True)
     pipeline = _executor(executor, options, pipeline=[step], tasks=tasks, workers=workers, logging_dir=str(step.marker(0).parent.parent))
     pipeline.run()
@@ -214,15 +229,17 @@ def run(stage: str, profile: str, out: str = "", tasks: int = 1, workers: int = 
 
 
 def _executor(kind: str, options: dict, **common) -> PipelineExecutor:
-    if kind == "local":
-        return LocalPipelineExecutor(**common, **options)
+    known = inspect.signature(EXECUTORS[kind]).parameters
+    own, others = ({k: v for k, v in options.items() if (k in known) == here} for here in (True, False))
+    if kind == "slurm":
+        if not {"partition", "time"} <= own.keys():
+            raise ScaleError("Slurm needs at least --option partition=NAME and --option time=HH:MM:SS")
+        # This environment's python and datatrove's own command, also where no environment is active.
+        here = {"job_name": "kit-scale", "qos": "", "env_command": f'export PATH="{Path(sys.executable).parent}:$PATH"'}
+        return SlurmPipelineExecutor(**common, **here | own, sbatch_args=others)
+    if others:
+        raise ScaleError(f"the {kind} executor has no option {', '.join(others)}; it has {', '.join(known)}")
     if kind == "ray":
         import ray
-        ray.init(ignore_reinit_error=True)           # of this machine's cluster or RAY_ADDRESS; where there is none, a cluster of one
-        return RayPipelineExecutor(**common, **options)
-    if not {"partition", "time"} <= options.keys():
-        raise ScaleError("Slurm needs at least --option partition=NAME and --option time=HH:MM:SS")
-    known = inspect.signature(SlurmPipelineExecutor).parameters
-    own = {"job_name": "kit-scale", "qos": "", "env_command": f'export PATH="{Path(sys.executable).parent}:$PATH"'}
-    return SlurmPipelineExecutor(**common, **own | {k: v for k, v in options.items() if k in known},
-                                 sbatch_args={k: v for k, v in options.items() if k not in known})
+        ray.init(ignore_reinit_error=True)           # this machine's cluster, or that of RAY_ADDRESS; where there is none, a cluster of one
+    return EXECUTORS[kind](**common, **own)

@@ -100,6 +100,7 @@ def test_the_same_command_again_skips_what_is_done(small, tmp_path):
         scale.run("rounds", "cpu", str(folder), tasks=3, replay=True)
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_the_same_command_goes_on(small, tmp_path):
     """All processes at once, as a machine without power."""
     some_seeds(tmp_path, 4, 1, 2)
@@ -210,8 +211,12 @@ def test_programs_run_again_give_the_recorded_outputs(small, tmp_path):
     assert scale.run("verify", "cpu", str(folder), tasks=2, replay=True) == {"problems": len(valid), "same": len(valid) - 1, "differs": 1}
     table = pd.read_parquet(folder / "verified.parquet")
     assert table[table.outcome == "differs"].chain_id.tolist() == [valid[0].chain_id]
+    with (folder / "problems.jsonl").open("w") as file:          # problems that were made since are looked at too
+        file.writelines(json.dumps(p.model_dump()) + "\n" for p in problems)
+    assert scale.run("verify", "cpu", str(folder), tasks=2, replay=True) == {"problems": len(valid), "same": len(valid)}
 
 
+@pytest.mark.slow
 def test_tasks_share_an_endpoint_and_go_on_when_it_is_back(tmp_path):
     some_seeds(tmp_path, 4, 0, 2)
     role = {"engine": "openai", "concurrency": 4, "patience": 0.02}
@@ -241,6 +246,14 @@ def test_every_worker_with_a_model_of_its_own_is_refused(tmp_path):
         scale.run("rounds", "cpu", str(tmp_path), tasks=2, workers=2)
 
 
+@pytest.mark.parametrize(("wrong", "why"), [({"stage": "grpo"}, "choose one of rounds, verify"), ({"executor": "dask"}, "local, slurm, ray"),
+                                            ({"options": {"cpus": 3}}, "local executor has no option cpus")])
+def test_what_does_not_exist_is_refused(wrong, why, tmp_path):
+    some_seeds(tmp_path, 2, 0, 0)
+    with pytest.raises(scale.ScaleError, match=why):
+        scale.run(**{"stage": "rounds", "profile": "cpu", "out": str(tmp_path), "replay": True, **wrong})
+
+
 def test_seeds_are_not_taken_from_the_recording_unasked(tmp_path):
     with pytest.raises(scale.ScaleError, match="no seeds.parquet"):
         scale.run("rounds", "cpu", str(tmp_path))
@@ -258,6 +271,7 @@ print("Submitted batch job 17")
 """
 
 
+@pytest.mark.slow
 def test_the_scripts_for_slurm_do_the_work(small, tmp_path, monkeypatch, capsys):
     seeds = some_seeds(tmp_path / "run", 4, 1, 2)
     for name, text in {"sbatch": FAKE_SBATCH.format(python=sys.executable), "scontrol": "#!/bin/sh\necho here\n", "launch_pickled_pipeline":
