@@ -62,7 +62,7 @@ def main(train: int, repeats: int) -> None:
     for name, x in found.iterrows():
         shown.add_row(name, f"{x.problems:.0f}", f"{x.attempts:.0f}", f"{x.rounds:.1f}", f"{x.command:.1f}", f"{x.rate:.2f}",
                       f"{x.attempts / x.rounds:.1f}", f"{x.rate / single / x.cores:.2f}")
-    Console().print(shown)
+    Console(width=120).print(shown)
     one = found.loc["1 on 1"]
     cpu = ATTEMPTS / (one.attempts / one.rounds) / 3600
     paper = plan.stages(profile.load("paper"), plan.DEVICES["80gb"]).set_index("stage")
