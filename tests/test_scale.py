@@ -291,24 +291,15 @@ def test_the_scripts_for_slurm_do_the_work(small, tmp_path, monkeypatch, capsys)
     assert len(seeds) == 7
 
 
-def patiently(start):
-    """Ray's raylet gives its own agents 15 s to start, which is short on a busy machine."""
-    for _ in range(4):
-        try:
-            return start()
-        except Exception as e:
-            failed = e
-    raise failed
-
-
 @pytest.fixture(scope="module")
 def cluster():
     """Two nodes of one core each on this machine; gives the function that kills the second with all that runs on it."""
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
+    os.environ |= {"RAY_agent_register_timeout_ms": "180000", "RAY_health_check_failure_threshold": "20"}     # a busy machine is not a dead node
     node = {"num_cpus": 1, "memory": 3 << 30, "object_store_memory": 100 << 20}
-    made = patiently(lambda: Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False}))
-    second = patiently(lambda: made.add_node(**node))
+    made = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    second = made.add_node(**node)
     ray.init(address=made.address, log_to_driver=False)
     raylet = psutil.Process(second.all_processes["raylet"][0].process.pid)
 
