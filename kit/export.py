@@ -61,7 +61,8 @@ Data and Curricula" (arXiv 2603.24202); the method at a smaller scale, not the p
 
 {made}
 
-Problems were written by {teacher}; where `method` is real, they are functions of reasoning-gym (Apache-2.0) as they are. **Licences of the seeds** that these problems grew from: {seeds}.
+**Licences.** Problems were written by {teacher}; where `method` is real, they are functions of reasoning-gym (Apache-2.0) as they are. Seeds
+that they grew from, by licence: {seeds}.
 """
 
 
@@ -72,7 +73,8 @@ class ExportError(RuntimeError):
 def rows(folder: str | Path = RECORDED) -> dict[str, list[dict]]:
     """The rows of each split of a run folder, sorted by id. Raises ExportError if the filters kept no problem."""
     settings, kept = _profile(Path(folder)), _kept(Path(folder))
-    return {split: [_row(x, settings) for x in kept if x.split == ours] for split, ours in SPLITS.items()}
+    found = {split: [_row(x, settings) for x in kept if x.split == ours] for split, ours in SPLITS.items()}
+    return {split: some for split, some in found.items() if some}      # datasets reads no empty split
 
 
 def _kept(folder: Path) -> list[Problem]:
@@ -106,9 +108,9 @@ def problem(row: dict) -> tuple[Environment, Problem]:
         raise ExportError(f"this row has no {e}: it is no row of `python -m kit export`") from None
 
 
-def load(data: str = "", split: str = "train") -> list[dict]:
-    """Rows of an export: `data` is its folder, its name on the hub, or '' for the problems recorded in data/recorded."""
-    return datasets.load_dataset(data, split=split).to_list() if data else rows()[split]
+def load(data: str = "") -> dict[str, list[dict]]:
+    """Rows of each split of an export: `data` is its folder, its name on the hub, or '' for the problems recorded in data/recorded."""
+    return {split: some.to_list() for split, some in datasets.load_dataset(data).items()} if data else rows()
 
 
 def write(folder: str | Path, out: str | Path) -> dict[str, int]:
@@ -120,8 +122,8 @@ def write(folder: str | Path, out: str | Path) -> dict[str, int]:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        for split in SPLITS:
-            records.write_parquet(found[split], part / f"{split}.parquet", FEATURES)
+        for split, some in found.items():
+            records.write_parquet(some, part / f"{split}.parquet", FEATURES)
         (part / "README.md").write_text(_card(folder, found), encoding="utf-8")
         shutil.rmtree(out, ignore_errors=True)
         os.replace(part, out)
@@ -155,7 +157,7 @@ def _made(folder: Path) -> str:
                 f"{given['teacher']['model']}, student {given['student']['model']} ({how['attempts']} attempts, {how['turns']} turns). "
                 f"Versions: {recording.versions(manifest)}.")
     text = card.read_text(encoding="utf-8") if card.exists() else ""
-    return "\n\n".join(re.findall(r"^(?:Made by|\*\*How\.\*\*).*?(?=\n\n)", text, flags=re.M | re.S)) or f"Of {folder.name} nothing is known."
+    return "\n\n".join(re.findall(r"^Made by .*$|^\*\*How\.\*\*(?:.|\n)*?(?=\n\n)", text, flags=re.M)) or f"Of {folder.name} nothing is known."
 
 
 def _licences(folder: Path) -> str:

@@ -140,8 +140,8 @@ def _card(manifest: dict, out: Path) -> str:
     profile = manifest["profile"]
     files = "\n".join(f"| `{t}.parquet` | {pq.read_metadata(out / f'{t}.parquet').num_rows} | {ROWS[t]} |" for t in TABLES)
     minutes = ", ".join(f"{name[:2]} {facts.get('seconds', 0) / 60:.1f}" for name, facts in sorted(manifest["stages"].items()))
-    return CARD.format(profile=profile["name"], command=command(manifest), seed=profile["seed"], kit=manifest["versions"]["kit"], files=files, minutes=minutes,
-                       versions=versions(manifest), teacher=profile["teacher"]["model"], student=profile["student"]["model"],
+    return CARD.format(profile=profile["name"], command=command(manifest), seed=profile["seed"], kit=manifest["versions"]["kit"], files=files,
+                       minutes=minutes, versions=versions(manifest), teacher=profile["teacher"]["model"], student=profile["student"]["model"],
                        policy=profile["grpo"]["policy"], attempts=profile["rounds"]["attempts"], turns=profile["rounds"]["turns"])
 
 
