@@ -139,6 +139,7 @@ def _step(trainer) -> dict:
 
 
 @pytest.mark.model
+@pytest.mark.slow
 def test_trl_trains_a_step_in_the_environment(cases, tmp_path, monkeypatch):
     from kit import grpo
     from kit.ways import trl
