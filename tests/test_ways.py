@@ -107,12 +107,12 @@ def test_trl_environment_takes_the_first_answer_only(cases, monkeypatch):
     assert env.get_reward() is None
 
 
-def _trainer(tmp_path, model, tokenizer, rows, **options):
+def _trainer(tmp_path, model, tokenizer, rows, tokens=96, **options):
     """One GRPO step of TRL's own on a CPU: 2 prompts, 2 rollouts each."""
     import datasets
     from trl import GRPOConfig, GRPOTrainer
     args = GRPOConfig(output_dir=str(tmp_path), max_steps=1, use_cpu=True, bf16=False, per_device_train_batch_size=4, num_generations=2,
-                      max_completion_length=96, shuffle_dataset=False, logging_steps=1, report_to="none", disable_tqdm=True, save_strategy="no",
+                      max_completion_length=tokens, shuffle_dataset=False, logging_steps=1, report_to="none", disable_tqdm=True, save_strategy="no",
                       gradient_checkpointing=False, beta=0.0, scale_rewards="none")
     return GRPOTrainer(model=model, processing_class=tokenizer, args=args, train_dataset=datasets.Dataset.from_list(rows, export.FEATURES), **options)
 
@@ -157,6 +157,7 @@ def test_trl_trains_a_step_in_the_environment(cases, tmp_path, monkeypatch):
 
 @pytest.mark.model
 @pytest.mark.slow
+@pytest.mark.timeout(900)               # long prompts in float32: slow where cores are shared
 def test_trl_trains_a_step_of_a_real_policy(cases, tmp_path):
     from kit import grpo
     from kit.ways import trl
@@ -166,7 +167,7 @@ def test_trl_trains_a_step_of_a_real_policy(cases, tmp_path):
         completions[2] = [{"role": "assistant", "content": pick[1][1]}]                # so small a policy may solve nothing
         given.extend(zip(columns["id"], [c[-1]["content"] for c in completions], trl.reward(prompts, completions, **columns)))
         return [reward for *_, reward in given]
-    trainer = _trainer(tmp_path, *grpo.load_policy("smollm2-135m-instruct", layers=2), [row for row, _ in pick], reward_funcs=heard)
+    trainer = _trainer(tmp_path, *grpo.load_policy("smollm2-135m-instruct", layers=2), [row for row, _ in pick], 8, reward_funcs=heard)
     log = _step(trainer)
     assert [(i, ways.reward(ROWS[i], text)) for i, text, _ in given] == [(i, reward) for i, _, reward in given]
     assert [i for i, *_ in given] == [pick[0][0]["id"]] * 2 + [pick[1][0]["id"]] * 2 and given[2][2] == 1.0
