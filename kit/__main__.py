@@ -1,4 +1,4 @@
-"""`python -m kit`: run, study, scale, plan, doctor, models, record."""
+"""`python -m kit`: run, study, scale, plan, doctor, models, record, export."""
 import contextlib
 import signal
 import sys
@@ -138,6 +138,21 @@ def record(run_dir: Annotated[str, typer.Argument(help="a finished run folder")]
         recording.ship_study(run_dir)
     else:
         recording.ship(run_dir, timed=timed)
+
+
+@app.command()
+def export(run_dir: Annotated[str, typer.Argument(help="run folder; default the recorded problems")] = "",
+           out: Annotated[str, typer.Option(help="folder of the data set; default runs/export")] = "",
+           push: Annotated[str, typer.Option(metavar="OWNER/NAME", help="upload it to the Hugging Face hub under this name")] = "",
+           private: Annotated[bool, typer.Option(help="visible to its owner only, on the hub")] = False) -> None:
+    """Write a run's kept problems as a data set: parquet and a card, for datasets.load_dataset. Nothing is uploaded without --push."""
+    from kit import export
+    from kit.run import RECORDED, ROOT
+    folder = Path(out or ROOT / "runs" / "export")
+    counts = export.write(run_dir or RECORDED, folder)
+    console.print(f"{folder}: " + ", ".join(f"{n} problems to {split}" for split, n in counts.items()))
+    if push:
+        console.print(f"uploaded to {export.push(folder, push, private)}")
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ pretty_name: One recorded run of the kit, profile {profile}
 ---
 # A recorded run, profile `{profile}`
 
-Made by `python -m kit run --profile {profile} --out RUN{changed}` and copied by `python -m kit record RUN`, seed {seed}, kit {kit}.
+Made by `{command}` and copied by `python -m kit record RUN`, seed {seed}, kit {kit}.
 Every notebook can start from these files; whatever it draws from them says so in its title.
 
 | file | rows | what one row is |
@@ -115,7 +115,7 @@ def _study_card(folder: Path) -> str:
     return STUDY.format(profile=profile["name"], kit=manifests[0]["versions"].get("kit", "?"), arms=arms, seeds=seeds,
                         policy=g["policy"], steps=g["steps"], prompts=g["prompts_per_step"], group=g["group_size"],
                         rate=g["learning_rate"], train=minutes["05_grpo"], evaluate=minutes["06_evaluation"], runs=len(runs),
-                        versions=", ".join(f"{k} {v}" for k, v in manifests[0]["versions"].items() if k != "kit"))
+                        versions=versions(manifests[0]))
 
 
 def board(found: pd.DataFrame) -> str:
@@ -125,16 +125,24 @@ def board(found: pd.DataFrame) -> str:
     return "\n".join(["| | the paper | here | effect, 95% | seeds | n | verdict |", "|---|---|---|---|---|---|---|", *rows])
 
 
+def command(manifest: dict) -> str:
+    """The command that makes a run again."""
+    overrides = {k: v for facts in manifest["stages"].values() for k, v in facts["overrides"].items()}
+    changed = "".join(f" -p {key.rpartition('.')[2].upper()}={value}" for key, value in overrides.items())
+    return f"python -m kit run --profile {manifest['profile']['name']} --out RUN{changed}"
+
+
+def versions(manifest: dict) -> str:
+    return ", ".join(f"{name} {version}" for name, version in manifest["versions"].items() if name != "kit")
+
+
 def _card(manifest: dict, out: Path) -> str:
     import pyarrow.parquet as pq
     profile = manifest["profile"]
     files = "\n".join(f"| `{t}.parquet` | {pq.read_metadata(out / f'{t}.parquet').num_rows} | {ROWS[t]} |" for t in TABLES)
     minutes = ", ".join(f"{name[:2]} {facts.get('seconds', 0) / 60:.1f}" for name, facts in sorted(manifest["stages"].items()))
-    overrides = {k: v for facts in manifest["stages"].values() for k, v in facts["overrides"].items()}
-    changed = "".join(f" -p {key.rpartition('.')[2].upper()}={value}" for key, value in overrides.items())
-    versions = ", ".join(f"{k} {v}" for k, v in manifest["versions"].items() if k != "kit")
-    return CARD.format(profile=profile["name"], changed=changed, seed=profile["seed"], kit=manifest["versions"]["kit"], files=files, minutes=minutes,
-                       versions=versions, teacher=profile["teacher"]["model"], student=profile["student"]["model"],
+    return CARD.format(profile=profile["name"], command=command(manifest), seed=profile["seed"], kit=manifest["versions"]["kit"], files=files,
+                       minutes=minutes, versions=versions(manifest), teacher=profile["teacher"]["model"], student=profile["student"]["model"],
                        policy=profile["grpo"]["policy"], attempts=profile["rounds"]["attempts"], turns=profile["rounds"]["turns"])
 
 

@@ -1,0 +1,47 @@
+"""TRL: a reward function for exported rows, and an environment for `GRPOTrainer(environment_factory=...)`.
+
+    GRPOTrainer(model, train_dataset=load_dataset(EXPORT, split="train"), reward_funcs=trl.reward)            # answers as text
+    GRPOTrainer(model, train_dataset=load_dataset(EXPORT, split="train"), environment_factory=trl.Submission)  # answers by a tool call
+
+Text is what the prompts ask for and what any instruct model can do. TRL's environments act through tools alone: they never see the text of a
+completion, and TRL refuses a tokenizer whose chat template has no tool calls.
+"""
+from concurrent.futures import ThreadPoolExecutor
+
+from kit.ways import grade
+
+
+def reward(prompts, completions, *, log_metric=None, **columns) -> list[float | None]:
+    """TRL's reward function over the columns of an export: 1.0, 0.0, or None where our sandbox failed, which TRL leaves out of the group."""
+    rows = [{name: column[k] for name, column in columns.items() if isinstance(column, list)} for k in range(len(completions))]
+    answers = [completion[-1]["content"] for completion in completions]
+    with ThreadPoolExecutor(16) as pool:
+        rewards = [verdict.reward for verdict in pool.map(grade, rows, answers)]
+    if log_metric:
+        log_metric("sandbox_error_share", rewards.count(None) / len(rewards))
+    return rewards
+
+
+class Submission:
+    """One problem of an export, answered by the tool `submit`. The first answer counts, and it is graded after the rollout: the model could
+    search otherwise, and TRL would hand an error of ours to the model as the tool's result. A rollout without an answer has failed."""
+
+    def reset(self, **row) -> str:
+        self._row, self._answer = row, None
+        return "\n\nHand in your whole answer with the tool `submit`."
+
+    def submit(self, answer: str) -> str:
+        """
+        Hand in the answer to the problem. Only the first one counts.
+
+        Args:
+            answer: The whole answer, in the form that the problem asks for.
+        """
+        if self._answer is not None:
+            return "An answer was handed in before; that one counts."
+        self._answer = str(answer)
+        return "Handed in."
+
+    def get_reward(self) -> float | None:
+        """1.0, 0.0, or None where our sandbox failed: TRL 1.16 leaves it out of the group, though it documents a float."""
+        return grade(self._row, self._answer or "").reward

@@ -1,0 +1,184 @@
+"""The exported data set, read by `datasets` itself, and its upload, seen by a FakeHub."""
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import datasets
+import pytest
+import yaml
+
+from kit import environments, export, profile, records
+from kit.run import RECORDED, ROOT
+
+KEPT = {x.id: x for x in records.load(RECORDED / "filtered.parquet") if x.kept}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("export") / "data"
+    export.write(RECORDED, out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def data(folder, tmp_path_factory):
+    return datasets.load_dataset(str(folder), cache_dir=str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run of its own: other visible pairs and bins than the default profile's."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("filtered", "seeds"):
+        shutil.copyfile(RECORDED / f"{name}.parquet", folder / f"{name}.parquet")
+    made = profile.load("smoke", {"rounds.visible": 2, "difficulty.bins": "narrow", "rounds.equality": "input"}).model_dump(mode="json")
+    (folder / "manifest.json").write_text(json.dumps({"profile": made, "versions": {"kit": "abc", "trl": "1"}, "stages": {}}))
+    return folder
+
+
+def test_datasets_reads_both_splits(data):
+    assert data["train"].features == data["test"].features and set(export.FIELDS) == set(data["train"].column_names)
+    for split, ours in export.SPLITS.items():
+        assert set(data[split]["id"]) == {x.id for x in KEPT.values() if x.split == ours} and len(set(data[split]["id"])) == len(data[split])
+
+
+def test_a_row_holds_what_is_verified_and_the_students_prompt(data):
+    envs = environments.make(profile.load("cpu").rounds)
+    for row in data["test"]:
+        env, problem = export.problem(row)
+        assert problem.id == row["id"] and env.name == row["environment"]
+        assert env.solve_prompt(problem) == envs[env.name].solve_prompt(KEPT[row["id"]]) == row["prompt"]
+        assert row["p"] == pytest.approx(KEPT[row["id"]].p) and row["solved"] == round(row["p"] * row["n"])
+
+
+def test_the_card_counts_and_describes_every_column(folder, data):
+    _, header, text = (folder / "README.md").read_text().split("---\n", 2)
+    header = yaml.safe_load(header)
+    assert header["license"] == "apache-2.0" and [x["split"] for x in header["configs"][0]["data_files"]] == ["train", "test"]
+    assert all(f"| `{name}` |" in text for name in data["train"].column_names)
+    assert f"| train | {len(data['train'])} |" in text and "python -m kit run --profile cpu" in text and "PSF-2.0" in text and "**How.**" in text
+
+
+def test_a_runs_own_settings_go_into_its_rows(run):
+    rows = export.rows(run)["train"]
+    assert {(x["visible"], x["equality"]) for x in rows} == {(2, "input")} and None in {x["bin"] for x in rows}
+    shown = next(x for x in rows if x["environment"] == "induction")
+    assert shown["inputs"][1] in shown["prompt"][-1]["content"] and f"f({shown['inputs'][2]}) ==" not in shown["prompt"][-1]["content"]
+    export.write(run, run / "out")
+    assert "student smollm2-135m-instruct" in (run / "out" / "README.md").read_text()
+
+
+def test_an_export_is_whole_or_not_there(tmp_path, monkeypatch):
+    export.write(RECORDED, tmp_path / "old")
+    before = {x.name: x.read_bytes() for x in (tmp_path / "old").iterdir()}
+    monkeypatch.setattr(export, "_card", lambda *_: 1 / 0)
+    for name in ("old", "new"):
+        with pytest.raises(ZeroDivisionError):
+            export.write(RECORDED, tmp_path / name)
+    assert {x.name: x.read_bytes() for x in (tmp_path / "old").iterdir()} == before and [x.name for x in tmp_path.iterdir()] == ["old"]
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(export.ExportError, match="other things"):
+        export.write(RECORDED, tmp_path)
+    assert [x.name for x in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_nothing_kept_is_said(run):
+    records.save([x.with_(kept=False) for x in KEPT.values()], run / "filtered.parquet")
+    with pytest.raises(export.ExportError, match="kept no problem"):
+        export.write(run, run / "out")
+    with pytest.raises(records.RecordError, match="is not there"):
+        export.write(run / "nowhere", run / "out")
+
+
+def test_a_split_without_problems_is_left_out(run, tmp_path):
+    records.save([x for x in KEPT.values() if x.split == "train"], run / "filtered.parquet")
+    assert export.write(run, run / "out").keys() == {"train"}
+    assert datasets.load_dataset(str(run / "out"), cache_dir=str(tmp_path / "cache")).keys() == {"train"}
+
+
+def test_a_foreign_row_is_refused():
+    with pytest.raises(export.ExportError, match="no row of"):
+        export.problem({"environment": "deduction", "program": "def f(): pass"})
+
+
+class FakeHub(ThreadingHTTPServer):
+    """As much of the hub's API as an upload of small files needs; `commits` are what it was sent. `refuse`: what it says instead."""
+
+    def __init__(self, refuse: int = 0):
+        hub, self.calls, self.commits = self, [], []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+                path = self.path.partition("?")[0]
+                hub.calls.append((path, body))
+                if path.endswith("/preupload/main"):
+                    reply = {"files": [{"path": x["path"], "uploadMode": "regular", "shouldIgnore": False} for x in json.loads(body)["files"]]}
+                elif "/commit/" in path:
+                    hub.commits.append([json.loads(line) for line in body.splitlines()])
+                    reply = {"success": True, "commitOid": "0" * 40, "commitUrl": f"{hub.url}/datasets/me/data/commit/{'0' * 40}"}
+                elif path == "/api/validate-yaml":
+                    reply = {"errors": [], "warnings": []}
+                else:
+                    reply = {"url": f"{hub.url}/datasets/me/data", "name": "me/data"}
+                self.answer(refuse or 200, {"error": "no"} if refuse else reply)
+
+            def do_GET(self):
+                hub.calls.append((self.path, ""))
+                self.answer(200, {"id": "me/data", "sha": "0" * 40, "siblings": []})
+
+            def answer(self, status, reply):
+                payload = json.dumps(reply).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(payload)))
+                self.end_headers()
+                self.wfile.write(payload)
+
+            def log_message(self, *_):
+                pass
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+
+def _export(tmp_path, *options, **variables):
+    """The command in a process of its own, with no login but the given one."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
+    return subprocess.run([sys.executable, "-m", "kit", "export", "--out", str(tmp_path / "out"), *options], capture_output=True, text=True,
+                          cwd=ROOT, env=clean | {"HF_HOME": str(tmp_path / "hf"), **variables}, timeout=120)
+
+
+def test_the_command_exports_and_uploads_nothing(tmp_path):
+    with FakeHub() as hub:
+        done = _export(tmp_path, HF_ENDPOINT=hub.url, HF_TOKEN="hf_x")
+    assert done.returncode == 0 and "problems to train" in " ".join(done.stdout.split()) and not hub.calls
+    assert {x.name for x in (tmp_path / "out").iterdir()} == export.FILES
+
+
+def test_a_push_needs_a_login(tmp_path):
+    done = _export(tmp_path, "--push", "me/data")
+    assert done.returncode == 1 and done.stderr.startswith("error: there is no login") and "Traceback" not in done.stderr
+
+
+def test_a_push_uploads_the_three_files(tmp_path):
+    with FakeHub() as hub:
+        done = _export(tmp_path, "--push", "me/data", "--private", HF_ENDPOINT=hub.url, HF_TOKEN="hf_x")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(next(body for path, body in hub.calls if path == "/api/repos/create"))["visibility"] == "private"
+    assert {x["value"]["path"] for x in hub.commits[0] if x["key"] == "file"} == export.FILES
+
+
+@pytest.mark.parametrize(("name", "status"), [("me/data", 403), ("no/such/name", 0)])
+def test_a_refused_push_is_one_sentence(tmp_path, name, status):
+    with FakeHub(refuse=status) as hub:
+        done = _export(tmp_path, "--push", name, HF_ENDPOINT=hub.url, HF_TOKEN="hf_x")
+    assert done.returncode == 1 and f"did not take {name}" in done.stderr and "Traceback" not in done.stderr and not hub.commits
