@@ -32,7 +32,7 @@ COLUMNS = {"reward": "reward", "reward_std": "reward_std", "entropy": "entropy",
            "completions/clipped_ratio": "cut_off_share", "clip_ratio/region_mean": "clip_ratio", "loss": "loss", "grad_norm": "grad_norm",
            "learning_rate": "learning_rate", "step_time": "step_time", "rollout_time": "rollout_time", "reward_time": "reward_time"}
 
-
+LAUNCH = ROOT / "kit" / "launch"                       # accelerate's files
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")   # TRL imports vLLM, which then talks into the notebook
 
 
@@ -261,7 +261,7 @@ def command(run: Run, script: Path) -> list[str]:
     if g.devices == 1:
         return [sys.executable, str(script)]
     name = "cpu" if run.on_cpu else "fsdp2-8gpu" if g.nodes == 1 else "fsdp2-nodes"
-    accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(ROOT / "kit" / "launch" / f"{name}.yaml"),
+    accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(LAUNCH / f"{name}.yaml"),
                   "--num_processes", str(g.devices), "--num_machines", str(g.nodes)]
     if g.nodes == 1:
         return [*accelerate, "--main_process_port", "0", str(script)]       # any free port: two trainings may share a machine
