@@ -153,6 +153,7 @@ def fake(folder, name, text):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(700)
 def test_two_nodes_meet(monkeypatch, tmp_path):
     """The command for several nodes with a fake srun: two launchers with two processes each find one another, and each knows its rank."""
     fake(tmp_path, "srun", FAKE_SRUN)
@@ -160,10 +161,11 @@ def test_two_nodes_meet(monkeypatch, tmp_path):
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", "29611")
     script = tmp_path / "05.py"
-    script.write_text("import torch, torch.distributed as d\nd.init_process_group('gloo')\nx = torch.tensor([2.0 ** d.get_rank()])\n"
-                      f"d.all_reduce(x)\nopen(rf'{tmp_path}/rank{{d.get_rank()}}', 'w').write(f'{{d.get_world_size()}} {{x.item()}}')")
+    script.write_text("import torch, torch.distributed as d\nd.init_process_group('gloo')\nx = torch.tensor([2.0 ** d.get_rank()])\nd.all_reduce(x)\n"
+                      f"open(rf'{tmp_path}/rank{{d.get_rank()}}', 'w').write(f'{{d.get_world_size()}} {{x.item()}}')\n"
+                      "d.barrier()\nd.destroy_process_group()\n")
     run = as_if(monkeypatch, tmp_path, True, devices=4, nodes=2, batch=2)
-    subprocess.run(grpo.command(run, script), check=True, timeout=240)
+    subprocess.run(grpo.command(run, script), check=True, timeout=600)
     assert [(tmp_path / f"rank{k}").read_text() for k in range(4)] == ["4 15.0"] * 4
 
 
