@@ -3,8 +3,10 @@
 The advantage of a rollout is its reward less the mean of its group, not divided by the standard deviation, without a KL term
 (paper). A reward is 1, 0, or None where our own infrastructure failed: TRL leaves those out of the group.
 """
+import json
 import math
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -21,7 +23,7 @@ from transformers import TrainerCallback
 from kit import models, plots
 from kit.environments import Environment, grade_all
 from kit.records import Log, Problem
-from kit.run import ROOT, Run
+from kit.run import ROOT, Run, served
 from kit.sandbox import Sandbox
 from kit.widgets import headless
 
@@ -30,7 +32,7 @@ COLUMNS = {"reward": "reward", "reward_std": "reward_std", "entropy": "entropy",
            "completions/clipped_ratio": "cut_off_share", "clip_ratio/region_mean": "clip_ratio", "loss": "loss", "grad_norm": "grad_norm",
            "learning_rate": "learning_rate", "step_time": "step_time", "rollout_time": "rollout_time", "reward_time": "reward_time"}
 
-
+LAUNCH = ROOT / "kit" / "launch"                       # accelerate's files
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")   # TRL imports vLLM, which then talks into the notebook
 
 
@@ -142,19 +144,19 @@ def tokenizer(name: str):
     return found
 
 
-def load_policy(name: str, layers: int | None = None):
+def load_policy(name: str, layers: int | None = None, embeddings: bool = False):
     """(model, tokenizer) of a policy. What is trained is in float32, because half precision loses small updates; what is frozen in bfloat16.
     Raises models.ModelUnavailable.
 
-    Frozen (our choice): the token embeddings, a third of a 0.5B model's weights, hardly moved by RL, dear in memory and time; and all
-    but the last `layers` layers, if that is given."""
+    Frozen (our choice): all but the last `layers` layers, if that is given; without `embeddings` also those of the tokens, a third of a
+    0.5B model's weights, hardly moved by RL, dear in memory and time."""
     import torch
     from transformers import AutoModelForCausalLM, logging
     words = tokenizer(name)
     logging.set_verbosity_error()                    # it tells of every special token that it sets by the tokenizer
     model = AutoModelForCausalLM.from_pretrained(models.path(name), dtype=torch.float32)
     whole = model.get_decoder().layers
-    for frozen in (model.get_input_embeddings(), *whole[:len(whole) - (layers or len(whole))]):
+    for frozen in (*([] if embeddings else [model.get_input_embeddings()]), *whole[:len(whole) - (layers or len(whole))]):
         frozen.to(torch.bfloat16).requires_grad_(False)
     if not torch.cuda.is_available():
         _cast_once(model)
@@ -194,25 +196,104 @@ def save_policy(trainer, folder: Path) -> None:
         os.replace(part, folder)
 
 
+def server(run: Run) -> str:
+    """Address of the vLLM server that answers the policy's prompts and takes its weights; empty if there is none."""
+    return run.profile.grpo.server or next(iter(served(run.profile.grpo.policy, "train")), "")
+
+
+def rollout_options(run: Run) -> dict:
+    """GRPOConfig's arguments for where rollouts come from (`grpo.rollouts`). vLLM gets the new weights before each step's rollouts.
+
+    vLLM's probabilities differ a little from the trainer's: TRL weighs a rollout by their ratio and drops it above 3 (its default)."""
+    g, student = run.profile.grpo, run.profile.student
+    if g.rollouts == "transformers":
+        return {}
+    if g.rollouts == "server":
+        return {"use_vllm": True, "vllm_mode": "server", "vllm_server_base_url": server(run) or None}
+    longest = student.context + max(0, g.max_tokens - student.sampling.max_tokens)     # the student could read every prompt of the plan
+    return {"use_vllm": True, "vllm_mode": "colocate", "vllm_gpu_memory_utilization": g.vllm_memory, "vllm_max_model_length": longest,
+            "vllm_enable_sleep_mode": g.vllm_sleep}
+
+
+def apart(run: Run) -> bool:
+    """Whether the training runs in processes of its own. On GPUs always: so no notebook ever holds a card, and none keeps one."""
+    g = run.profile.grpo
+    return g.devices > 1 or g.rollouts != "transformers" or not run.on_cpu
+
+
 def launch(run: Run, **parameters) -> None:
-    """Train on `grpo.devices` devices: the cells of the running notebook that are tagged `train`, with these parameters, as a script under
-    `accelerate launch`, one process a device. Raises TrainingError with where its log is."""
+    """Train in processes of its own, one a device: the cells of the running notebook that are tagged `train`, with these parameters, as a
+    script. Follows its log. Raises TrainingError with the log's last lines and where it is."""
+    g = run.profile.grpo
+    if g.rollouts != "transformers" and run.on_cpu:
+        raise TrainingError(f"grpo.rollouts: {g.rollouts} needs GPUs (TRL does not work with vLLM's CPU build): take `transformers` on a CPU")
+    if g.rollouts == "server" and not server(run):
+        raise TrainingError(f"no vLLM server for {g.policy}: start kit/launch/slurm/serve.sbatch for training, or name one in grpo.server")
     notebook = nbformat.read(ROOT / "notebooks" / f"{run.stage}.ipynb", 4)
     cells = [c.source for c in notebook.cells if "train" in c.metadata.get("tags", [])]
     given = "\n".join(f"{name} = {value!r}" for name, value in (parameters | {"RUN_DIR": str(run.folder), "TRAIN": True}).items())
-    script, log, steps = run.path(f"logs/{run.stage}.py"), run.path(f"logs/{run.stage}.log"), run.path("train.jsonl")
+    script, log = run.path(f"logs/{run.stage}.py"), run.path(f"logs/{run.stage}.log")
     script.parent.mkdir(exist_ok=True)
-    script.write_text("\n\n".join([given, *cells]))
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(run.profile.grpo.devices),
-               "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--cpu" if run.on_cpu else "--multi_gpu", str(script)]
-    with log.open("a") as out, tqdm(total=run.profile.grpo.steps, desc=f"GRPO steps on {run.profile.grpo.devices} devices") as bar:
-        child = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT)
+    script.write_text("\n\n".join(["from kit import grpo\ngrpo.die_with_parent()", given, *cells]) + "\n")
+    steps, before = run.path("train.jsonl"), log.stat().st_size if log.exists() else 0
+    environment = os.environ | {"KIT_HEADLESS": "1"}
+    if g.devices == 1:                                 # TRL would take all visible cards into one process, and refuses
+        environment["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    with log.open("a") as out, tqdm(total=g.steps, desc=f"GRPO steps on {g.devices} device{'s' * (g.devices > 1)}") as bar:
+        child = subprocess.Popen(command(run, script), stdout=out, stderr=subprocess.STDOUT, cwd=ROOT, env=environment)
         try:
             while child.poll() is None:
                 time.sleep(1)
-                if steps.exists():                     # read as text: opening the Log would cut off a line that the child still writes
-                    bar.update(steps.read_text(encoding="utf-8").count("\n") - bar.n)
+                _follow(steps, bar)
         finally:
             child.terminate()
+            child.wait()
+        _follow(steps, bar)
     if child.returncode:
-        raise TrainingError(f"the training ended with exit code {child.returncode}, see {log}; run the same again to go on from its checkpoint")
+        raise TrainingError(f"the training ended with exit code {child.returncode}:\n{_error(log, before)}\n"
+                            f"see {log}; run the same again to go on from its checkpoint")
+
+
+def command(run: Run, script: Path) -> list[str]:
+    """What `launch` runs: the script itself on one device; on several `accelerate launch` with a file of kit/launch; for several nodes under
+    `srun`, once a node, in the allocation that kit/launch/slurm/train.sbatch has asked for. Raises TrainingError outside of one."""
+    g = run.profile.grpo
+    if g.devices == 1:
+        return [sys.executable, str(script)]
+    name = "cpu" if run.on_cpu else "fsdp2-8gpu" if g.nodes == 1 else "fsdp2-nodes"
+    accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(LAUNCH / f"{name}.yaml"),
+                  "--num_processes", str(g.devices), "--num_machines", str(g.nodes)]
+    if g.nodes == 1:
+        return [*accelerate, "--main_process_port", "0", str(script)]       # any free port: two trainings may share a machine
+    try:
+        first = ["--main_process_ip", os.environ["MASTER_ADDR"], "--main_process_port", os.environ["MASTER_PORT"]]
+    except KeyError as e:
+        raise TrainingError(f"grpo.nodes is {g.nodes} but {e} is not set: start the run by kit/launch/slurm/train.sbatch, see kit/launch") from None
+    each = f'{shlex.join([*accelerate, *first])} --machine_rank "$SLURM_PROCID" {shlex.quote(str(script))}'     # known on the node alone
+    return ["srun", f"--nodes={g.nodes}", f"--ntasks={g.nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1", "bash", "-c", each]
+
+
+def die_with_parent() -> None:
+    """A killed notebook or launcher must not leave trainers behind (Linux)."""
+    if sys.platform == "linux":
+        import ctypes
+        import signal
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)     # PR_SET_PDEATHSIG
+
+
+def _follow(steps: Path, bar: tqdm) -> None:
+    if steps.exists():                                 # read as text: opening the Log would cut off a line that the child still writes
+        last = steps.read_text(encoding="utf-8").rpartition("\n")[0].rpartition("\n")[2]
+        if last and (row := json.loads(last))["step"] != bar.n:
+            bar.set_postfix(reward=row["reward"], refresh=False)
+            bar.update(row["step"] - bar.n)
+
+
+def _error(log: Path, start: int, lines: int = 12) -> str:
+    """The end of what a training wrote since `start` (bytes), without the launcher's own report of its dead children."""
+    with log.open("rb") as f:
+        f.seek(start)
+        text = f.read().decode(errors="replace")
+    own = [line for line in text.splitlines() if line.strip()]
+    cut = next((k for k, line in enumerate(own) if "torch/distributed/elastic" in line), len(own))
+    return "\n".join(line.rpartition("\r")[2][:300] for line in own[:cut][-lines:])

@@ -114,8 +114,14 @@ class GRPO(Strict):
     steps: int = Field(ge=1)
     prompts_per_step: int = Field(ge=1)
     group_size: int = Field(ge=2)
-    vllm: bool = False                             # rollouts by vLLM in the trainer's own process, asleep during updates (GPU only)
-    devices: int = Field(1, ge=1)                  # above 1: `accelerate launch` with a process for each
+    embeddings: bool = False                       # the token embeddings are trained too
+    recompute: bool = False                        # activations computed anew in the backward pass: a third more time, far less memory
+    rollouts: Literal["transformers", "colocate", "server"] = "transformers"     # colocate: vLLM on the trainer's cards; server: on its own
+    vllm_memory: float = Field(0.3, gt=0, lt=1)    # colocate: share of a card for vLLM's weights and KV cache
+    vllm_sleep: bool = False                       # colocate: vLLM gives that share up during updates
+    server: str = ""                               # server: its address; empty: the one that KIT_ENDPOINTS names for the policy
+    devices: int = Field(1, ge=1)                  # of all nodes together; a process for each, above 1 under `accelerate launch`
+    nodes: int = Field(1, ge=1)
     batch: int = Field(ge=1)                       # rollouts per forward and backward pass of a device; batch x devices divides prompts x group
     max_tokens: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
@@ -129,6 +135,7 @@ class GRPO(Strict):
     keep: int = Field(1, ge=1)                     # checkpoints on the disk: more than the last one for a curve in notebook 06
     _divides = together("batch: batch x devices must divide prompts_per_step x group_size",
                         lambda s: s.prompts_per_step * s.group_size % (s.batch * s.devices) == 0)
+    _nodes = together("nodes: must divide devices", lambda s: s.devices % s.nodes == 0)
 
 
 class Evaluation(Strict):

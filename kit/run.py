@@ -70,6 +70,8 @@ class Run:
     def engine(self, role: "profiles.Role", purpose: str, name: str = ""):
         """The engine of a role, its completions logged in this run; with REPLAY it answers from the recording instead."""
         from kit.engine import engine
+        if role.engine == "openai" and (found := served(role.model)):
+            role = role.model_copy(update={"endpoints": found})
         log = self.path(f"completions/{self.stage}-{purpose}.jsonl")
         return engine(role, log=log, name=name, seed=self.seed, stderr=self.path(f"logs/{self.stage}-{purpose}.log"),
                       recording=RECORDED / "completions.parquet")
@@ -111,6 +113,16 @@ class Run:
              recorded=sorted(self.recorded), programs=programs, sandbox=sorted({box.mode for box in self.boxes}))
         print(f"{self.stage} done in {time.monotonic() - self.began:.0f} s: "
               + ", ".join(f"{k} {v}" for k, v in counts.items()))
+
+
+def served(model: str, purpose: str = "answer") -> list[str]:
+    """Addresses of a model's replicas as kit/launch/slurm/serve.sbatch notes them: in the folder $KIT_ENDPOINTS, a file each, `MODEL PURPOSE URL`.
+
+    They go before the profile's `endpoints`: hosts that a scheduler chooses are no part of what a run is. None without the variable."""
+    if not (folder := os.environ.get("KIT_ENDPOINTS")):
+        return []
+    notes = [path.read_text(encoding="utf-8").split() for path in sorted(Path(folder).glob("*.endpoint"))]
+    return [url for name, what, url in notes if (name, what) == (model, purpose)]
 
 
 def start(stage: str, profile: str = "cpu", run_dir: str = "", seed: int | None = None, replay: bool = False, **overrides) -> Run:

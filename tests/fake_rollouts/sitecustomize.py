@@ -1,0 +1,60 @@
+"""With this folder on PYTHONPATH and FAKE_ROLLOUTS set, a trainer's rollouts are fixed, whichever process asks for them, and all is
+computed in float32: in bfloat16 the rounding alone parts two trainings by a hundredth after one step of Adam. Everything else is real:
+rewards, gathering, advantages, loss, averaging, steps, checkpoints. With FAKE_FSDP also: accelerate shards on a CPU, which it declines to.
+
+Python imports a module of this name as it starts, so the script that is trained holds no hook."""
+import importlib.abc
+import importlib.util
+import json
+import os
+import sys
+
+
+def fake_rollouts(trainer, prompt_ids, images, fields, num_generations, **_):
+    """For `GRPOTrainer._generate_single_turn`: this process's prompts, as tokens -> (completions as tokens, None)."""
+    answers = json.loads(os.environ["FAKE_ROLLOUTS"])                     # what is in a prompt -> the completions of its group
+    words, first = trainer.processing_class, trainer.accelerator.process_index * len(prompt_ids)
+    texts = [words.decode(tokens) for tokens in prompt_ids]
+    chosen = [next(group for part, group in answers.items() if part in text)[(first + k) % num_generations] for k, text in enumerate(texts)]
+    return [words.encode(text, add_special_tokens=False) + [words.eos_token_id] for text in chosen], None
+
+
+def patch_trainer(module):
+    import torch
+    module.GRPOTrainer._generate_single_turn = fake_rollouts
+    made = torch.autocast.__init__
+    torch.autocast.__init__ = lambda self, device_type, dtype=None, **_: made(self, device_type, dtype, enabled=False)
+
+
+def patch_state(module):
+    made = module.AcceleratorState.__init__
+
+    def sharded(self, *args, **options):
+        made(self, *args, **options)
+        if plugin := options.get("fsdp_plugin") or vars(self).get("fsdp_plugin"):
+            self.distributed_type, self.fsdp_plugin = module.DistributedType.FSDP, plugin
+    module.AcceleratorState.__init__ = sharded
+
+
+class Finder(importlib.abc.MetaPathFinder):
+    """Patches modules as they are imported: importing them here would slow every process down."""
+
+    def __init__(self, patches):
+        self.patches = patches
+
+    def find_spec(self, name, path=None, target=None):
+        if not (patch := self.patches.pop(name, None)):
+            return None
+        spec = importlib.util.find_spec(name)
+        load = spec.loader.exec_module
+
+        def patched(module):
+            load(module)
+            patch(module)
+        spec.loader.exec_module = patched
+        return spec
+
+
+if "FAKE_ROLLOUTS" in os.environ:
+    sharding = {"accelerate.state": patch_state} if "FAKE_FSDP" in os.environ else {}
+    sys.meta_path.insert(0, Finder({"trl.trainer.grpo_trainer": patch_trainer} | sharding))
