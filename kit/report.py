@@ -20,14 +20,14 @@ STEPS = (("seeds", "01_seeds", ("{seeds} snippets", "{wild} wild, {real} real"))
          ("filters", "03_filters", ("{kept} kept", "{kept_held_out} of them held out")),
          ("difficulty", "04_difficulty", ("{easy} easy, {medium} medium", "{hard} hard")),
          ("curriculum", "04_difficulty", ("{prompts} prompts", "{different} different problems")),
-         ("GRPO", "05_grpo", ("{steps} steps", "reward {reward_first_half} → {reward_second_half}")),
-         ("evaluation", "06_evaluation", ("{problems} problems", "held-out pass@1 {synthetic sampled:+}")),
-         ("findings", "07_findings", ("{supported} supported, {contradicted} not", "{open} open")))
+         ("GRPO", "05_grpo", ("{steps} steps", "reward {reward_first_half:.2f} → {reward_second_half:.2f}")),
+         ("evaluation", "06_evaluation", ("{problems} problems", "held-out pass@1 {synthetic sampled:+.2f}")),
+         ("findings", "07_findings", ("{supported} supported, {contradicted} contradicted", "{open} undecided or not tested")))
 # What is taken from data/recorded -> the notebook that would have made it
 MAKERS = {"seeds": "01_seeds", "problems": "02_rounds", "completions": "02_rounds", "filtered": "03_filters", "yields": "03_filters",
           "plan": "04_difficulty", "difficulty": "04_difficulty", "train": "05_grpo", "policy": "05_grpo", "evaluation": "06_evaluation"}
-QUESTIONS = {"00": "Set-up", "01": "Seeds", "02": "Rounds: problems and their pass rates", "03": "Filters: the funnel", "04": "Difficulty and curriculum",
-             "05": "Training", "06": "Evaluation", "07": "Findings: the claim board"}
+HEADINGS = {"01": "Seeds", "02": "Rounds: problems and their pass rates", "03": "Filters: the funnel",
+            "04": "Difficulty and curriculum", "05": "Training", "06": "Evaluation", "07": "Findings: the claim board"}
 
 
 def write(folder: str | Path) -> Path:
@@ -38,8 +38,9 @@ def write(folder: str | Path) -> Path:
     programs = sum((Counter(stage["programs"]) for stage in stages.values()), Counter())
     dates = [stage[key] for stage in stages.values() for key in ("started", "finished") if stage.get(key)]
     page = _template().render(
-        name=folder.name, profile=profile, stages=stages, steps=_steps(stages, recorded), recorded=recorded, sections=_sections(folder, stages, profile),
-        date=f"{datetime.fromisoformat(max(dates)):%Y-%m-%d %H:%M} UTC" if dates else "–", failed=[s for s in stages.values() if s["error"]],
+        name=folder.name, profile=profile, stages=stages, steps=_steps(stages, recorded), recorded=recorded,
+        sections=_sections(folder, stages, profile), failed=[stage for stage in stages.values() if stage["error"]],
+        date=f"{datetime.fromisoformat(max(dates)):%Y-%m-%d %H:%M} UTC" if dates else "–",
         minutes=sum(stage.get("seconds", 0) for stage in stages.values()) / 60, peak=max((s.get("peak_gb", 0) for s in stages.values()), default=0),
         programs=programs.most_common(), total=programs.total(), lost=programs["sandbox_error"] + programs["unsupported"],
         boxes=sorted({mode for stage in stages.values() for mode in stage["sandbox"]}), versions=manifest.get("versions", {}),
@@ -80,7 +81,7 @@ def _outputs(notebook: Path) -> list:
 
 def _steps(stages: dict, recorded: dict) -> list[dict]:
     """The boxes of the pipeline: name, notebook, state (done | failed | not finished | recorded | absent), lines."""
-    made, out = {MAKERS.get(name.partition(".")[0].partition("/")[0]) for name in recorded}, []
+    made, out, upstream = {MAKERS.get(name.partition(".")[0]) for name in recorded}, [], False
     for name, stem, texts in STEPS:
         stage = stages.get(stem)
         state = stage["state"] if stage else "recorded" if stem in made else "absent"
@@ -89,8 +90,9 @@ def _steps(stages: dict, recorded: dict) -> list[dict]:
             verdicts = Counter(v for k, v in counts.items() if k.startswith("F"))
             counts = verdicts | {"open": verdicts["undecided"] + verdicts["not tested at this scale"], "supported": verdicts["supported"],
                                  "contradicted": verdicts["contradicted"]}
-        out.append({"name": name, "stem": stem, "state": state, "lines": [text for t in texts if (text := _filled(t, counts))],
-                    "recorded": bool(stage and stage["recorded"])})
+        upstream = upstream or bool(stage and stage["recorded"])               # what follows rests on it
+        out.append({"name": name, "stem": stem, "state": state, "recorded": upstream,
+                    "lines": [text for t in texts if (text := _filled(t, counts))]})
     return out
 
 
@@ -104,22 +106,28 @@ def _filled(text: str, counts: dict) -> str:
 
 def _sections(folder: Path, stages: dict, profile: dict) -> list[dict]:
     """The figures of each notebook with captions; SVG or PNG inside the page while there is room."""
-    sections, room = {number: [] for number in QUESTIONS if any(stem.startswith(number) for stem in stages)}, ROOM
+    sections, room = {number: [] for number, table in (("06", "summary"), ("07", "board")) if (folder / f"{table}.parquet").exists()}, ROOM
     for svg in sorted((folder / "figures").glob("*.svg"), key=lambda path: order(path.stem)):
-        picture = svg if svg.stat().st_size < LARGE or not svg.with_suffix(".png").exists() else svg.with_suffix(".png")
-        kind, source = {".svg": "svg+xml", ".png": "png"}[picture.suffix], f"figures/{picture.name}"
-        if (size := picture.stat().st_size * 4 // 3 + 100) <= room:
-            source, room = f"data:image/{kind};base64,{base64.b64encode(picture.read_bytes()).decode()}", room - size
+        shown = picture(svg)
+        kind, source = {".svg": "svg+xml", ".png": "png"}[shown.suffix], f"figures/{shown.name}"
+        if (size := shown.stat().st_size * 4 // 3 + 100) <= room:
+            source, room = f"data:image/{kind};base64,{base64.b64encode(shown.read_bytes()).decode()}", room - size
         csv = svg.with_suffix(".csv")
-        question, read, n = caption(svg.stem, _frame(csv), _seed(svg.stem, stages, profile))
+        question, read, n = caption(svg.stem, _frame(csv), seed_of(svg.stem, stages, profile))
         sections.setdefault(svg.stem[:2], []).append({"name": svg.stem, "source": source, "question": question, "read": read, "n": n,
                                                       "csv": f"figures/{csv.name}" if csv.exists() else ""})
-    return [{"number": number, "title": QUESTIONS.get(number, number), "figures": figures} for number, figures in sorted(sections.items())]
+    return [{"number": number, "title": HEADINGS.get(number, number), "figures": figures} for number, figures in sorted(sections.items())]
 
 
-def _seed(figure: str, stages: dict, profile: dict) -> int | None:
+def picture(svg: Path) -> Path:
+    """The SVG of a figure, or its PNG where many points make the SVG large."""
+    png = svg.with_suffix(".png")
+    return png if svg.stat().st_size >= LARGE and png.exists() else svg
+
+
+def seed_of(figure: str, stages: dict, profile: dict) -> int | None:
     """The seed of a figure's notebook: the training and what follows it may have its own."""
-    training = [(profile.get("grpo") or {}).get("seed"), stages.get("05_grpo", {"overrides": {}})["overrides"].get("grpo.seed")]
+    training = [(profile.get("grpo") or {}).get("seed"), stages.get("05_grpo", {}).get("overrides", {}).get("grpo.seed")]
     return next((s for s in reversed(training) if s is not None and figure[:2] in ("05", "06")), profile.get("seed"))
 
 
@@ -155,4 +163,4 @@ def _evaluation(folder: Path) -> dict:
 def _board(folder: Path) -> list[dict]:
     """The claims with the effect on sampled answers; greedy ones stand in the figure."""
     board = _table(folder / "board.parquet")
-    return [{**x._asdict(), "effect": _span(x, ".2f" if x.null else "+.2f")} for x in board[board["mode"] == "sampled"].itertuples()] if len(board) else []
+    return [{**x._asdict(), "effect": _span(x, ".2f" if x.null else "+.2f")} for x in board.itertuples() if x.mode == "sampled"]
