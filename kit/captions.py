@@ -38,7 +38,7 @@ def _arms(df: DRAWN) -> str:
 
 
 def _claims(df: DRAWN) -> str:
-    return f"{_count(df.claim.nunique(), 'claim')}, {df[df.value.notna()].claim.nunique()} of them tested; seeds and n stand in each row"
+    return f"{_count(df.claim.nunique(), 'claim')}, {df[df.value.notna()].claim.nunique()} of them tested; seeds and n of each stand at the right"
 
 
 # name of a figure -> (question, how to read it, its n); in the order in which they are shown
@@ -78,7 +78,7 @@ CAPTIONS: dict[str, tuple[str, str, Callable[[DRAWN], str]]] = {
     "07_frac_reward_zero_std": ("How many groups teach nothing?", "Share of groups whose rewards are all equal, per arm.", _trainings),
     "07_arms": ("What does each arm solve after training?", "pass@1 per bin or set, the mean over seeds; n stands in each cell.", _arms),
     "07_sharpening": ("Learning, or only surer?", "Right: more by sampled answers, up: more by greedy ones. Right only: surer.", _trainings),
-    "07_board": ("Which claims of the paper hold here?", "Effects with 95% intervals; the verdict stands at the right.", _claims),
+    "07_board": ("Which claims of the paper hold here?", "Effects with 95% intervals; the verdict beside them.", _claims),
 }
 
 

@@ -46,9 +46,9 @@ they are model-written and may be wrong or odd: run them nowhere else. `chain_id
 """
 GALLERY = """# What the recorded run drew
 
-Made by `python -m kit record RUN` ([the run](../data/recorded/README.md)). Each figure lies beside the numbers in it; the colours of the four
-environments and of the bins, from light to dark, are the same everywhere. A command draws its figure anew into `RUN/figures`: what `RUN` lacks comes from
-`data/recorded`, and the title then says so. Those of 02, 05 and 06 run models, and models do not answer alike twice.
+Made by `python -m kit record RUN` ([the run](../data/recorded/README.md)). Each figure lies beside the numbers in it; the colours of the
+four environments and of the bins, from light to dark, are the same everywhere. A command draws its figure anew into `RUN/figures`: what `RUN`
+lacks comes from `data/recorded`, and the title then says so. Those of 02, 05 and 06 run models, and models do not answer alike twice.
 """
 STUDY = """# A recorded study, profile `{profile}`
 
