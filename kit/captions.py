@@ -59,7 +59,7 @@ CAPTIONS: dict[str, tuple[str, str, Callable[[DRAWN], str]]] = {
     "03_sensitivity": ("How much hangs on the thresholds?",
                        "What is dropped and kept when one choice of the filters changes; the chosen one is marked.",
                        lambda df: f"{_count(len(df), 'setting')}, {_count(df[df.chosen].kept.max(), 'problem')} kept with the chosen ones"),
-    "03_lineage": ("Which turns of a chain survive the filters?", "As above, after the filters: a cross is a turn that was dropped.", _chains),
+    "03_lineage": ("Which turns of a chain survive the filters?", "Up to six chains; a cross is a turn that the filters dropped.", _chains),
     "04_bins_before": ("How hard is what was written?", "Problems per bin and environment, before the filters.", _graded),
     "04_bins": ("How hard is what is left?", "The same after the filters: what a curriculum draws from.", _graded),
     "04_stones": ("Do stepping stones have the difficulty asked for?", "Pass rates of hard problems and of their medium and easy variants.",
