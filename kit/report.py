@@ -39,7 +39,7 @@ def write(folder: str | Path) -> Path:
     dates = [stage[key] for stage in stages.values() for key in ("started", "finished") if stage.get(key)]
     page = _template().render(
         name=folder.name, profile=profile, stages=stages, steps=_steps(stages, recorded), recorded=recorded,
-        sections=_sections(folder, stages, profile), failed=[stage for stage in stages.values() if stage["error"]],
+        sections=_sections(folder, stages, profile), failed={stem: stage["error"] for stem, stage in stages.items() if stage["error"]},
         date=f"{datetime.fromisoformat(max(dates)):%Y-%m-%d %H:%M} UTC" if dates else "–",
         minutes=sum(stage.get("seconds", 0) for stage in stages.values()) / 60, peak=max((s.get("peak_gb", 0) for s in stages.values()), default=0),
         programs=programs.most_common(), total=programs.total(), lost=programs["sandbox_error"] + programs["unsupported"],

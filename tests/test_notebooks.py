@@ -158,7 +158,7 @@ def test_a_notebook_that_fails_is_kept_with_its_error(tmp_path, monkeypatch):
         runner.run("smoke", str(tmp_path), only=["05"])
     kept = nbformat.read(tmp_path / "notebooks" / "05_grpo.ipynb", 4)
     assert kept.metadata.papermill.exception and (tmp_path / "notebooks" / "05_grpo.html").exists()
-    assert "Failed:" in (tmp_path / "report.html").read_text()
+    assert "05_grpo failed:" in (tmp_path / "report.html").read_text()
 
 
 def test_two_runs_at_once_have_sockets_of_their_own(tmp_path, monkeypatch):

@@ -111,7 +111,7 @@ def test_a_whole_run(tmp_path):
         assert text in page.said, text
     assert "0.77" not in page.said and "0.90" not in page.said, "greedy and grouped values stand in the figures"
     assert "notebooks/01_seeds.html" in page.links and "figures/03_mine.csv" in page.links
-    assert "Failed" not in page.said and "Not all of it" not in page.said
+    assert "failed" not in page.said and "Not all of it" not in page.said
 
 
 def test_a_folder_in_which_nothing_has_begun(tmp_path):
@@ -126,7 +126,7 @@ def test_a_failed_and_a_stopped_notebook(tmp_path):
     (folder / "figures").mkdir()
     (folder / "figures" / "02_slopes.svg").write_text("<svg/>")                              # and before its numbers were
     page = read(folder)
-    assert "Failed: DiskError: full & <b>lost</b>" in page.said and "the same command goes on" in page.said
+    assert "03_filters failed: DiskError: full & <b>lost</b>" in page.said and "the same command goes on" in page.said
     assert "02_rounds not finished" in page.said and "03_filters failed" in page.said and "01_seeds done" in page.said
     assert "b" in page.tags and "evaluation not in this run" in page.said
 
