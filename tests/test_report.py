@@ -111,7 +111,7 @@ def test_a_whole_run(tmp_path):
         assert text in page.said, text
     assert "0.77" not in page.said and "0.90" not in page.said, "greedy and grouped values stand in the figures"
     assert "notebooks/01_seeds.html" in page.links and "figures/03_mine.csv" in page.links
-    assert "failed" not in page.said and "Not all of it" not in page.said
+    assert " failed:" not in page.said and "Not all of it" not in page.said
 
 
 def test_a_folder_in_which_nothing_has_begun(tmp_path):
