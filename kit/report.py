@@ -18,7 +18,7 @@ LARGE = 150_000                                        # bytes: a larger SVG (ma
 STEPS = (("seeds", "01_seeds", ("{seeds} snippets", "{wild} wild, {real} real")),
          ("rounds", "02_rounds", ("{problems} problems", "{valid} valid")),
          ("filters", "03_filters", ("{kept} kept", "{kept_held_out} of them held out")),
-         ("difficulty", "04_difficulty", ("{easy} easy, {medium} medium", "{hard} hard")),
+         ("difficulty", "04_difficulty", ("{hard} hard, {medium} medium", "{easy_medium} easy-medium", "{easy} easy")),
          ("curriculum", "04_difficulty", ("{prompts} prompts", "{different} different problems")),
          ("GRPO", "05_grpo", ("{steps} steps", "reward {reward_first_half:.2f} → {reward_second_half:.2f}")),
          ("evaluation", "06_evaluation", ("{problems} problems", "held-out pass@1 {synthetic sampled:+.2f}")),
