@@ -1,8 +1,11 @@
-"""What people look at. Each figure is a function of a frame; nothing here reads a file or knows a run.
+"""What people look at. Each figure is a function of a frame; nothing here reads data or knows a run.
 
 The ones of a single panel take `ax` and return it, the ones of several return a Figure. `label` goes into the title,
-e.g. " (recorded data)". Frames without rows give a note instead of a figure. Colours, sizes and forms: our choice.
+e.g. " (recorded data)". Frames without rows give a note instead of a figure. Palettes stand here, sizes and lines in
+style.mplstyle: our choice.
 """
+from pathlib import Path
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -19,6 +22,7 @@ ENVIRONMENTS = {"induction": "#0072B2", "abduction": "#E69F00", "deduction": "#0
 DIFFICULTY = dict(zip(ORDER, ("#C6DBEF", "#85B7DA", "#3B7EB8", "#0B3C6F"), strict=True))      # light to dark
 ASKED = {"harder": "#B2182B", "vary": "#7F7F7F", "easier": "#4393C3"}
 METHODS = {"multi": "#0B3C6F", "single": "#9DB7D5", "stones": "#C98B2B", "real": "#7A7A7A"}
+CHANGES = {1: "#009E73", -1: "#D55E00", 0: "#AAAAAA"}                # by sign
 NAMES = {"multi": "multi-turn", "single": "single-turn", "stones": "stepping stones", "real": "real"}
 INK, GREY, FAINT = "#222222", "#777777", "#EDEDED"
 DOTS_BELOW = 50                                     # fewer values than this are drawn one by one
@@ -27,12 +31,8 @@ HARDER_ABOVE, PAPER_RATIO = 0.65, 4                 # paper
 
 
 def style() -> None:
-    """One look for all figures; the same figure gives the same SVG."""
-    sns.set_theme(style="ticks", rc={
-        "figure.dpi": 100, "font.size": 10, "axes.titlesize": 11, "axes.labelsize": 10, "xtick.labelsize": 9,
-        "ytick.labelsize": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": GREY,
-        "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "svg.hashsalt": "kit",
-        "legend.frameon": False, "legend.fontsize": 9})
+    """One look for all figures: `kit/style.mplstyle`."""
+    plt.style.use(Path(__file__).with_name("style.mplstyle"))
 
 
 style()
@@ -567,7 +567,7 @@ def paired(df: pd.DataFrame, label: str = "") -> Figure:
         part = df[df["set"] == name]
         part = part.assign(change=part["after"] - part["before"]).sort_values(["change", "before"])
         for x, row in enumerate(part.itertuples()):
-            colour = "#1B7837" if row.change > 0 else "#B2182B" if row.change < 0 else "#AAAAAA"
+            colour = CHANGES[np.sign(row.change)]
             ax.plot([x, x], [row.before, row.after], color=colour, lw=1.6 if len(part) < 100 else 0.8)
             ax.scatter(x, row.after, s=24 if len(part) < 100 else 6, color=colour, zorder=3)
         up, down, n = (part["change"] > 0).sum(), (part["change"] < 0).sum(), len(part)

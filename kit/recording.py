@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from kit import engine, records, rounds
+from kit import engine, records, report, rounds
+from kit.captions import caption, order
 from kit.run import RECORDED, ROOT, RunError, read_manifest
 
 FIGURES = ROOT / "figures"
@@ -43,6 +44,12 @@ they are model-written and may be wrong or odd: run them nowhere else. `chain_id
 
 **Limits.** A 1.5B teacher and a 0.5B student: the data shows how the method works, it does not test the paper's claims at their scale.
 """
+GALLERY = """# What the recorded run drew
+
+Made by `python -m kit record RUN` ([the run](../data/recorded/README.md)). Each figure lies beside the numbers in it; the colours of the
+four environments and of the bins, from light to dark, are the same everywhere. A command draws its figure anew into `RUN/figures`: what `RUN`
+lacks comes from `data/recorded`, and the title then says so. Those of 02, 05 and 06 run models, and models do not answer alike twice.
+"""
 STUDY = """# A recorded study, profile `{profile}`
 
 Made by `python -m kit study --profile {profile} --arms {arms} --seeds {seeds} --out STUDY` and copied by
@@ -61,7 +68,7 @@ ROWS = {"seeds": "a snippet", "problems": "a problem of a turn, valid or not", "
 
 
 def ship(run_dir: str | Path, out: Path = RECORDED, timed: str | Path = "") -> Path:
-    """Copy a run's tables, completions and card to `out`, its figures to `figures/`, its numbers into README.md.
+    """Copy a run's tables, completions and card to `out`, its figures with a gallery to `figures/`, its numbers into README.md.
 
     `timed`: another run, of the profile as it is, from which the README takes the minutes of the notebooks.
     Raises RunError if the run lacks a table or is too large for git."""
@@ -75,8 +82,12 @@ def ship(run_dir: str | Path, out: Path = RECORDED, timed: str | Path = "") -> P
         shutil.copyfile(folder / f"{table}.parquet", out / f"{table}.parquet")
     logs = sorted(path for here in ("", "shards/rounds/*/") for path in folder.glob(f"{here}completions/02_rounds-*.jsonl"))
     engine.write_recording(logs, out / "completions.parquet")
-    for figure in sorted((folder / "figures").glob("*.[pc][ns][gv]")):           # PNG and the CSV of its numbers
-        shutil.copyfile(figure, FIGURES / figure.name)
+    for svg in sorted((folder / "figures").glob("*.svg")):
+        for old in FIGURES.glob(f"{svg.stem}.*"):
+            old.unlink()
+        for part in (report.picture(svg), svg.with_suffix(".csv")):
+            shutil.copyfile(part, FIGURES / part.name)
+    (FIGURES / "README.md").write_text(gallery(manifest), encoding="utf-8")
     (out / "README.md").write_text(_card(manifest, out), encoding="utf-8")
     readme = ROOT / "README.md"
     readme.write_text(_with_numbers(readme.read_text(encoding="utf-8"), manifest, read_manifest(timed or run_dir), out), encoding="utf-8")
@@ -128,12 +139,29 @@ def board(found: pd.DataFrame) -> str:
 def command(manifest: dict) -> str:
     """The command that makes a run again."""
     overrides = {k: v for facts in manifest["stages"].values() for k, v in facts["overrides"].items()}
-    changed = "".join(f" -p {key.rpartition('.')[2].upper()}={value}" for key, value in overrides.items())
-    return f"python -m kit run --profile {manifest['profile']['name']} --out RUN{changed}"
+    return f"python -m kit run --profile {manifest['profile']['name']} --out RUN{_parameters(overrides)}"
 
 
 def versions(manifest: dict) -> str:
     return ", ".join(f"{name} {version}" for name, version in manifest["versions"].items() if name != "kit")
+
+
+def gallery(manifest: dict) -> str:
+    """`figures/README.md`: every figure there with its caption, n and seeds, and the command that draws it."""
+    profile, stages, parts = manifest["profile"], manifest["stages"], [GALLERY]
+    for csv in sorted(FIGURES.glob("*.csv"), key=lambda path: order(path.stem)):
+        question, read, n = caption(csv.stem, pd.read_csv(csv), report.seed_of(csv.stem, stages, profile))
+        shown = next(x for x in (csv.with_suffix(".svg"), csv.with_suffix(".png")) if x.exists())
+        number = csv.stem[:2]
+        changed = "".join(_parameters(facts["overrides"]) for stem, facts in stages.items() if stem.startswith(number))
+        parts.append(f"## {question}\n\n![{question}]({shown.name})\n\n{read} {n}. [Numbers]({csv.name})\n\n"
+                     f"```bash\npython -m kit run --profile {profile['name']} --out RUN --only {number}{changed}\n```\n")
+    return "\n".join(parts)
+
+
+def _parameters(overrides: dict) -> str:
+    """Overrides of a run as options of its command."""
+    return "".join(f" -p {key.rpartition('.')[2].upper()}={value}" for key, value in overrides.items())
 
 
 def _card(manifest: dict, out: Path) -> str:
@@ -144,7 +172,6 @@ def _card(manifest: dict, out: Path) -> str:
     return CARD.format(profile=profile["name"], command=command(manifest), seed=profile["seed"], kit=manifest["versions"]["kit"], files=files,
                        minutes=minutes, versions=versions(manifest), teacher=profile["teacher"]["model"], student=profile["student"]["model"],
                        policy=profile["grpo"]["policy"], attempts=profile["rounds"]["attempts"], turns=profile["rounds"]["turns"])
-
 
 
 def _with_numbers(readme: str, manifest: dict, timed: dict, out: Path) -> str:

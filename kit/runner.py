@@ -1,7 +1,7 @@
 """The runner behind `python -m kit run`: executes the numbered notebooks in order, headless, with papermill.
 
 A finished notebook is skipped when the run goes on; a failed one is kept with its error. What comes out: executed notebooks,
-HTML, figures, and a summary of one page.
+HTML, figures, and one page that tells the run (kit/report.py).
 """
 import contextlib
 import os
@@ -10,7 +10,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
 from pathlib import Path
 
 import nbformat
@@ -20,7 +19,7 @@ from nbconvert import HTMLExporter
 from rich.console import Console
 from traitlets.config import Config
 
-from kit import models
+from kit import models, report
 from kit import profile as profiles
 from kit.run import ROOT, RunError, note, read_manifest
 
@@ -62,13 +61,15 @@ def run(profile: str, out: str, only: list[str] | None = None, parameters: dict 
     began = time.monotonic()
     if not only and not parameters.get("REPLAY"):
         _fetch(loaded, folder)
-    for notebook in chosen:
-        with PeakMemory() as memory:
-            ran = _one(notebook, folder, {"PROFILE": profile, "RUN_DIR": str(folder), **parameters}, force, console)
-        if ran:
-            note(folder, notebook.stem, peak_gb=round(memory.gb, 1))
-    page = summary(folder)
-    console.print(f"\ndone in {(time.monotonic() - began) / 60:.1f} minutes. Read {page}\nnotebooks, HTML and figures: {folder}")
+    try:
+        for notebook in chosen:
+            with PeakMemory() as memory:
+                ran = _one(notebook, folder, {"PROFILE": profile, "RUN_DIR": str(folder), **parameters}, force, console)
+            if ran:
+                note(folder, notebook.stem, peak_gb=round(memory.gb, 1))
+    finally:                                          # of a failed or stopped run too
+        page = report.write(folder)
+    console.print(f"\ndone in {(time.monotonic() - began) / 60:.1f} minutes. Open {page}\nnotebooks, HTML and figures: {folder}")
     return folder
 
 
@@ -118,30 +119,6 @@ def finished(done: Path, notebook: Path, folder: Path) -> bool:
 def _html(done: Path) -> None:
     body, _ = HTMLExporter(embed_images=True).from_notebook_node(nbformat.read(done, 4))
     done.with_suffix(".html").write_text(body, encoding="utf-8")
-
-
-def summary(folder: Path) -> Path:
-    """One page: what ran, how long, what came out, with the figures."""
-    manifest = read_manifest(folder)
-    lines = [f"# Run `{folder.name}`: profile {manifest['profile']['name']}", "",
-             "| notebook | minutes | peak memory, GB | counts |", "|---|---|---|---|"]
-    for stage, facts in sorted(manifest["stages"].items()):
-        counts = ", ".join(f"{k} {v}" for k, v in facts.get("counts", {}).items())
-        lines.append(f"| {stage} | {facts.get('seconds', 0) / 60:.1f} | {facts.get('peak_gb', '?')} | {counts or 'not finished'} |")
-    recorded = sorted({name for facts in manifest["stages"].values() for name in facts.get("recorded", [])})
-    if recorded:
-        lines += ["", f"Recorded data, not made by this run: {', '.join(recorded)}"]
-    programs = sum((Counter(facts.get("programs", {})) for facts in manifest["stages"].values()), Counter())
-    modes = sorted({mode for facts in manifest["stages"].values() for mode in facts.get("sandbox", [])})
-    lost = programs["sandbox_error"] + programs["unsupported"]
-    lines += ["", f"Sandbox ({', '.join(modes)}): {programs.total():,} programs, of which {lost} got no "
-              "verdict (our failure, counted nowhere as wrong); " + ", ".join(f"{k} {v:,}" for k, v in programs.most_common())] if programs else []
-    lines += ["", "Versions: " + ", ".join(f"{k} {v}" for k, v in manifest["versions"].items())]
-    for figure in sorted((folder / "figures").glob("*.png")):
-        lines += ["", f"## {figure.stem}", f"![{figure.stem}](figures/{figure.name})"]
-    page = folder / "SUMMARY.md"
-    page.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return page
 
 
 class PeakMemory(threading.Thread):

@@ -73,7 +73,7 @@ def test_seeds_and_rounds_at_smoke_size(first_half):
     stages = read_manifest(first_half)["stages"]
     counts = stages["02_rounds"]["counts"]
     assert counts["problems"] >= 8 and counts["errors"] == 0
-    assert (first_half / "problems.parquet").exists() and (first_half / "SUMMARY.md").exists()
+    assert (first_half / "problems.parquet").exists() and (first_half / "report.html").exists()
     assert (first_half / "notebooks" / "02_rounds.html").exists()
     assert list((first_half / "figures").glob("02_*.png")) and list((first_half / "figures").glob("02_*.csv"))
 
@@ -158,6 +158,7 @@ def test_a_notebook_that_fails_is_kept_with_its_error(tmp_path, monkeypatch):
         runner.run("smoke", str(tmp_path), only=["05"])
     kept = nbformat.read(tmp_path / "notebooks" / "05_grpo.ipynb", 4)
     assert kept.metadata.papermill.exception and (tmp_path / "notebooks" / "05_grpo.html").exists()
+    assert "05_grpo failed:" in (tmp_path / "report.html").read_text()
 
 
 def test_two_runs_at_once_have_sockets_of_their_own(tmp_path, monkeypatch):

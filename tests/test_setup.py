@@ -95,7 +95,7 @@ def test_ci_runs_the_tests_of_a_clone():
 
 
 def test_the_package_carries_its_prompts_and_profiles():
-    assert PROJECT["tool"]["setuptools"]["package-data"]["*"] == ["*.md", "*.yaml"]
+    assert PROJECT["tool"]["setuptools"]["package-data"]["*"] == ["*.html", "*.md", "*.mplstyle", "*.yaml"]
 
 
 @pytest.mark.skipif(not (recording.RECORDED / "summary.parquet").exists(), reason="no data/recorded in this checkout")
