@@ -189,12 +189,14 @@ def splits(items: Iterable[Item]) -> dict[str, str]:
 
 
 def checkpoints(run: Run, every: bool = False) -> dict[str, Role]:
-    """Name -> the student's role with that policy: before, after, and with `every` the steps in between whose checkpoints were kept."""
+    """Name -> the student's role with that policy, loaded on this machine wherever the student is: before, after, and with `every` the
+    steps in between whose checkpoints were kept."""
     paths = {"before": run.profile.grpo.policy}
     if every:
         steps = sorted(int(path.name.partition("-")[2]) for path in run.folder.glob("checkpoints/checkpoint-*"))
         paths |= {f"step {k}": str(run.path(f"checkpoints/checkpoint-{k}")) for k in steps if k < run.profile.grpo.steps}
-    return {name: run.profile.student.model_copy(update={"model": path}) for name, path in (paths | {"after": str(run.path("policy"))}).items()}
+    here = run.profile.student.model_copy(update={} if run.profile.student.engine == "replay" else {"engine": "vllm"})
+    return {name: here.model_copy(update={"model": path}) for name, path in (paths | {"after": str(run.path("policy"))}).items()}
 
 
 def texts(items: Iterable[Item]) -> dict[str, list[str]]:

@@ -355,3 +355,9 @@ def test_checkpoints_in_order(tmp_path):
     stage = run.Run("06_evaluation", profile.load("cpu"), tmp_path, {})
     assert list(evaluation.checkpoints(stage)) == ["before", "after"]
     assert list(evaluation.checkpoints(stage, every=True)) == ["before", "step 5", "step 10", "after"]
+
+
+def test_a_policy_is_asked_here_though_its_student_is_behind_an_address(tmp_path):
+    from kit import profile, run
+    roles = evaluation.checkpoints(run.Run("06_evaluation", profile.load("gpu-80"), tmp_path, {}))
+    assert {role.engine for role in roles.values()} == {"vllm"} and roles["before"].model == "Qwen/Qwen3-1.7B-Base"
