@@ -44,6 +44,7 @@ class NotRecorded(EngineError):
 
 @dataclass(frozen=True)
 class Completion:
+    """One answer of a model; `tokens` counts what it wrote."""
     text: str
     finish: str = "stop"                              # stop | length (cut off at max_tokens) | content_filter
     tokens: int = 0
@@ -113,12 +114,14 @@ class Engine:
         raise NotImplementedError
 
     def alive(self) -> bool:
+        """Whether asking again can help: False once the engine is gone for good."""
         return True
 
     def prepare(self) -> None:
         """Begin to start, without waiting: several engines of one stage then load side by side."""
 
     def close(self) -> None:
+        """Ends what the engine started; what it answered stays in the log."""
         if self.log:
             self.log.close()
 

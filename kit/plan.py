@@ -21,6 +21,7 @@ QUANTISED = {"gpt-oss-120b": 0.55, "gpt-oss-20b": 0.65}      # bytes per paramet
 
 @dataclass(frozen=True)
 class Device:
+    """Peak speed and memory of one GPU, or of two cores."""
     name: str
     tflops: float                                      # dense, bfloat16
     memory_gb: float

@@ -81,6 +81,7 @@ class Job:
 
     @property
     def times(self) -> int:
+        """How many times the limit of time this job may take in all."""
         return len(self.calls) + 1 if self.each else 1
 
 

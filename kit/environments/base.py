@@ -65,6 +65,7 @@ class InfrastructureError(RuntimeError):
 
 @dataclass(frozen=True)
 class Verdict:
+    """What an answer is worth: passed and failed are about the answer, error is about us and counts for neither."""
     outcome: str                                    # passed | failed | error
     reason: str = ""
 
@@ -113,10 +114,12 @@ def module(code: str, *functions: str) -> str:
 
 
 def function(code: str, name: str = "f") -> ast.FunctionDef:
+    """The syntax tree of a top-level function. Raises StopIteration where there is none: `module` has asked before."""
     return next(n for n in ast.parse(code).body if isinstance(n, ast.FunctionDef) and n.name == name)
 
 
 def docstring(code: str) -> str:
+    """The docstring of f on one line; empty where it has none."""
     return " ".join((ast.get_docstring(function(code)) or "").split())
 
 
@@ -348,6 +351,7 @@ class Environment:
 
     # ---- student and policy
     def solve_prompt(self, problem: Problem) -> Messages:
+        """The messages that student and policy get: prompts/solve_<name>.md, filled in."""
         given = function(problem.program).args.args
         return prompt(f"solve_{self.name}", problem=problem, visible=self.visible, arity=len(given), names=", ".join(a.arg for a in given),
                       types=", ".join(ast.unparse(a.annotation) for a in given if a.annotation))
@@ -361,6 +365,7 @@ class Environment:
         raise NotImplementedError
 
     def judge(self, problem: Problem, answer: str, result: Result | None) -> Verdict:
+        """The verdict on a well-formed answer, from the result of its `job` (None where nothing was run)."""
         raise NotImplementedError
 
     def grade(self, problem: Problem, completions: list[str], box: Sandbox) -> list[Verdict]:
@@ -399,6 +404,7 @@ def given_arguments(answer: str) -> tuple:
 
 
 def signature(program: str) -> str:
+    """`f(xs: list[int]) -> int` of a program, without its body."""
     node = function(program)
     return f"f({ast.unparse(node.args)})" + (f" -> {ast.unparse(node.returns)}" if node.returns else "")
 
@@ -409,6 +415,7 @@ def failure(result: Result) -> Verdict:
 
 
 def prompt_hash(messages: Messages) -> str:
+    """Names a prompt in a problem's record: which of our texts the teacher was given."""
     return records.digest(messages)
 
 

@@ -22,6 +22,7 @@ def _bare(program: str) -> str:
 
 
 class Induction(Environment):
+    """Some input/output pairs and a hint are given; the function is wanted. Hidden pairs decide too."""
     name = "induction"
 
     @property
