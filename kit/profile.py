@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 FOLDER = Path(__file__).parent / "profiles"
-EnvironmentName = Literal["induction", "abduction", "deduction", "fuzzing"]
+EnvironmentName = Literal["induction", "abduction", "deduction", "fuzzing"]      # files in kit/environments
 Bin = Literal["easy", "easy-medium", "medium", "hard"]
 
 

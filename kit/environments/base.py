@@ -266,6 +266,7 @@ def values(result: Result) -> list:
 class Environment:
     """Base of the four. A subclass gives `name`, the dialogue's middle (`ask`), `check`, `job` and `judge`."""
     name: str
+    task: str = ""                                   # what the student sees and must do, for the teacher; the four have it in _task.md
     visible: int | None = None
 
     def __init__(self, form: str = "two_calls", inputs: int = 5, visible: int = 3, equality: str = "output"):
@@ -279,16 +280,16 @@ class Environment:
     def propose(self, seed: str, ask: str = "new", target=(0.35, 0.65)) -> Dialogue:
         """Turn 1: from a seed snippet. `ask` is "new", or "hard" with the pass rates that count as hard."""
         argument = turn_to(ARGUMENTS, self.name, seed)
-        return self._dialogue(prompt(f"propose_{self.form}", environment=self.name, seed=seed, argument=argument, k=self.inputs,
-                                     ask=ask, target=target), seed)
+        return self._dialogue(prompt(f"propose_{self.form}", environment=self.name, task=self.task, seed=seed, argument=argument,
+                                     k=self.inputs, ask=ask, target=target), seed)
 
     def revise(self, problem: Problem, ask: str, target=(0.35, 0.65)) -> Dialogue:
         """A later turn: sees the previous problem and the summary of its attempts, nothing else (paper, sec. 4).
 
         `ask`: harder, easier, vary, medium or easy. `target`: lowest and highest pass rate that the new version should have."""
         argument = ast.unparse(function(problem.program).args)
-        messages = prompt(f"revise_{self.form}", problem=problem, pairs=list(zip(problem.inputs, problem.outputs)), ask=ask, target=target,
-                          k=self.inputs, argument=argument, hint=turn_to(HINTS[ask], problem.id),
+        messages = prompt(f"revise_{self.form}", problem=problem, task=self.task, pairs=list(zip(problem.inputs, problem.outputs)), ask=ask,
+                          target=target, k=self.inputs, argument=argument, hint=turn_to(HINTS[ask], problem.id),
                           solved=[s for s in problem.samples if s.outcome == "passed"],
                           failed=[s for s in problem.samples if s.outcome == "failed"])
         if self.form == "two_calls":     # first the idea: asked for the code at once, a small teacher repeats the old one
