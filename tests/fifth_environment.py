@@ -56,9 +56,9 @@ class Mutation(Environment):
         return min(found, key=lambda p: p.outputs.count("'differ'"))
 
     def solve_prompt(self, problem):
-        return [{"role": "system", "content": "You find an input on which two functions differ. Answer with the arguments as Python literals "
-                                              "inside <answer> and </answer>."},
-                {"role": "user", "content": f"```python\n{problem.program}\n\n{problem.test}\n```\nFor which input do f and g return different values?"}]
+        system = "You find an input on which two functions differ. Answer with the arguments as Python literals inside <answer> and </answer>."
+        question = f"```python\n{problem.program}\n\n{problem.test}\n```\nFor which input do f and g return different values?"
+        return [{"role": "system", "content": system}, {"role": "user", "content": question}]
 
     def job(self, problem, answer):
         given = given_arguments(answer)
