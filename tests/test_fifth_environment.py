@@ -113,13 +113,14 @@ def student(messages, draw):
     return f"<answer>{value}</answer>" if draw % 2 else "<answer>0</answer>"
 
 mine = profile.load("mine.yaml", {"rounds.attempts": 4})
-assert list(environments.KINDS)[-1] == "mutation" and len(set(plots.ENVIRONMENTS.values())) == 6 and "mutation" in plots.ENVIRONMENTS
+assert mine.curriculum.environments["mutation"] == 1.0
+assert list(environments.KINDS)[-1] == "mutation" and len(set(plots.ENVIRONMENTS.values())) == 5 and "mutation" in plots.ENVIRONMENTS
 with Sandbox(workers=2) as box, Sandbox(workers=2, hash_seed=1) as other:
     seeds = [Seed(id=f"s{k}", text=f"x = {k}", source="wild", origin=f"here{k}:1", split="train" if k % 4 else "held_out") for k in range(24)]
     problems = list(Rounds(mine, FakeModel(mine.teacher, teacher), FakeModel(mine.student, student), box, other, Path("problems.jsonl")).generate(seeds))
     valid = [p for p in problems if p.status == "valid"]
     assert {p.environment for p in problems} == {"mutation"} and valid and any(0 < p.p < 1 for p in valid), [p.reason for p in problems]
-    behaviour = filters.behaviour(problems, 24, [], box)
+    behaviour = filters.behaviour(problems, 24, {}, box)
     kept = filters.apply(problems, mine.filters, {}, behaviour)
     train = [p for p in kept if p.kept and p.split == "train"]
     held = [p for p in kept if p.kept and p.split == "held_out"]
@@ -127,7 +128,8 @@ with Sandbox(workers=2) as box, Sandbox(workers=2, hash_seed=1) as other:
     envs = environments.make(mine.rounds)
     assert len(grpo.dataset(plan, (train or valid), envs)) == 8
     first = (train or valid)[0]
-    rewards = grpo.reward_function([first], envs, box)(prompts=None, completions=["<answer>0</answer>", "none"], problem_id=[first.id] * 2,
+    texts = [[{"content": "<answer>0</answer>"}], [{"content": "none"}]]
+    rewards = grpo.reward_function([first], envs, box)(prompts=None, completions=texts, problem_id=[first.id] * 2,
                                                       environment=["mutation"] * 2, bin=["hard"] * 2, log_metric=lambda *_: None,
                                                       log_extra=lambda *_: None)
     assert rewards == [0.0, 0.0], rewards
