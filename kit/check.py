@@ -335,4 +335,5 @@ def arm(line: dict | None, against: str = "uniform") -> None:
         return print(f"arm: it differs from {against} in {' and '.join(changed)}: whatever comes out, nobody can say which of them did it")
     if twin := next((name for name, other in known.items() if facts(other) == facts(mine)), ""):
         return print(f"arm: kit/arms.yaml has this one already: {twin}")
-    print(f"arm: one change against {against}, {changed[0]}. ✓ Write it into kit/arms.yaml; `python -m kit study --dry` says if it can be trained")
+    print(f"arm: one change against {against}, {changed[0]}. ✓ Write it into kit/arms.yaml as NAME and try "
+          "`python -m kit study --arms uniform,NAME --dry`")

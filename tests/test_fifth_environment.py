@@ -109,7 +109,8 @@ def teacher(messages, draw):
 
 def student(messages, draw):
     limit = int(re.findall(r"< (\\d+)", messages[-1]["content"])[-1])
-    value = {"n": "1" * limit, "s": "'" + "a" * limit + "'"}.get(re.findall(r"def f[(](\\w+)", messages[-1]["content"])[-1], "[" + "1" * (limit - 2) + "]")
+    name = re.findall(r"def f[(](\\w+)", messages[-1]["content"])[-1]
+    value = {"n": "1" * limit, "s": "'" + "a" * limit + "'"}.get(name, "[" + "1" * (limit - 2) + "]")
     return f"<answer>{value}</answer>" if draw % 2 else "<answer>0</answer>"
 
 mine = profile.load("mine.yaml", {"rounds.attempts": 4})
@@ -117,7 +118,8 @@ assert mine.curriculum.environments["mutation"] == 1.0
 assert list(environments.KINDS)[-1] == "mutation" and len(set(plots.ENVIRONMENTS.values())) == 5 and "mutation" in plots.ENVIRONMENTS
 with Sandbox(workers=2) as box, Sandbox(workers=2, hash_seed=1) as other:
     seeds = [Seed(id=f"s{k}", text=f"x = {k}", source="wild", origin=f"here{k}:1", split="train" if k % 4 else "held_out") for k in range(24)]
-    problems = list(Rounds(mine, FakeModel(mine.teacher, teacher), FakeModel(mine.student, student), box, other, Path("problems.jsonl")).generate(seeds))
+    models = FakeModel(mine.teacher, teacher), FakeModel(mine.student, student)
+    problems = list(Rounds(mine, *models, box, other, Path("problems.jsonl")).generate(seeds))
     valid = [p for p in problems if p.status == "valid"]
     assert {p.environment for p in problems} == {"mutation"} and valid and any(0 < p.p < 1 for p in valid), [p.reason for p in problems]
     behaviour = filters.behaviour(problems, 24, {}, box)
