@@ -44,6 +44,7 @@ class NotRecorded(EngineError):
 
 @dataclass(frozen=True)
 class Completion:
+    """One answer of a model; `tokens` counts what it wrote."""
     text: str
     finish: str = "stop"                              # stop | length (cut off at max_tokens) | content_filter
     tokens: int = 0
@@ -113,12 +114,14 @@ class Engine:
         raise NotImplementedError
 
     def alive(self) -> bool:
+        """Whether asking again can help: False once the engine is gone for good."""
         return True
 
     def prepare(self) -> None:
         """Begin to start, without waiting: several engines of one stage then load side by side."""
 
     def close(self) -> None:
+        """Ends what the engine started; what it answered stays in the log."""
         if self.log:
             self.log.close()
 
@@ -182,6 +185,7 @@ class Child:
         return child
 
     def start(self) -> None:
+        """Start it, unless it runs, and wait until the model is loaded. Raises EngineDown with the end of its log."""
         with self._starting:
             if self.process is not None:
                 return
@@ -205,6 +209,7 @@ class Child:
             threading.Thread(target=self._read, daemon=True).start()
 
     def ask(self, request: dict) -> Future:
+        """The completions of one request, as the child process writes them."""
         self.start()
         sent: Future = Future()
         with self._lock:
@@ -230,6 +235,7 @@ class Child:
             self.waiting.pop(number).set_exception(EngineDown(self._died()))
 
     def alive(self) -> bool:
+        """Whether it can be asked: not started yet, or running."""
         return self.process is None or self.process.poll() is None
 
     def _died(self) -> str:

@@ -50,6 +50,7 @@ class Arm(Strict):
     substitute: bool = False
 
     def curriculum(self, profile: Profile) -> Curriculum:
+        """The profile's curriculum with what this arm says otherwise."""
         own = self.model_dump(include={"schedule", "environments", "sources"}, exclude_none=True)
         return profile.curriculum.model_copy(update=own)
 
@@ -267,6 +268,7 @@ class Comparison:
 
     @property
     def text(self) -> str:
+        """The comparison in words, for board and figure."""
         where = f"{self.set}{' ' + '+'.join(self.bins) if self.bins else ''}"
         if self.kind == "spread":
             return f"variance between seeds on {where}: {self.a} / {self.b}"
@@ -274,6 +276,7 @@ class Comparison:
         return f"{score} on {where}: {self.a} − {self.b}" + (f" (alike: within ±{ALIKE})" if self.kind == "alike" else "")
 
     def effect(self, study: dict[str, pd.DataFrame], mode: str = "sampled") -> Effect:
+        """Its effect in the tables of `collect`; an empty one where an arm is missing. `mode`: sampled or greedy."""
         scores, curves = study["scores"], study["curves"]
         if scores.empty:
             return Effect(null=1.0 if self.kind == "spread" else 0.0)

@@ -131,6 +131,7 @@ class Health(TrainerCallback):
 
 
 def read_log(path: Path) -> pd.DataFrame:
+    """The log of a training, one row per step in order; of a step done twice the later row counts."""
     rows = pd.DataFrame(list(Log(path)))
     return rows.drop_duplicates("step", keep="last").sort_values("step", ignore_index=True) if len(rows) else rows
 

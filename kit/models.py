@@ -71,15 +71,18 @@ class Model:
 
     @property
     def registry(self) -> str:
+        """Which packages of the registry hold its parts, in words."""
         names = dict.fromkeys((self.parts[0].distribution, self.parts[-1].distribution))
         return f"registry: {' to '.join(names)}, {self.parts[0].version}"
 
     @property
     def gguf(self) -> Path:
+        """Where the downloaded file lies, checked or still to be checked."""
         return cache() / "files" / self.file
 
     @property
     def folder(self) -> Path:
+        """Where the converted weights lie, in the form that transformers and vLLM read."""
         return cache() / "models" / self.name
 
     def made(self) -> dict:

@@ -5,6 +5,7 @@ e.g. " (recorded data)". Frames without rows give a note instead of a figure. Pa
 style.mplstyle: our choice.
 """
 from pathlib import Path
+from typing import get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,8 +18,10 @@ from matplotlib.ticker import MaxNLocator
 from kit.difficulty import BINS, LEVELS, ORDER
 from kit.evaluation import interval
 from kit.filters import OURS, REASONS
+from kit.profile import EnvironmentName
 
-ENVIRONMENTS = {"induction": "#0072B2", "abduction": "#E69F00", "deduction": "#009E73", "fuzzing": "#CC79A7"}
+# Induction, abduction, deduction, fuzzing; then two to spare (Okabe and Ito's colours).
+ENVIRONMENTS = dict(zip(get_args(EnvironmentName), ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")))
 DIFFICULTY = dict(zip(ORDER, ("#C6DBEF", "#85B7DA", "#3B7EB8", "#0B3C6F"), strict=True))      # light to dark
 ASKED = {"harder": "#B2182B", "vary": "#7F7F7F", "easier": "#4393C3"}
 METHODS = {"multi": "#0B3C6F", "single": "#9DB7D5", "stones": "#C98B2B", "real": "#7A7A7A"}

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 FOLDER = Path(__file__).parent / "profiles"
-EnvironmentName = Literal["induction", "abduction", "deduction", "fuzzing"]
+EnvironmentName = Literal["induction", "abduction", "deduction", "fuzzing"]      # files in kit/environments
 Bin = Literal["easy", "easy-medium", "medium", "hard"]
 
 
@@ -19,6 +19,7 @@ class ProfileError(ValueError):
 
 
 class Strict(BaseModel):
+    """Base of all sections: unknown keys, numbers in quotes and later changes are refused."""
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
@@ -32,6 +33,7 @@ def together(rule: str, holds):
 
 
 class Sampling(Strict):
+    """How an answer is drawn, and how long it may be (tokens)."""
     temperature: float = Field(ge=0)
     top_p: float = Field(1.0, gt=0, le=1)
     max_tokens: int = Field(gt=0)
@@ -51,6 +53,7 @@ class Role(Strict):
 
 
 class Needs(Strict):
+    """What a machine must have for this profile; `kit doctor` compares."""
     gpus: int
     gpu_gb: float = 0                              # memory of each card
     memory_gb: float
@@ -58,6 +61,7 @@ class Needs(Strict):
 
 
 class Seeds(Strict):
+    """How many snippets of which kind, how long, and how many are held out (notebook 01)."""
     wild: int = Field(ge=0)
     real: int = Field(ge=0)
     problems: int = Field(ge=0)                    # further real functions, taken as induction problems as they are
@@ -68,6 +72,7 @@ class Seeds(Strict):
 
 
 class Rounds(Strict):
+    """The loop of teacher and student: turns, attempts, what is asked for when (notebook 02)."""
     environments: list[EnvironmentName] = Field(min_length=1)
     turns: int = Field(ge=1)
     attempts: int = Field(ge=1)                    # M
@@ -89,6 +94,7 @@ class Rounds(Strict):
 
 
 class Filters(Strict):
+    """Which problems are kept (notebook 03)."""
     p_min: float = Field(ge=0, le=1)
     p_max: float = Field(ge=0, le=1)
     similarity: float = Field(gt=0, le=1)          # MinHash Jaccard above which two programs are duplicates
@@ -98,16 +104,19 @@ class Filters(Strict):
 
 
 class Difficulty(Strict):
+    """Which of the paper's two sets of bins is used (notebook 04)."""
     bins: Literal["narrow", "broad"]
 
 
 class Curriculum(Strict):
+    """In which order, and from which mixture, problems are trained on (notebook 04)."""
     schedule: str
     environments: dict[EnvironmentName, float]     # weights of the mixture
     sources: dict[Literal["synthetic", "real"], float] = {"synthetic": 1.0}
 
 
 class GRPO(Strict):
+    """The training: policy, sizes, and what TRL is told (notebook 05)."""
     policy: str
     seed: int | None = None                        # of the training alone (a study's seeds); None: the run's
     layers: int | None = Field(None, ge=1)         # only so many of the policy's last layers are trained; None: all
@@ -139,6 +148,7 @@ class GRPO(Strict):
 
 
 class Evaluation(Strict):
+    """How many problems of each set, and how they are sampled (notebook 06); 0: the set is left out."""
     synthetic: int = Field(ge=0)                   # problems, over all environments, of held-out seeds
     real: int = Field(ge=0)                        # held-out real functions as induction problems
     humaneval: int = Field(ge=0, le=164)
@@ -157,12 +167,14 @@ class Evaluation(Strict):
 
 
 class SandboxLimits(Strict):
+    """What one untrusted program may use."""
     timeout: float = Field(gt=0)                   # CPU seconds per program
     memory_mb: int = Field(gt=0)
     allow_unsafe: bool = False
 
 
 class Profile(Strict):
+    """All numbers of a run."""
     name: str
     about: str
     minutes: float                                 # measured, or marked as an estimate in the file
@@ -181,6 +193,7 @@ class Profile(Strict):
 
 
 def names() -> list[str]:
+    """The profiles of the kit, by name."""
     return sorted(p.stem for p in FOLDER.glob("*.yaml"))
 
 

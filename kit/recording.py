@@ -143,6 +143,7 @@ def command(manifest: dict) -> str:
 
 
 def versions(manifest: dict) -> str:
+    """Of the packages that made a run."""
     return ", ".join(f"{name} {version}" for name, version in manifest["versions"].items() if name != "kit")
 
 

@@ -75,6 +75,7 @@ class Problem(BaseModel):
         return self.solved / self.n if self.n else None
 
     def with_(self, **changes) -> "Problem":
+        """A changed copy; nothing is validated anew."""
         return self.model_copy(update=changes)
 
 
@@ -91,6 +92,7 @@ def digest(*parts, length: int = 16) -> str:
 
 
 def disk_error(error: OSError, path: Path) -> Exception:
+    """What to raise for a failed write: a RecordError that says what to do if the disk is full."""
     if error.errno == errno.ENOSPC:
         return RecordError(f"the disk is full at {path.parent}: free some space and run the same command again; "
                            "everything written before this line is kept")
@@ -136,6 +138,7 @@ class Log:
         return (row for _, row in self.places())
 
     def at(self, place: int) -> dict:
+        """The row at a place that `append` or `places` gave."""
         with self.path.open("rb") as f:
             f.seek(place)
             return json.loads(f.readline())
@@ -155,6 +158,7 @@ class Log:
                                       "the stage will make the record anew") from None
 
     def close(self) -> None:
+        """The next `append` opens the file again."""
         if self._file:
             self._file.close()
             self._file = None
@@ -179,6 +183,7 @@ def write_parquet(rows: Iterable[dict] | pd.DataFrame, path: Path, features: dat
 
 
 def save(problems: Iterable[Problem], path: Path) -> None:
+    """Problems as parquet, with id and pass rate; `load` reads them back."""
     write_parquet(({"id": x.id, "p": x.p, **x.model_dump()} for x in map(_writable, problems)), path, FEATURES)
 
 

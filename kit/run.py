@@ -37,10 +37,12 @@ class Run:
 
     @property
     def seed(self) -> int:
+        """Of everything that is drawn, but for the training if the profile gives that one its own."""
         return self.profile.seed
 
     @property
     def train_seed(self) -> int:
+        """Of the training alone: a study repeats it with several."""
         return self.seed if self.profile.grpo.seed is None else self.profile.grpo.seed
 
     @property
@@ -50,10 +52,12 @@ class Run:
 
     @property
     def on_cpu(self) -> bool:
+        """Whether there is no GPU, as torch sees it."""
         import torch
         return not torch.cuda.is_available()
 
     def path(self, name: str) -> Path:
+        """A place in the run folder, whether something is there or not."""
         return self.folder / name
 
     def find(self, name: str) -> Path:
@@ -83,15 +87,19 @@ class Run:
         return self.boxes[-1]
 
     def problems(self, name: str) -> list[records.Problem]:
+        """The problems that an earlier stage wrote; else the recorded ones. Raises RunError."""
         return records.load(self.find(f"{name}.parquet"))
 
     def table(self, name: str) -> pd.DataFrame:
+        """A table that an earlier stage wrote; else the recorded one. Raises RunError."""
         return pd.read_parquet(self.find(f"{name}.parquet"))
 
     def save_problems(self, problems, name: str) -> None:
+        """Writes `name`.parquet for the stages to come. Raises RecordError when the disk is full."""
         records.save(problems, self.path(f"{name}.parquet"))
 
     def save_table(self, frame: pd.DataFrame, name: str) -> None:
+        """Writes `name`.parquet for the stages to come. Raises RecordError when the disk is full."""
         records.write_parquet(frame, self.path(f"{name}.parquet"))
 
     def figure(self, drawn, name: str, data: pd.DataFrame) -> None:
@@ -155,6 +163,7 @@ def start(stage: str, profile: str = "cpu", run_dir: str = "", seed: int | None 
 
 
 def read_manifest(folder: Path) -> dict:
+    """What was run in a folder and with which values; no stages where nothing was. Raises RunError for a damaged file."""
     path = Path(folder) / "manifest.json"
     try:
         return json.loads(path.read_text())

@@ -30,6 +30,7 @@ QUIET_MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_"
 
 
 def notebooks() -> list[Path]:
+    """The numbered notebooks in order."""
     return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 
 

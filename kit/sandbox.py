@@ -81,6 +81,7 @@ class Job:
 
     @property
     def times(self) -> int:
+        """How many times the limit of time this job may take in all."""
         return len(self.calls) + 1 if self.each else 1
 
 
@@ -192,9 +193,18 @@ def _check_grammar(source: str, limit: int) -> None:
         raise ValueError("not a literal")
 
 
+_parsing = threading.RLock()
+
+
+def parse(code: str, mode: str = "exec"):
+    """`ast.parse`, one thread at a time: where several parse, CPython 3.11 may lose count of its depth and raise SystemError (gh-106905)."""
+    with _parsing:
+        return ast.parse(code, mode=mode)
+
+
 def _evaluate(source: str):
     try:
-        value = ast.literal_eval(source)
+        value = ast.literal_eval(parse(source, "eval"))
         text(value)
         return value
     except (SyntaxError, TypeError, RecursionError, MemoryError, OverflowError) as fault:
@@ -681,6 +691,7 @@ def _late(deadline: float) -> Result:
 
 
 def cores() -> int:
+    """How many this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

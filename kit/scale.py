@@ -46,9 +46,11 @@ class Stage(PipelineStep):
 
     @property
     def seeds(self) -> list[Seed]:
+        """Of the whole run, in order."""
         return from_frame(self.of.table("seeds"))
 
     def folder(self, rank: int) -> Path:
+        """Where a task works."""
         return self.of.path(f"shards/{self.name}/{rank:05d}")
 
     def marker(self, rank: int) -> Path:
@@ -73,6 +75,7 @@ class Stage(PipelineStep):
         raise NotImplementedError
 
     def note(self, rank: int) -> dict:
+        """What a task that is done has counted."""
         return json.loads((self.folder(rank) / "shard.json").read_text())
 
     def stale(self, rank: int) -> bool:
@@ -93,6 +96,7 @@ class Stage(PipelineStep):
             yield rank, mine, note, rows
 
     def refuse(self, rank: int, why: str) -> None:
+        """Raises ScaleError; the shard counts as not done from here on."""
         self.marker(rank).unlink(missing_ok=True)
         raise ScaleError(f"{self.folder(rank)} {why}. Run the same command again: it makes this shard anew from its own logs; "
                          "if that does not help, delete that folder first")
@@ -147,6 +151,7 @@ class Verify(Stage):
     columns = ["id", "chain_id", "turn", "outcome"]      # outcome: same, differs, error (ours), or the reason for which it is refused now
 
     def valid(self):
+        """The rows of the valid problems."""
         return (row for row in Log(self.of.path("problems.jsonl")) if row["status"] == "valid")
 
     def stale(self, rank):
@@ -171,6 +176,7 @@ class Verify(Stage):
         return {"rows": len(rows), "errors": sum(row[3] == "error" for row in rows)}
 
     def join(self, tasks):
+        """Write verified.parquet; counts for the manifest. Raises ScaleError if a shard lacks a problem of its seeds."""
         tables, wanted = [], defaultdict(set)
         for row in self.valid():
             wanted[row["seed_id"]].add((row["chain_id"], row["turn"]))

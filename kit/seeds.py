@@ -120,6 +120,7 @@ def frame(seeds: Iterable[Seed]) -> pd.DataFrame:
 
 
 def from_frame(table: pd.DataFrame) -> list[Seed]:
+    """The seeds of such a table, as `frame` made it."""
     return [Seed(**row) for row in table[list(Seed.model_fields)].to_dict("records")]
 
 

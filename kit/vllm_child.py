@@ -16,6 +16,7 @@ def _requests(inbox: queue.Queue) -> None:
 
 
 def main(config: dict) -> None:
+    """Loads the model, then answers requests until stdin closes. `config`: see `kit.engine.VLLM`."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)                                     # whatever vLLM prints goes to the log, not into the protocol
 

@@ -56,6 +56,7 @@ PARTS = {"livecodebench": Part("the paper's window of release_v6", 6, "2024-08-0
 
 
 class Test(BaseModel):
+    """One input with its wanted output: text of stdin and stdout, or JSON lines of arguments and result (functional)."""
     input: str
     output: str
     testtype: Literal["stdin", "functional"]

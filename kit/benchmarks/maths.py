@@ -25,6 +25,7 @@ SECONDS, MEMORY, WORKERS = 10.0, 4 << 30, 2            # of one comparison; byte
 
 @dataclass(frozen=True)
 class Source:
+    """Where a published set of maths problems lies, how many it has, and how its columns are called."""
     repository: str
     file: str
     rows: int

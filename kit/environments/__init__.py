@@ -1,12 +1,12 @@
-"""The four environments. A fifth is one file here and one line below."""
-from kit.environments.abduction import Abduction
-from kit.environments.base import Environment, InfrastructureError, Reason, Rejected, Verdict, grade_all
-from kit.environments.deduction import Deduction
-from kit.environments.fuzzing import Fuzzing
-from kit.environments.induction import Induction
-from kit.profile import Rounds
+"""The four environments: the names in kit.profile, each a file here with a class of that name. A fifth is one file and one line there."""
+import importlib
+from typing import get_args
 
-KINDS = {kind.name: kind for kind in (Induction, Abduction, Deduction, Fuzzing)}
+from kit.environments.base import Environment, InfrastructureError, Reason, Rejected, Verdict, grade_all
+from kit.profile import EnvironmentName, Rounds
+
+KINDS: dict[str, type[Environment]] = {name: getattr(importlib.import_module(f"{__name__}.{name}"), name.title())
+                                       for name in get_args(EnvironmentName)}
 
 
 def make(rounds: Rounds) -> dict[str, Environment]:

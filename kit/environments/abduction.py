@@ -7,6 +7,7 @@ from kit.sandbox import Job, arguments, literal, same
 
 
 class Abduction(Environment):
+    """The function and an output are given; an input is wanted. `equality` says whether any input with that output will do."""
     name = "abduction"
 
     def verify(self, draft, box, other):

@@ -16,7 +16,7 @@ import jinja2
 
 from kit import records
 from kit.records import Problem
-from kit.sandbox import Job, Result, Sandbox, arguments, call_text, same, text
+from kit.sandbox import Job, Result, Sandbox, arguments, call_text, parse, same, text
 
 Messages = list[dict]
 Dialogue = Generator[Messages, str, Problem]
@@ -65,6 +65,7 @@ class InfrastructureError(RuntimeError):
 
 @dataclass(frozen=True)
 class Verdict:
+    """What an answer is worth: passed and failed are about the answer, error is about us and counts for neither."""
     outcome: str                                    # passed | failed | error
     reason: str = ""
 
@@ -101,7 +102,7 @@ def module(code: str, *functions: str) -> str:
 
     Every name in `functions` must be defined at the top level."""
     try:
-        tree = ast.parse(code)
+        tree = parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as e:
         raise Rejected(Reason.SYNTAX, str(e)) from None
     keep = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
@@ -113,10 +114,12 @@ def module(code: str, *functions: str) -> str:
 
 
 def function(code: str, name: str = "f") -> ast.FunctionDef:
-    return next(n for n in ast.parse(code).body if isinstance(n, ast.FunctionDef) and n.name == name)
+    """The syntax tree of a top-level function. Raises StopIteration where there is none: `module` has asked before."""
+    return next(n for n in parse(code).body if isinstance(n, ast.FunctionDef) and n.name == name)
 
 
 def docstring(code: str) -> str:
+    """The docstring of f on one line; empty where it has none."""
     return " ".join((ast.get_docstring(function(code)) or "").split())
 
 
@@ -149,7 +152,7 @@ def calls(answer: str, name: str = "f") -> list[str]:
             continue
         for end in [m.end() for m in re.finditer(r"\)", line)]:
             try:
-                call = ast.parse(line[start:end], mode="eval").body
+                call = parse(line[start:end], mode="eval").body
                 if isinstance(call, ast.Call) and not call.keywords:
                     found.append(call_text(arguments(line[start + len(name) + 1:end - 1])))
                     break
@@ -163,7 +166,7 @@ def copied(program: str, seed: str) -> bool:
     def lines(code):
         return [re.sub(r"\s+", "", x) for x in code.splitlines() if len(x.strip()) > 8]
     try:
-        seed = ast.unparse(ast.parse(seed)) + "\n" + seed
+        seed = ast.unparse(parse(seed)) + "\n" + seed
     except (SyntaxError, ValueError):
         pass
     own, theirs = lines(program)[1:], set(lines(seed))          # the signature is renamed to f, so not compared
@@ -179,7 +182,7 @@ _UNSTABLE_CALLS = {"id", "hash", "object", "input", "open", "globals", "locals",
 
 def unstable_name(code: str) -> str:
     """The first name in a program whose value depends on more than its input, or ''. A seeded generator is fine."""
-    nodes = list(ast.walk(ast.parse(code)))
+    nodes = list(ast.walk(parse(code)))
     own = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     own |= {n.name for n in nodes if isinstance(n, ast.FunctionDef)}
     called = [n for n in nodes if isinstance(n, ast.Call)]
@@ -263,6 +266,7 @@ def values(result: Result) -> list:
 class Environment:
     """Base of the four. A subclass gives `name`, the dialogue's middle (`ask`), `check`, `job` and `judge`."""
     name: str
+    task: str = ""                                   # what the student sees and must do, for the teacher; the four have it in _task.md
     visible: int | None = None
 
     def __init__(self, form: str = "two_calls", inputs: int = 5, visible: int = 3, equality: str = "output"):
@@ -276,16 +280,16 @@ class Environment:
     def propose(self, seed: str, ask: str = "new", target=(0.35, 0.65)) -> Dialogue:
         """Turn 1: from a seed snippet. `ask` is "new", or "hard" with the pass rates that count as hard."""
         argument = turn_to(ARGUMENTS, self.name, seed)
-        return self._dialogue(prompt(f"propose_{self.form}", environment=self.name, seed=seed, argument=argument, k=self.inputs,
-                                     ask=ask, target=target), seed)
+        return self._dialogue(prompt(f"propose_{self.form}", environment=self.name, task=self.task, seed=seed, argument=argument,
+                                     k=self.inputs, ask=ask, target=target), seed)
 
     def revise(self, problem: Problem, ask: str, target=(0.35, 0.65)) -> Dialogue:
         """A later turn: sees the previous problem and the summary of its attempts, nothing else (paper, sec. 4).
 
         `ask`: harder, easier, vary, medium or easy. `target`: lowest and highest pass rate that the new version should have."""
         argument = ast.unparse(function(problem.program).args)
-        messages = prompt(f"revise_{self.form}", problem=problem, pairs=list(zip(problem.inputs, problem.outputs)), ask=ask, target=target,
-                          k=self.inputs, argument=argument, hint=turn_to(HINTS[ask], problem.id),
+        messages = prompt(f"revise_{self.form}", problem=problem, task=self.task, pairs=list(zip(problem.inputs, problem.outputs)), ask=ask,
+                          target=target, k=self.inputs, argument=argument, hint=turn_to(HINTS[ask], problem.id),
                           solved=[s for s in problem.samples if s.outcome == "passed"],
                           failed=[s for s in problem.samples if s.outcome == "failed"])
         if self.form == "two_calls":     # first the idea: asked for the code at once, a small teacher repeats the old one
@@ -348,6 +352,7 @@ class Environment:
 
     # ---- student and policy
     def solve_prompt(self, problem: Problem) -> Messages:
+        """The messages that student and policy get: prompts/solve_<name>.md, filled in."""
         given = function(problem.program).args.args
         return prompt(f"solve_{self.name}", problem=problem, visible=self.visible, arity=len(given), names=", ".join(a.arg for a in given),
                       types=", ".join(ast.unparse(a.annotation) for a in given if a.annotation))
@@ -361,6 +366,7 @@ class Environment:
         raise NotImplementedError
 
     def judge(self, problem: Problem, answer: str, result: Result | None) -> Verdict:
+        """The verdict on a well-formed answer, from the result of its `job` (None where nothing was run)."""
         raise NotImplementedError
 
     def grade(self, problem: Problem, completions: list[str], box: Sandbox) -> list[Verdict]:
@@ -399,6 +405,7 @@ def given_arguments(answer: str) -> tuple:
 
 
 def signature(program: str) -> str:
+    """`f(xs: list[int]) -> int` of a program, without its body."""
     node = function(program)
     return f"f({ast.unparse(node.args)})" + (f" -> {ast.unparse(node.returns)}" if node.returns else "")
 
@@ -409,6 +416,7 @@ def failure(result: Result) -> Verdict:
 
 
 def prompt_hash(messages: Messages) -> str:
+    """Names a prompt in a problem's record: which of our texts the teacher was given."""
     return records.digest(messages)
 
 

@@ -7,6 +7,7 @@ from kit.sandbox import literal, same
 
 
 class Deduction(Environment):
+    """The function and an input are given; the output is wanted. No program runs to grade it."""
     name = "deduction"
 
     def verify(self, draft, box, other):

@@ -22,7 +22,7 @@ from kit.environments.base import (
     turn_to,
 )
 from kit.records import Problem
-from kit.sandbox import Job, arguments, call_text
+from kit.sandbox import Job, arguments, call_text, parse
 
 # One value per input, whatever the tests return or raise: None counts as passed, so that both `assert` and `return` styles work.
 # An input that only exhausts the machine shows nothing about f: it is no witness (our choice).
@@ -45,6 +45,7 @@ def outcome(*args):
 
 
 class Fuzzing(Environment):
+    """The function, a precondition and a test are given; an input that the test fails on is wanted."""
     name = "fuzzing"
 
     def complete(self, program, messages):
@@ -64,6 +65,7 @@ class Fuzzing(Environment):
         return draft.with_(pre_test=only(code, "pre_test_f"), test=only(code, "test_f"))
 
     def code(self, problem: Problem) -> str:
+        """The program that says of an input: refused, pass or fail."""
         return "\n\n".join((problem.program, problem.pre_test, problem.test, OUTCOME))
 
     def probe(self, problem):
@@ -114,11 +116,13 @@ def edges(draft: Problem) -> list[str]:
 
 
 def only(code: str, name: str) -> str:
-    return next(ast.unparse(n) for n in ast.parse(code).body if isinstance(n, ast.FunctionDef) and n.name == name)
+    """The source of the one top-level function of this name."""
+    return next(ast.unparse(n) for n in parse(code).body if isinstance(n, ast.FunctionDef) and n.name == name)
 
 
 def without(code: str, *names: str) -> str:
-    tree = ast.parse(code)
+    """The code less its top-level functions and classes of these names."""
+    tree = parse(code)
     tree.body = [n for n in tree.body if getattr(n, "name", None) not in names]
     return ast.unparse(tree)
 

@@ -7,12 +7,12 @@ import ast
 import re
 
 from kit.environments.base import LONGEST, Environment, Reason, Rejected, Verdict, code_block, execute, failure, function, module, usable, values
-from kit.sandbox import Job, arguments, call_text, literal, same
+from kit.sandbox import Job, arguments, call_text, literal, parse, same
 
 
 def _bare(program: str) -> str:
     """f without the dictionary around its one result: most functions of CodeI/O have one that their task does not mention (our choice)."""
-    tree = ast.parse(program)
+    tree = parse(program)
     f = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "f")
     returns = [node for node in ast.walk(f) if isinstance(node, ast.Return)]
     if all(isinstance(r.value, ast.Dict) and len(r.value.keys) == 1 and isinstance(r.value.keys[0], ast.Constant) for r in returns):
@@ -22,6 +22,7 @@ def _bare(program: str) -> str:
 
 
 class Induction(Environment):
+    """Some input/output pairs and a hint are given; the function is wanted. Hidden pairs decide too."""
     name = "induction"
 
     @property

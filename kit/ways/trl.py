@@ -27,6 +27,7 @@ class Submission:
     search otherwise, and TRL would hand an error of ours to the model as the tool's result. A rollout without an answer has failed."""
 
     def reset(self, **row) -> str:
+        """Begin with a row; returns what is added to its prompt."""
         self._row, self._answer = row, None
         return "\n\nHand in your whole answer with the tool `submit`."
 
