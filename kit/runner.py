@@ -87,11 +87,11 @@ def _fetch(profile: profiles.Profile, folder: Path) -> None:
 def _one(notebook: Path, folder: Path, parameters: dict, force: bool, console: Console) -> bool:
     """Whether it had to run. Raises what the notebook raised."""
     done = folder / "notebooks" / notebook.name
-    if not force and finished(done, notebook, folder):
+    own = {k: v for k, v in parameters.items() if k in parameters_of(notebook)}
+    if not force and finished(done, notebook, folder, own):
         console.print(f"{notebook.stem:24} done before, skipped")
         return False
     done.parent.mkdir(parents=True, exist_ok=True)
-    own = {k: v for k, v in parameters.items() if k in parameters_of(notebook)}
     began = time.monotonic()
     console.print(f"{notebook.stem:24} ...")
     try:
@@ -108,13 +108,15 @@ def _one(notebook: Path, folder: Path, parameters: dict, force: bool, console: C
     return True
 
 
-def finished(done: Path, notebook: Path, folder: Path) -> bool:
-    """Whether a notebook ran to its end in this folder, with the code that it has now."""
+def finished(done: Path, notebook: Path, folder: Path, parameters: dict) -> bool:
+    """Whether a notebook ran to its end in this folder, with the code that it has now and these parameters."""
     if not done.exists() or "finished" not in read_manifest(folder)["stages"].get(notebook.stem, {}):
         return False
     ran, now = nbformat.read(done, 4), nbformat.read(notebook, 4)
     code = [[c.source for c in nb.cells if c.cell_type == "code" and "injected-parameters" not in c.metadata.get("tags", [])] for nb in (ran, now)]
-    return code[0] == code[1] and not ran.metadata.papermill.get("exception")
+    known = ran.metadata.papermill.parameters
+    same = all(known.get(name) == value for name, value in parameters.items() if name != "RUN_DIR")       # a folder may be moved
+    return same and code[0] == code[1] and not ran.metadata.papermill.get("exception")
 
 
 def _html(done: Path) -> None:

@@ -54,6 +54,17 @@ def test_a_misspelt_parameter_is_refused_before_anything_runs(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_finished_notebook_runs_again_if_another_value_is_asked_for(tmp_path):
+    notebook, done = NOTEBOOKS[3], tmp_path / "notebooks" / NOTEBOOKS[3].name
+    ran = nbformat.read(notebook, 4)
+    ran.metadata["papermill"] = {"parameters": {"P_MAX": 0.9, "RUN_DIR": "elsewhere"}}
+    done.parent.mkdir()
+    nbformat.write(ran, done)
+    (tmp_path / "manifest.json").write_text('{"profile": null, "stages": {"03_filters": {"finished": "now"}}}')
+    assert runner.finished(done, notebook, tmp_path, {"P_MAX": 0.9, "RUN_DIR": str(tmp_path)}) and runner.finished(done, notebook, tmp_path, {})
+    assert not runner.finished(done, notebook, tmp_path, {"P_MAX": 1.0})
+
+
 def test_a_number_that_no_notebook_has_is_refused(tmp_path):
     with pytest.raises(RunError, match="no notebook is numbered 42"):
         runner.run("smoke", str(tmp_path), only=["42"])
