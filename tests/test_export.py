@@ -149,6 +149,10 @@ class FakeHub(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
+    def __exit__(self, *_):
+        self.shutdown()                                # else its thread would spin on the closed socket
+        self.server_close()
+
 
 def _export(tmp_path, *options, **variables):
     """The command in a process of its own, with no login but the given one."""

@@ -259,6 +259,10 @@ class FakeModel(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
+    def __exit__(self, *_):
+        self.shutdown()                                # else its thread would spin on the closed socket
+        self.server_close()
+
 
 @pytest.fixture
 def vf(monkeypatch):
