@@ -73,7 +73,7 @@ def stages(profile: Profile, device: Device, trainings: int = 1) -> pd.DataFrame
     tried = made * VALID + profile.seeds.problems
     items = e.synthetic + e.real + e.humaneval + e.maths + e.livecodebench + e.livecodebench_v5 + e.math500 + e.aime24
     size, active = billions(g.policy)
-    trained = min(1.0, (g.layers or LAYERS) / LAYERS)
+    trained = _trained(profile)
     rollouts = trainings * g.steps * g.prompts_per_step * g.group_size
     written = rollouts * USED["policy"] * g.max_tokens
     read = rollouts * READ["policy"]
@@ -94,6 +94,11 @@ def _inference(stage: str, model: str, prompts: float, answers: float, longest: 
     return stage, answers, written, seconds / 3600, size * _bytes(model) * 1.2 + 4
 
 
+def _trained(profile: Profile) -> float:
+    """Share of the policy that is trained."""
+    return min(1.0, (profile.grpo.layers or LAYERS) / LAYERS)
+
+
 def _bytes(model: str) -> float:
     return QUANTISED.get(model.rpartition("/")[2].lower(), 2)
 
@@ -102,5 +107,4 @@ def disk_gb(profile: Profile) -> float:
     """Weights of all models, checkpoints with their optimizer, the trained policy, logs."""
     models = {profile.teacher.model, profile.student.model, profile.grpo.policy}
     weights = sum(billions(m)[0] * _bytes(m) for m in models)
-    size, trained = billions(profile.grpo.policy)[0], min(1.0, (profile.grpo.layers or LAYERS) / LAYERS)
-    return weights + size * (2 + 12 * trained) * (profile.grpo.keep + 1) + 1
+    return weights + billions(profile.grpo.policy)[0] * (2 + 12 * _trained(profile)) * (profile.grpo.keep + 1) + 1

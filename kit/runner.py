@@ -24,7 +24,6 @@ from kit import profile as profiles
 from kit.run import ROOT, RunError, note, read_manifest
 
 NOTEBOOKS = ROOT / "notebooks"
-COMMON = ("PROFILE", "RUN_DIR", "SEED")
 # glibc gives freed blocks back to the system at once and takes them anew each training step; these stop that (MEASURED: 2x).
 QUIET_MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "17179869184", "MALLOC_TOP_PAD_": "268435456"}
 

@@ -5,7 +5,38 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
-class FakeEndpoint:
+class FakeHandler(BaseHTTPRequestHandler):
+    """Quiet, with a whole answer in one call."""
+
+    def reply(self, payload: bytes, kind: str = "application/json", status: int = 200) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(payload)))
+        self.end_headers()
+        self.wfile.write(payload)
+
+    def log_message(self, *_):
+        pass
+
+
+class FakeServer(ThreadingHTTPServer):
+    """Serves in a thread from its making until the end of its `with` block."""
+    daemon_threads, request_queue_size = True, 1000
+
+    def __init__(self, handler: type[FakeHandler]):
+        super().__init__(("127.0.0.1", 0), handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+    def handle_error(self, *_):                        # clients that leave in the middle
+        pass
+
+    def __exit__(self, *_):
+        self.shutdown()                                # else its thread would spin on the closed socket
+        self.server_close()
+
+
+class FakeEndpoint(FakeServer):
     """`with FakeEndpoint(["500", "cut", "ok"]) as server: server.url`. The script is gone through once, then every answer is the last word of it.
 
     Words: ok, slow, 429, 400, 401, 500, cut (the connection ends in the middle), garbage (a page of HTML), odd (JSON of another form),
@@ -17,7 +48,7 @@ class FakeEndpoint:
         self._lock = threading.Lock()
         outer = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(FakeHandler):
             protocol_version = "HTTP/1.1"
 
             def do_POST(self):
@@ -32,17 +63,8 @@ class FakeEndpoint:
                 finally:
                     with outer._lock:
                         outer.busy -= 1
-
-            def log_message(self, *_):
-                pass
-
-        class Quiet(ThreadingHTTPServer):
-            daemon_threads, request_queue_size = True, 1000
-
-            def handle_error(self, *_):                # clients that leave in the middle
-                pass
-        self.server = Quiet(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
+        super().__init__(Handler)
+        self.url += "/v1"
 
     def answer(self, to: BaseHTTPRequestHandler, word: str, body: dict) -> None:
         time.sleep(self.seconds + (0.3 if word == "slow" else 0))
@@ -71,11 +93,3 @@ class FakeEndpoint:
         if word == "cut":
             to.close_connection = True
             to.connection.close()
-
-    def __enter__(self):
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()

@@ -4,8 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import datasets
 import pytest
@@ -13,6 +11,7 @@ import yaml
 
 from kit import environments, export, profile, records
 from kit.run import RECORDED, ROOT
+from tests.endpoint import FakeHandler, FakeServer
 
 KEPT = {x.id: x for x in records.load(RECORDED / "filtered.parquet") if x.kept}
 
@@ -109,13 +108,13 @@ def test_a_foreign_row_is_refused():
         export.problem({"environment": "deduction", "program": "def f(): pass"})
 
 
-class FakeHub(ThreadingHTTPServer):
+class FakeHub(FakeServer):
     """As much of the hub's API as an upload of small files needs; `commits` are what it was sent. `refuse`: what it says instead."""
 
     def __init__(self, refuse: int = 0):
         hub, self.calls, self.commits = self, [], []
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(FakeHandler):
             def do_POST(self):
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
                 path = self.path.partition("?")[0]
@@ -129,29 +128,12 @@ class FakeHub(ThreadingHTTPServer):
                     reply = {"errors": [], "warnings": []}
                 else:
                     reply = {"url": f"{hub.url}/datasets/me/data", "name": "me/data"}
-                self.answer(refuse or 200, {"error": "no"} if refuse else reply)
+                self.reply(json.dumps({"error": "no"} if refuse else reply).encode(), status=refuse or 200)
 
             def do_GET(self):
                 hub.calls.append((self.path, ""))
-                self.answer(200, {"id": "me/data", "sha": "0" * 40, "siblings": []})
-
-            def answer(self, status, reply):
-                payload = json.dumps(reply).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(payload)))
-                self.end_headers()
-                self.wfile.write(payload)
-
-            def log_message(self, *_):
-                pass
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}"
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
-
-    def __exit__(self, *_):
-        self.shutdown()                                # else its thread would spin on the closed socket
-        self.server_close()
+                self.reply(json.dumps({"id": "me/data", "sha": "0" * 40, "siblings": []}).encode())
+        super().__init__(Handler)
 
 
 def _export(tmp_path, *options, **variables):

@@ -4,13 +4,13 @@ import json
 import shutil
 import threading
 from concurrent.futures import Future
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from kit import environments, export, profile, records, ways
 from kit.run import RECORDED
 from kit.sandbox import Result, Sandbox
+from tests.endpoint import FakeHandler, FakeServer
 
 ENVS = environments.make(profile.load("cpu").rounds)
 ROWS = {row["id"]: row for some in export.rows().values() for row in some}
@@ -235,33 +235,21 @@ def test_openenv_lists_tasks_without_their_answers(server):
 
 # ---------------------------------------------------------------- verifiers
 
-class FakeModel(ThreadingHTTPServer):
+class FakeModel(FakeServer):
     """An endpoint that streams one answer, as verifiers' harness asks for it; `seen` are the messages that it got."""
 
     def __init__(self, answer: str):
         self.seen = seen = []
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(FakeHandler):
             def do_POST(self):
                 seen.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["messages"])
                 parts = [{"delta": {"role": "assistant", "content": answer}, "finish_reason": None}, {"delta": {}, "finish_reason": "stop"}]
                 chunks = [json.dumps({"id": "x", "object": "chat.completion.chunk", "created": 0, "model": "fake",
                                       "choices": [{"index": 0} | part]}) for part in parts]
                 payload = "".join(f"data: {chunk}\n\n" for chunk in (*chunks, "[DONE]")).encode()
-                self.send_response(200)
-                self.send_header("Content-Type", "text/event-stream")
-                self.send_header("Content-Length", str(len(payload)))
-                self.end_headers()
-                self.wfile.write(payload)
-
-            def log_message(self, *_):
-                pass
-        super().__init__(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
-
-    def __exit__(self, *_):
-        self.shutdown()                                # else its thread would spin on the closed socket
-        self.server_close()
+                self.reply(payload, "text/event-stream")
+        super().__init__(Handler)
 
 
 @pytest.fixture

@@ -117,7 +117,7 @@ def edges(draft: Problem) -> list[str]:
 
 def only(code: str, name: str) -> str:
     """The source of the one top-level function of this name."""
-    return next(ast.unparse(n) for n in parse(code).body if isinstance(n, ast.FunctionDef) and n.name == name)
+    return ast.unparse(function(code, name))
 
 
 def without(code: str, *names: str) -> str:
