@@ -24,7 +24,7 @@ from kit import curricula, difficulty, records
 from kit.evaluation import interval, pass_at_k
 from kit.profile import Curriculum, EnvironmentName, Profile, Strict
 from kit.records import Problem
-from kit.run import RECORDED, read_manifest
+from kit.run import RECORDED, ROOT, Run, read_manifest
 
 # The fewest for which a claim counts as tested (our choice). Of 3 seeds an arm the intervals are wide, of 30 problems too.
 SEEDS, PROBLEMS, SEEDS_FOR_SPREAD = 3, 30, 8
@@ -140,13 +140,16 @@ EMPTY = {"scores": ["arm", "seed", "checkpoint", "set", "problem_id", "group", "
          "curves": ["arm", "seed", "step", "reward", "entropy", "frac_reward_zero_std"], "drawn": ["arm", "seed", "bin", "prompts", "problems"]}
 
 
-def read(folder: Path) -> tuple[dict[str, pd.DataFrame], str]:
-    """The tables of `collect`, or the recorded ones where the folder has no finished run, and what a figure's title says of them."""
-    if len((found := collect(Path(folder)))["scores"]):
+def read(run: Run, folder: str = "") -> tuple[dict[str, pd.DataFrame], str]:
+    """The tables of `collect`, by default of `runs/study-<profile>`, and what a figure's title says of them. Where the folder has no finished
+    run the recorded ones, which the run then tells of itself."""
+    folder = Path(folder or ROOT / "runs" / f"study-{run.profile.name}")
+    if len((found := collect(folder))["scores"]):
         return found, ""
     shipped = {name: RECORDED / "study" / f"{name}.parquet" for name in EMPTY}
     if all(path.exists() for path in shipped.values()):
-        print(f"recorded data: {Path(folder).name}/ has no finished run, so the study comes from data/recorded")
+        print(f"recorded data: {folder.name}/ has no finished run, so the study comes from data/recorded")
+        run.recorded.add("study")
         return {name: pd.read_parquet(path) for name, path in shipped.items()}, " (recorded data)"
     return {name: pd.DataFrame(columns=columns) for name, columns in EMPTY.items()}, ""
 

@@ -56,7 +56,7 @@ def _template() -> jinja2.Template:
 
 
 def _stages(folder: Path, manifest: dict) -> dict[str, dict]:
-    """Facts of the manifest per notebook, and what the executed notebook tells: its error, its page, what it took from data/recorded."""
+    """Facts of the manifest per notebook, and what the executed notebook tells: its error, its page."""
     empty = {"counts": {}, "programs": {}, "sandbox": [], "recorded": [], "overrides": {}, "error": "", "html": ""}
     ran = {path.stem: path for path in sorted((folder / "notebooks").glob("*.ipynb"))}
     stages = {stem: empty | manifest["stages"].get(stem, {}) for stem in sorted({*ran, *manifest["stages"]})}
@@ -64,10 +64,6 @@ def _stages(folder: Path, manifest: dict) -> dict[str, dict]:
         outputs = _outputs(ran[stem]) if stem in ran else []
         stage["error"] = next((f"{x.get('ename')}: {x.get('evalue')}" for x in outputs if x.output_type == "error"), "")
         stage["html"] = f"notebooks/{stem}.html" if (folder / "notebooks" / f"{stem}.html").exists() else ""
-        if any("study comes from data/recorded" in x.get("text", "") for x in outputs):       # findings.read prints it
-            stage["recorded"] = [*stage["recorded"], "study"]
-        if stage["overrides"].get("teacher.engine") == "replay":
-            stage["recorded"] = [*stage["recorded"], "completions.parquet"]
         stage["state"] = "failed" if stage["error"] else "done" if stage.get("finished") else "not finished"
     return stages
 

@@ -47,8 +47,9 @@ class Run:
 
     @property
     def label(self) -> str:
-        """What a figure's title says about its data: empty for this run's own."""
-        return " (recorded data)" if self.recorded else ""
+        """What a figure's title says about its data: empty for this run's own, from its first stage to this one."""
+        before = (facts.get("recorded") for name, facts in read_manifest(self.folder)["stages"].items() if name < self.stage)
+        return " (recorded data)" if self.recorded or any(before) else ""
 
     @property
     def on_cpu(self) -> bool:
@@ -159,7 +160,10 @@ def start(stage: str, profile: str = "cpu", run_dir: str = "", seed: int | None 
     manifest["stages"].setdefault(stage, {"overrides": overrides, "started": _now()})
     if "RANK" not in os.environ:                     # one of several training processes: the notebook has written it
         _write_manifest(folder, manifest)
-    return Run(stage, loaded, folder, overrides)
+    run = Run(stage, loaded, folder, overrides)
+    if replay:
+        run.recorded.add("completions.parquet")
+    return run
 
 
 def read_manifest(folder: Path) -> dict:

@@ -127,7 +127,7 @@ def test_a_killed_study_goes_on_without_a_seam(tmp_path):
     whole = runner.run("smoke", str(tmp_path / "whole"), only=["05"], parameters={"TRAIN_SEED": 3})
     columns = ["step", "reward", "entropy", "completion_length", "loss"]
     pd.testing.assert_frame_equal(*(pd.read_parquet(r / "train.parquet")[columns] for r in (run, whole)), rtol=1e-3, atol=1e-4)
-    found, _ = findings.read(tmp_path / "study")
+    found = findings.collect(tmp_path / "study")
     assert set(found["scores"].checkpoint) == {"before", "after"} and found["curves"].seed.unique().tolist() == [3]
 
 

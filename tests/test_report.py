@@ -132,8 +132,8 @@ def test_a_failed_and_a_stopped_notebook(tmp_path):
 
 
 def test_recorded_data_are_said_to_be(tmp_path):
-    folder = write(tmp_path / "run", **{"03_filters": stage(recorded=["problems.parquet"], counts={"kept": 1}), "04_difficulty": stage()})
-    executed(folder, "07_findings", nbformat.v4.new_output("stream", text="recorded data: x/ has no run, so the study comes from data/recorded"))
+    folder = write(tmp_path / "run", **{"03_filters": stage(recorded=["problems.parquet"], counts={"kept": 1}), "04_difficulty": stage(),
+                                        "07_findings": stage(recorded=["study"])})
     page = read(folder)
     assert "problems.parquet (read by 03_filters), study (read by 07_findings)" in page.said
     assert "rounds recorded data" in page.said and "filters 1 kept from recorded data" in page.said

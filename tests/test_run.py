@@ -84,7 +84,9 @@ def test_its_own_record_comes_before_the_recorded_one_which_is_said(start, tmp_p
     assert runs.read_manifest(run.folder)["stages"]["03_filters"]["recorded"] == ["rounds.parquet"]
     fresh = start("04_difficulty")
     fresh.save_problems([own], "rounds")
-    assert fresh.problems("rounds") == [own] and fresh.label == ""
+    assert fresh.problems("rounds") == [own] and not fresh.recorded
+    assert fresh.label == " (recorded data)", "an earlier stage rests on them"
+    assert start("01_seeds").label == "" and start("02_rounds", replay=True).label == " (recorded data)"
 
 
 def test_a_record_that_is_nowhere_names_the_fix(start):

@@ -9,7 +9,7 @@ from kit import findings, grpo, profile, recording, study
 from kit.findings import ArmError
 from kit.profile import ProfileError
 from kit.records import Problem, save
-from kit.run import RunError
+from kit.run import RunError, start
 
 CPU = profile.load("cpu")
 SOLVED = {"easy": 7, "easy-medium": 6, "medium": 4, "hard": 1}
@@ -150,14 +150,14 @@ def test_a_finished_study_is_collected_and_judged(prepared, tmp_path):
     for run in runs[:-1]:
         finish(run, run.parent.name)
     assert [study.done(r) for r in runs] == [True] * 8 + [False]
-    found, label = findings.read(tmp_path / "study")
+    found, label = findings.read(start("07_findings", "cpu", str(tmp_path / "run")), tmp_path / "study")
     assert found["scores"].groupby("arm").seed.nunique().to_dict() == {"easy": 3, "four": 3, "one": 2} and not label
     assert found["scores"].dropna(subset="bin")["bin"].unique().tolist() == ["easy"]
     board = findings.board(found)
     assert list(dict.fromkeys(board.claim)) == [f"F{k}" for k in range(3, 11)]
     assert set(board.verdict) == {"not tested at this scale"}, "two seeds of one arm are too few"
     finish(runs[-1], "one")
-    after = findings.board(findings.read(tmp_path / "study")[0]).query("claim == 'F9' and mode == 'sampled'")
+    after = findings.board(findings.collect(tmp_path / "study")).query("claim == 'F9' and mode == 'sampled'")
     assert after.part.tolist() == ["undecided", "not tested at this scale"], "maths has 40 problems, the synthetic set one"
     assert after.verdict.unique().tolist() == ["not tested at this scale"]
 
@@ -178,7 +178,8 @@ def test_a_recorded_study_brings_its_card_and_its_board(prepared, tmp_path, monk
 
 def test_a_study_without_runs_still_has_its_board(tmp_path, monkeypatch):
     monkeypatch.setattr(findings, "RECORDED", tmp_path)
-    found, _ = findings.read(tmp_path / "none")
+    found, label = findings.read(start("07_findings", "cpu", str(tmp_path / "run")), tmp_path / "none")
+    assert not label
     board = findings.board(found)
     assert len(board) and set(board.verdict) == {"not tested at this scale"}
     assert findings.by_difficulty(found["scores"]).empty and findings.changes(found["scores"]).empty
