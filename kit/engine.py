@@ -382,7 +382,10 @@ def _seconds(header: str | None) -> float | None:
 
 
 class Replay(Engine):
-    """Answers from a recording only. What it shows was made before, by the model it names."""
+    """Answers from a recording only. What it shows was made before, by the model it names.
+
+    A program near the sandbox's time limit may end otherwise on another machine, and what follows from it was never recorded: a few such
+    answers are lost, each an EngineError; many mean other seeds or another profile, and NotRecorded ends the run."""
     live = False
 
     def __init__(self, role: Role, log: Path | None = None, name: str = "", recording: Path | None = None, **_):
@@ -390,13 +393,20 @@ class Replay(Engine):
         self.rows = read_recording(recording)
         self.known = {key: place for place, key in enumerate(self.rows["key"])}
 
+    def alive(self) -> bool:
+        """False: asking again does not help."""
+        return False
+
     def _recall(self, place):
         return json.loads(self.rows[place]["completions"])
 
     def _send(self, key, messages, n, sampling) -> Future:
+        self.counts["absent"] += 1
+        few = self.counts["absent"] <= 3 + self.counts["reused"] / 20      # our choice
         sent: Future = Future()
-        sent.set_exception(NotRecorded("the recording has no answer to this prompt: a replay needs the recorded seeds and the "
-                                       "recorded profile. Start from an empty RUN_DIR with the profile's own values, or use a live engine"))
+        sent.set_exception(EngineError("not in the recording: a program was slower here than there, or faster") if few else NotRecorded(
+            "the recording has no answer to this prompt: a replay needs the recorded seeds and the "
+            "recorded profile. Start from an empty RUN_DIR with the profile's own values, or use a live engine"))
         return sent
 
 

@@ -22,13 +22,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
-from tqdm.auto import tqdm
 
 from kit.engine import Completion, Engine, EngineDown, EngineError, NotRecorded
 from kit.environments.base import Environment, Reason, Rejected, Verdict, code_block, failure, last_tag, prompt
 from kit.profile import Evaluation, Role, Sampling
 from kit.records import Problem, digest
-from kit.run import Run
+from kit.run import Run, progress
 from kit.sandbox import Job, Result, Sandbox
 
 SETS = {"synthetic": "problems made from held-out seeds: in domain, the same prompts and graders as in training",
@@ -225,7 +224,7 @@ def evaluate(items: list[Item], engine: Engine, box: Sandbox, n: int, sampling: 
     for item in items:
         for mode, count, how in (("sampled", n, sampling), ("greedy", 1, greedy)):
             asked[engine.submit(item.messages, count, f"{key}/{item.id}/{mode}", how)] = item, mode
-    with ThreadPoolExecutor(GRADERS) as pool, tqdm(total=len(asked), desc=f"evaluating {engine.name}") as bar:
+    with ThreadPoolExecutor(GRADERS) as pool, progress(total=len(asked), desc=f"evaluating {engine.name}") as bar:
         for future in as_completed(asked):
             item, mode = asked[future]
             graded[item.id, mode] = pool.submit(_graded, item, _completions(future), box)

@@ -4,6 +4,7 @@ The advantage of a rollout is its reward less the mean of its group, not divided
 (paper). A reward is 1, 0, or None where our own infrastructure failed: TRL leaves those out of the group.
 """
 import json
+import logging
 import math
 import os
 import shlex
@@ -17,13 +18,12 @@ import datasets
 import nbformat
 import pandas as pd
 from IPython.display import display
-from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
 from kit import models, plots
 from kit.environments import Environment, grade_all
 from kit.records import Log, Problem
-from kit.run import ROOT, Run, served
+from kit.run import ROOT, Run, progress, served
 from kit.sandbox import Sandbox
 from kit.widgets import headless
 
@@ -33,7 +33,8 @@ COLUMNS = {"reward": "reward", "reward_std": "reward_std", "entropy": "entropy",
            "learning_rate": "learning_rate", "step_time": "step_time", "rollout_time": "rollout_time", "reward_time": "reward_time"}
 
 LAUNCH = ROOT / "kit" / "launch"                       # accelerate's files
-os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")   # TRL imports vLLM, which then talks into the notebook
+os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")   # TRL imports vLLM, which then talks into the notebook,
+logging.getLogger("vllm").setLevel(logging.ERROR)      # and before it has read that variable too
 
 
 class TrainingError(RuntimeError):
@@ -87,7 +88,7 @@ class Health(TrainerCallback):
     def __init__(self, path: Path, switches: Iterable[float] = ()):
         self.path, self.switches, self.picture = Path(path), tuple(switches), None
         self.log: Log | None = None                    # of several processes the first one writes
-        self.bar: tqdm | None = None
+        self.bar = None
         self.step_began = math.nan
 
     def on_step_begin(self, args, state, control, **_):
@@ -97,7 +98,7 @@ class Health(TrainerCallback):
         if not state.is_world_process_zero:
             return
         self.log = Log(self.path)
-        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="GRPO steps")
+        self.bar = progress(total=state.max_steps, initial=state.global_step, desc="GRPO steps")
 
     def on_log(self, args, state, control, logs=None, **_):
         if not self.log or not logs or "reward" not in logs:
@@ -240,7 +241,7 @@ def launch(run: Run, **parameters) -> None:
     environment = os.environ | {"KIT_HEADLESS": "1"}
     if g.devices == 1:                                 # TRL would take all visible cards into one process, and refuses
         environment["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    with log.open("a") as out, tqdm(total=g.steps, desc=f"GRPO steps on {g.devices} device{'s' * (g.devices > 1)}") as bar:
+    with log.open("a") as out, progress(total=g.steps, desc=f"GRPO steps on {g.devices} device{'s' * (g.devices > 1)}") as bar:
         child = subprocess.Popen(command(run, script), stdout=out, stderr=subprocess.STDOUT, cwd=ROOT, env=environment)
         try:
             while child.poll() is None:
@@ -282,7 +283,7 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)     # PR_SET_PDEATHSIG
 
 
-def _follow(steps: Path, bar: tqdm) -> None:
+def _follow(steps: Path, bar) -> None:
     if steps.exists():                                 # read as text: opening the Log would cut off a line that the child still writes
         last = steps.read_text(encoding="utf-8").rpartition("\n")[0].rpartition("\n")[2]
         if last and (row := json.loads(last))["step"] != bar.n:

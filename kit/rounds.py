@@ -13,7 +13,6 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pandas as pd
-from tqdm.auto import tqdm
 
 from kit import environments
 from kit.difficulty import NARROW
@@ -22,6 +21,7 @@ from kit.environments.base import Dialogue, Environment, InfrastructureError, Re
 from kit.profile import Profile
 from kit.profile import Rounds as Numbers
 from kit.records import Log, Problem, Sample, digest
+from kit.run import progress
 from kit.sandbox import Sandbox
 from kit.seeds import Seed
 
@@ -50,7 +50,7 @@ class Rounds:
             if row["status"] != "error":
                 self.done.setdefault((row["chain_id"], row["turn"]), place)
         self.counts: Counter[str] = Counter()
-        self.bar: tqdm | None = None
+        self.bar = None
 
     def generate(self, seeds: Iterable[Seed], rank: int = 0, shards: int = 1) -> Iterator[Problem]:
         """Every problem of every chain, of the single-turn baseline, of the stepping stones and of the real data, sorted; resumable.
@@ -59,7 +59,7 @@ class Rounds:
         Raises EngineDown when an engine is gone, NotRecorded when a replay lacks a prompt, RecordError when the disk is full.
         Single failures of engine or sandbox become problems of status `error`, which the next run tries again."""
         work = list(self._work(list(seeds)))[rank::shards]
-        self.bar = tqdm(total=len(work), desc="seeds", smoothing=0.05)
+        self.bar = progress(total=len(work), desc="seeds", smoothing=0.05)
         try:
             wait(self._all(work))
         finally:
@@ -93,7 +93,9 @@ class Rounds:
 
         async def one(seed, env, stones):
             try:
-                await asyncio.gather(*parts(seed, env, stones))
+                async with asyncio.TaskGroup() as tasks:
+                    for part in parts(seed, env, stones):
+                        tasks.create_task(part)
                 self.bar.update(1)
             finally:
                 room.release()
@@ -120,10 +122,11 @@ class Rounds:
         The chain's own first turn is such a draw, and is shared (our choice: it saves a draw per seed). As many draws as a chain has turns
         begin at once: they need not wait for the chain, and the engine is the faster the more it has to do."""
         draws = self.numbers.turns
-        others = asyncio.gather(*(self.turn(env, seed, "single", k, "new") for k in range(2, draws + 1)))
-        first = await turns.get()
-        self._keep(first.with_(method="single", chain_id=f"single-{seed.id}"))
-        granted, spent = first.teacher_tokens, first.teacher_tokens + sum(p.teacher_tokens for p in await others)
+        async with asyncio.TaskGroup() as tasks:
+            others = [tasks.create_task(self.turn(env, seed, "single", k, "new")) for k in range(2, draws + 1)]
+            first = await turns.get()
+            self._keep(first.with_(method="single", chain_id=f"single-{seed.id}"))
+        granted, spent = first.teacher_tokens, first.teacher_tokens + sum(t.result().teacher_tokens for t in others)
         while problem := await turns.get():
             granted += problem.teacher_tokens
             while draws < 2 * self.numbers.turns and spent < granted:

@@ -3,6 +3,7 @@ import contextlib
 import json
 import os
 import subprocess
+import sys
 import time
 from collections import Counter
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import tqdm.auto
 
 from kit import profile as profiles
 from kit import records
@@ -122,6 +124,13 @@ class Run:
              recorded=sorted(self.recorded), programs=programs, sandbox=sorted({box.mode for box in self.boxes}))
         print(f"{self.stage} done in {time.monotonic() - self.began:.0f} s: "
               + ", ".join(f"{k} {v}" for k, v in counts.items()))
+
+
+def progress(**options):
+    """A tqdm bar: a widget for a person; plain text where papermill executes, so that the saved page shows how it ended."""
+    if os.environ.get("KIT_HEADLESS") != "1":
+        return tqdm.auto.tqdm(**options)
+    return tqdm.std.tqdm(file=sys.stdout, mininterval=10, **options)
 
 
 def served(model: str, purpose: str = "answer") -> list[str]:

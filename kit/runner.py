@@ -16,6 +16,7 @@ import nbformat
 import papermill
 import psutil
 from nbconvert import HTMLExporter
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from rich.console import Console
 from traitlets.config import Config
 
@@ -119,7 +120,7 @@ def finished(done: Path, notebook: Path, folder: Path, parameters: dict) -> bool
 
 
 def _html(done: Path) -> None:
-    body, _ = HTMLExporter(embed_images=True).from_notebook_node(nbformat.read(done, 4))
+    body, _ = HTMLExporter(embed_images=True, preprocessors=[CoalesceStreamsPreprocessor(enabled=True)]).from_notebook_node(nbformat.read(done, 4))
     done.with_suffix(".html").write_text(body, encoding="utf-8")
 
 
