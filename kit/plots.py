@@ -122,6 +122,26 @@ def _links(df: pd.DataFrame) -> pd.DataFrame:
     return found[found["turn_parent"] < found["turn"]]
 
 
+# ------------------------------------------------------------------ seeds
+
+def seeds(df: pd.DataFrame, label: str = "") -> Figure:
+    """Where seeds come from (bars), how long they are and which are held out (a dot each). df: source, split, package, lines."""
+    title = f"{_count(len(df), 'seed')}: origin, and length with split{label}"
+    if df.empty:
+        return _note_figure(title, "no seed yet")
+    figure, (left, right) = _panels(2, 2, 5, 3.4, title)
+    counts = df.groupby(["package", "source"]).size().rename("seeds").reset_index().sort_values("seeds", ascending=False)
+    sns.barplot(counts, y="package", x="seeds", hue="source", hue_order=["wild", "real"], dodge=False, ax=left, palette=["#4C72B0", "#8C8C8C"])
+    sns.swarmplot(df, x="lines", y="source", order=["wild", "real"], hue="split", hue_order=["train", "held_out"], ax=right, size=4,
+                  palette=[INK, "#D55E00"])
+    left.set(ylabel="", xlabel="seeds")
+    left.bar_label(left.containers[0], padding=3, size=9)
+    left.bar_label(left.containers[1], padding=3, size=9)
+    right.set(ylabel="", xlabel="lines", xlim=(0, None))
+    right.legend(title="", loc="upper left")
+    return figure
+
+
 # ------------------------------------------------------------------ problems
 
 def pass_rates(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Axes:

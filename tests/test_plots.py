@@ -52,7 +52,10 @@ ARMS = pd.DataFrame([("before training", "easy", .5, 20, 1), ("uniform", "easy",
                     columns=["arm", "of", "value", "problems", "seeds"])
 MOVES = pd.DataFrame([("uniform", 0, "maths", .1, 0., 30), ("uniform", 1, "maths", .2, .1, 30), ("easy", 0, "synthetic", -.1, .1, 20)],
                      columns=["arm", "seed", "set", "sampled", "greedy", "problems"])
+SEEDS = pd.DataFrame([("wild", "train", "rich", 30), ("wild", "held_out", "rich", 25), ("real", "train", "codeio", 12)],
+                     columns=["source", "split", "package", "lines"])
 PLOTS = {
+    "seeds": (plots.seeds, lambda x: SEEDS[:len(x)]),
     "board": (plots.board, lambda x: CLAIMS[:len(x)]), "heat": (plots.heat, lambda x: ARMS[:len(x)]),
     "sharpening": (plots.sharpening, lambda x: MOVES[:len(x)]),
     "pass_rates": (plots.pass_rates, records.frame), "slopes": (plots.slopes, records.frame), "lineage": (plots.lineage, records.frame),
