@@ -30,7 +30,10 @@ def test_what_a_class_is_promised_is_what_was_recorded():
     again = pd.Series([first[p.seed_id] - p.p for p in single if p.turn > 1 and p.seed_id in first]).mean()
     moved = tables["difference"].query("set == 'synthetic' and group == 'all'").set_index("mode")
     half, low = len(tables["train"]) // 2, difficulty.interval(4, 8)
+    plan = {p.id: p for p in problems if p.id in set(tables["plan"].problem_id) and p.environment == "deduction" and p.asked == "harder"}
+    second = min(plan.values(), key=lambda p: p.p - by_id[p.parent_id].p)                # notebook 00 follows it
     promised = [
+        f"{second.solved} of {second.n}; of the version before, which only returned the sum, {by_id[second.parent_id].solved} of",
         f"{quality['count']['valid']} of {quality['of']['valid']} valid",
         f"of {len(multi)} in chains {sum(p.p == 0 for p in multi)} never, {sum(0 < p.p < 1 for p in multi)} sometimes, "
         f"{sum(p.p == 1 for p in multi)} always",
