@@ -206,7 +206,7 @@ def quality(df: pd.DataFrame, before: pd.DataFrame | None = None, label: str = "
     if df.empty:
         return _note_figure(title, "no problem has been written yet")
     measures, names = list(dict.fromkeys(df["measure"])), list(dict.fromkeys(df["environment"]))
-    figure, axes = _panels(len(measures), 5, 2.7, 0.55 + 0.34 * len(names), title, sharey=True)
+    figure, axes = _panels(len(measures), 3, 3.9, 0.6 + 0.42 * len(names), title, sharey=True)
     for ax, measure in zip(axes, measures, strict=True):
         for frame, shift, colour in ((before, 0.16, "#AAAAAA"), (df, -0.16 if before is not None else 0, None)):
             part = frame[frame["measure"] == measure] if frame is not None else ()
@@ -215,9 +215,9 @@ def quality(df: pd.DataFrame, before: pd.DataFrame | None = None, label: str = "
                     y, ink = names.index(row.environment) + shift, colour or ENVIRONMENTS.get(row.environment, INK)
                     ax.plot([row.low, row.high], [y, y], color=ink, lw=2)
                     ax.scatter(row.share, y, color=ink, s=34, zorder=3)
-                    ax.text(1.04, y, f"{row.count}/{row.of}", size=7, va="center", color=colour or INK)
+                    ax.text(1.04, y, f"{row.count} of {row.of}", size=9, va="center", color=colour or INK)
         ax.set(xlim=(0, 1), ylim=(len(names) - 0.5, -0.6), yticks=range(len(names)), yticklabels=names, xticks=[0, 0.5, 1])
-        ax.set_title(measure, loc="left", size=9)
+        ax.set_title(measure, loc="left", size=11)
         ax.xaxis.set_major_formatter(lambda x, _: f"{x:.0%}")
         ax.tick_params(axis="y", length=0)
     return figure
@@ -236,9 +236,9 @@ def sensitivity(df: pd.DataFrame, label: str = "") -> Figure:
                 count = getattr(row, name)
                 ax.bar(k, count, 0.7, under, color=colour, edgecolor="white")
                 if count >= 0.06 * (row.kept + row.duplicate + row.contaminated):
-                    ax.text(k, under + count / 2, count, ha="center", va="center", size=8, color="white" if name == "kept" else INK)
+                    ax.text(k, under + count / 2, count, ha="center", va="center", size=9, color="white" if name == "kept" else INK)
                 under += count
-            ax.text(k, under, f"F1 {row.ratio:.2f}", ha="center", va="bottom", size=7.5, color=GREY)
+            ax.text(k, under, f"F1 {row.ratio:.2f}", ha="center", va="bottom", size=9, color=GREY)
         ax.set(xticks=range(len(part)), xticklabels=part["setting"])
         for tick, chosen in zip(ax.get_xticklabels(), part["chosen"]):
             tick.set_weight("bold" if chosen else "normal")
@@ -319,7 +319,7 @@ def _chain(ax: Axes, chain: pd.DataFrame) -> None:
         if (there := at.get(row.parent_id)) and there[0] < row.turn:
             asked = ASKED.get(row.asked, GREY)
             ax.plot([there[0], row.turn], [there[1], here], color=asked, lw=1.6, zorder=2)
-            ax.text((there[0] + row.turn) / 2, (there[1] + here) / 2, row.asked, size=8, ha="center", va="center",
+            ax.text((there[0] + row.turn) / 2, (there[1] + here) / 2, row.asked, size=9, ha="center", va="center",
                     color=asked, bbox={"fc": "white", "ec": "none", "pad": 0.8}, zorder=3)
         alive = row.kept or (not row.dropped_by and not row.reason)          # before the filters: what is valid
         ax.scatter(row.turn, here, s=46, marker="o" if alive else "X", zorder=4, edgecolor="white", lw=0.6,
@@ -327,7 +327,7 @@ def _chain(ax: Axes, chain: pd.DataFrame) -> None:
         if not alive:
             why = row.reason if row.dropped_by in ("", "invalid") else row.dropped_by
             above = 0.02 <= here < 0.5
-            ax.annotate(_short(why), (row.turn, here), (0, 7 if above else -7), textcoords="offset points", size=7.5,
+            ax.annotate(_short(why), (row.turn, here), (0, 7 if above else -7), textcoords="offset points", size=9,
                         ha="center", va="bottom" if above else "top",
                         bbox={"fc": "white", "ec": "none", "pad": 0.5, "alpha": 0.8})
 
@@ -355,7 +355,7 @@ def funnel(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Axes:
         ax.barh(y, shares[method].fillna(0), tall * 0.92, color=METHODS[method])
         for row, (at, share, n) in enumerate(zip(y, shares[method].fillna(0), counts[method], strict=True)):
             ax.text(share, at, f"  {share:.0%} ({int(n)})" + ("" if row else f"   {NAMES[method]}"), va="center",
-                    size=8.5, color=INK if n else GREY, weight="normal" if row else "bold")
+                    size=9.5, color=INK if n else GREY, weight="normal" if row else "bold")
     ax.set(yticks=range(len(counts)), yticklabels=counts.index, xlim=(0, shares.max().max() * 1.2),
            xlabel="share of the problems produced")
     ax.get_yticklabels()[-1].set_weight("bold" if counts.index[-1] == "kept" else "normal")
@@ -383,7 +383,7 @@ def ratio(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Axes:
             if np.isinf(row.high):
                 ax.annotate("", (end, y), (end * 0.98, y), arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 2})
         elif whole:
-            ax.annotate("no interval: one seed", (row.ratio, y), (10, 0), textcoords="offset points", size=8.5,
+            ax.annotate("no interval: one seed", (row.ratio, y), (10, 0), textcoords="offset points", size=9.5,
                         va="center", color=GREY)
         else:
             why = "∞: single-turn kept none" if np.isinf(row.ratio) else "no ratio: nothing to divide"
@@ -392,7 +392,7 @@ def ratio(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Axes:
                 f"   {_count(row.seeds, 'seed')}", va="center", size=9)
     for x, text in ((1, "1"), (PAPER_RATIO, "paper: > 4")):
         ax.axvline(x, color=GREY, lw=0.9, ls=(0, (4, 3)), zorder=1)
-        ax.text(x, len(df) - 0.35, text, ha="center", va="center", size=8.5, color=GREY, backgroundcolor="white")
+        ax.text(x, len(df) - 0.35, text, ha="center", va="center", size=9.5, color=GREY, backgroundcolor="white")
     ax.set(xlim=(0, end), ylim=(len(df), -0.6), yticks=range(len(df)), yticklabels=df["environment"],
            xlabel="ratio   (right: kept / produced, multi : single)")
     ax.tick_params(axis="y", length=0)
@@ -410,10 +410,10 @@ def bins(df: pd.DataFrame, label: str = "", scheme: str = "broad") -> Figure:
         for b in BINS[name]:
             left.barh(y, b.high - b.low, 0.1, b.low, color=DIFFICULTY[b.name], edgecolor="white")
             left.text((b.low + b.high) / 2, y, b.name.replace("easy-medium", "easy-med."), ha="center", va="center",
-                      size=7, color=_on(b.name))
+                      size=9, color=_on(b.name))
             if name == scheme:
                 left.vlines([b.low, b.high], -0.08, 1.04, color=GREY, lw=0.6, ls=":", zorder=1)
-        left.text(-0.08, y, name, ha="right", va="center", size=8.5)
+        left.text(-0.08, y, name, ha="right", va="center", size=9.5)
     left.axhline(0, color=GREY, lw=0.8)
     left.set(xlim=(-0.07, 1.07), ylim=(-0.34, 1.06), yticks=[], xlabel="pass rate of the student")
     tallest = (graded["p"] * _grid(graded)).round().value_counts().max()
@@ -487,7 +487,7 @@ def health(df: pd.DataFrame, switches=(), label: str = "") -> Figure:
         if column == "step_time" and len(split):
             update = split.step_time - split.rollout_time - split.reward_time
             ax.stackplot(split.step, split.rollout_time, split.reward_time, update.clip(lower=0), colors=SPLIT.values(), labels=SPLIT, lw=0)
-            ax.legend(loc="upper left", ncols=3, fontsize=7, handlelength=1, columnspacing=0.8)
+            ax.legend(loc="upper left", ncols=3, fontsize=9, handlelength=1, columnspacing=0.8)
         else:
             ax.plot(part["step"], part[column], color=METHODS["single"], lw=1, marker="o" if few else "", ms=3.5)
         if len(part) >= 8 and column != "step_time":
@@ -535,7 +535,7 @@ def pass_at_k(df: pd.DataFrame, label: str = "") -> Figure:
                            marker="D" if row.mode == "greedy" else "o")
                 if len(colours) < 3:
                     ax.annotate(f"{row.value:.2f}", (x, row.value), (6 if j else -6, 0), textcoords="offset points",
-                                size=8, va="center", ha="left" if j else "right", color=colour)
+                                size=9, va="center", ha="left" if j else "right", color=colour)
         ax.set(xlim=(-0.8, len(ticks) - 0.2), ylim=(-0.04, 1.04), xticks=range(len(ticks)),
                xticklabels=[f"pass@{k}" if sampled else "greedy" for sampled, k in ticks])
         ax.set_title(f"{name}: {_count(int(part['n_problems'].max()), 'problem')}", loc="left", size=9)
@@ -628,7 +628,7 @@ def board(df: pd.DataFrame, label: str = "") -> Figure:
                     ax.plot([row.null] * 2, [y - 0.45, y + 0.45], color=INK, lw=1)
                     beside = {"transform": ax.get_yaxis_transform(), "va": "center"}
                     ax.text(1.01, y - 0.16, row.part, size=9, color=colour, weight="bold", **beside)
-                    ax.text(1.01, y + 0.22, f"{_count(row.seeds, 'seed')}, n = {row.problems}", size=7.5, color=GREY, **beside)
+                    ax.text(1.01, y + 0.22, f"{_count(row.seeds, 'seed')}, n = {row.problems}", size=9, color=GREY, **beside)
         ax.set(yticks=range(len(names)), yticklabels=[f"{x.claim}   {x.comparison}" for x in names.itertuples()], ylim=(len(names) - 0.4, -0.6))
         if part.null.any():
             ax.set(xscale="log", xlabel="ratio; bar: what the claim needs")
