@@ -1,6 +1,7 @@
 """The notebooks: their form, and each executed with real models at `smoke` size."""
 import ast
 import contextlib
+import inspect
 import re
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from kit import findings, runner
+from kit import check, findings, runner
 from kit.run import RECORDED, ROOT, RunError, read_manifest
 
 NOTEBOOKS = runner.notebooks()
@@ -39,6 +40,42 @@ def test_form(notebook):
     functions = [n.name for c in code for n in ast.walk(ast.parse(c.source)) if isinstance(n, ast.FunctionDef)]
     assert all(f.startswith("my_") or f == "solution" for f in functions), f"functions hidden in a notebook: {functions}"
     assert any("run.done(" in c.source for c in code) and any("## Checkpoint" in c.source for c in cells(notebook, "markdown"))
+
+
+def exercises(notebook):
+    """Judge's name, card, stub, hint and solution of each exercise."""
+    every = nbformat.read(notebook, 4).cells
+    for k, card in enumerate(every):
+        if card.source.startswith("## Exercise"):
+            found = re.search(r"kit\.check\.(\w+)\(", every[k + 1].source)
+            yield (found and found[1], *every[k:k + 4])
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=ids)
+def test_two_exercises_or_more_each_with_card_stub_hint_and_folded_solution(notebook):
+    found = list(exercises(notebook))
+    for judge, card, stub, hint, solution in found:
+        assert re.match(r"## Exercise: .+ [◔◐●] \d+ minutes\n\n.+", card.source), card.source
+        assert re.match(rf"def my_{judge}\(.*\) -> .+:\n    \.\.\.\n", stub.source), stub.source
+        assert re.fullmatch(r"<details><summary>hint</summary>.+</details>", hint.source, re.S), hint.source
+        assert solution.metadata == {"tags": ["solution"], "jupyter": {"source_hidden": True, "outputs_hidden": True}}, "tagged and folded"
+        signature = stub.source.split("\n")[0].removeprefix(f"def my_{judge}")
+        assert f"def solution{signature}" in solution.source and f"kit.check.{judge}(solution" in solution.source
+    assert len(found) >= 2
+    assert sum("solution" in c.metadata.get("tags", []) for c in cells(notebook)) == len(found), "no solution without an exercise"
+
+
+def test_every_judge_has_one_exercise():
+    judges = {name for name, f in inspect.getmembers(check, inspect.isfunction) if f.__module__ == "kit.check" and not name.startswith("_")}
+    assert sorted(judge for notebook in NOTEBOOKS for judge, *_ in exercises(notebook)) == sorted(judges)
+
+
+def assert_judged(folder):
+    """In the executed notebooks of a run folder: every stub was found not begun, every solution right."""
+    for done in sorted((folder / "notebooks").glob("*.ipynb")):
+        for judge, _, stub, _, solution in exercises(done):
+            began, solved = ("".join(o.get("text", "") for o in c.outputs) for c in (stub, solution))
+            assert "not begun" in began and "✓" in solved, f"{done.name}, {judge}: {began}{solved}"
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=ids)
@@ -87,6 +124,7 @@ def test_seeds_and_rounds_at_smoke_size(first_half):
     assert (first_half / "problems.parquet").exists() and (first_half / "report.html").exists()
     assert (first_half / "notebooks" / "02_rounds.html").exists()
     assert list((first_half / "figures").glob("02_*.png")) and list((first_half / "figures").glob("02_*.csv"))
+    assert_judged(first_half)
 
 
 @pytest.mark.model
@@ -106,6 +144,7 @@ def test_filters_plan_and_board_from_recorded_problems(tmp_path):
     assert stages["03_filters"]["recorded"] == ["problems.parquet"]
     assert "problems.parquet comes from data/recorded" in (folder / "notebooks" / "03_filters.html").read_text()
     assert set(pd.read_parquet(folder / "board.parquet").claim) == {f"F{k}" for k in range(1, 11)}
+    assert_judged(folder)
 
 
 @pytest.mark.model
@@ -122,6 +161,7 @@ def test_a_killed_study_goes_on_without_a_seam(tmp_path):
     stages = read_manifest(run)["stages"]
     assert stages["05_grpo"]["counts"]["steps"] == 3 and stages["06_evaluation"]["counts"]["errors"] == 0
     assert not (run / "notebooks" / "05_grpo.ipynb").read_text().count("Traceback")
+    assert_judged(run)
     assert not (run / "policy").exists() and not (run / "checkpoints").exists(), "no weights are left"
     shutil.copytree(run, tmp_path / "whole", ignore=lambda *_: ["manifest.json", "notebooks", "train.jsonl", "train.parquet"])
     whole = runner.run("smoke", str(tmp_path / "whole"), only=["05"], parameters={"TRAIN_SEED": 3})
@@ -158,6 +198,7 @@ def test_rounds_replay_the_recording_without_a_model(tmp_path):
     slow = {p.seed_id for p in [*recorded, *replayed] if p.status == "error" or (p.method, p.reason) == ("real", "times out")}   # near the limit
     assert len(slow) < 6 and len(replayed) > 200
     assert [p for p in replayed if p.seed_id not in slow] == [p for p in recorded if p.seed_id not in slow]
+    assert_judged(folder)
 
 
 @pytest.mark.notebook
