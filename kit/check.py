@@ -336,4 +336,4 @@ def arm(line: dict | None, against: str = "uniform") -> None:
     if twin := next((name for name, other in known.items() if facts(other) == facts(mine)), ""):
         return print(f"arm: kit/arms.yaml has this one already: {twin}")
     print(f"arm: one change against {against}, {changed[0]}. ✓ Write it into kit/arms.yaml as NAME and try "
-          "`python -m kit study --arms uniform,NAME --dry`")
+          "`python -m kit study --profile study --arms uniform,NAME --dry`")
