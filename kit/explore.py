@@ -16,13 +16,13 @@ from kit.environments import Environment, Verdict
 from kit.records import Problem
 from kit.run import RECORDED, ROOT, Run, RunError, read_manifest
 
-WIDE = {"width": "95%"}
+WIDE, PICTURE = {"width": "95%"}, {"width": "100%", "max_width": "860px"}
 
 
 def _png(figure) -> bytes:
     """A figure as a picture, closed: an Image that changes neither flickers nor doubles, as a figure in an Output may."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", bbox_inches="tight")
+    figure.savefig(buffer, format="png", dpi=160, bbox_inches="tight")
     plt.close(figure)
     return buffer.getvalue()
 
@@ -65,8 +65,8 @@ def playground(problems: dict[str, Problem], envs: dict[str, Environment], run: 
     def show(_=None):
         *before, last = envs[chosen.value].solve_prompt(problems[chosen.value])
         example = "".join(widgets.code(f"[{m['role']}]\n{m['content']}\n\n") for m in before)
-        folded = f"<details><summary>before it: the worked example ({len(before)} messages)</summary>{example}</details>" if before else ""
-        question.value = _page(folded, "<b>what the student reads</b>", widgets.code(last["content"]))
+        folded = f"<details><summary>before it: what is asked, and a worked example ({len(before)} messages)</summary>{example}</details>"
+        question.value = _page(folded * bool(before), "<b>what the student reads</b>", widgets.code(last["content"]))
         rows = tries[chosen.value]
         said.value = _page(widgets.table(rows[::-1]).to_html()) if rows else _page(_text("nothing graded yet"))
 
@@ -78,7 +78,7 @@ def playground(problems: dict[str, Problem], envs: dict[str, Environment], run: 
     chosen.observe(show, "value")
     button.on_click(grade)
     show()
-    display(ipywidgets.VBox([chosen, question, answer, button, said]))
+    widgets.live(ipywidgets.VBox([chosen, question, answer, button, said]))
 
 
 def _graded(env: Environment, problem: Problem, answer: str, run: Run) -> dict:
@@ -112,7 +112,8 @@ def design(problems: list[Problem], run: Run) -> None:
     count = ipywidgets.BoundedIntText(description="phases", min=1, max=PHASES, layout={"width": "160px"})
     phases = [[slider(f"{k + 1}. starts at", 1 / 80), *map(slider, ("easy", "medium", "hard"))] for k in range(PHASES)]
     phases[0][0].disabled = True
-    rows, picture, said = ipywidgets.VBox(), ipywidgets.Image(layout={"max_width": "100%"}), ipywidgets.HTML(layout=WIDE)
+    lines = [ipywidgets.HBox(row) for row in phases]
+    rows, picture, said = ipywidgets.VBox(), ipywidgets.Image(layout=PICTURE), ipywidgets.HTML(layout=WIDE)
     setting = False                                  # while many sliders move at once nothing is drawn
 
     def begin(_=None):
@@ -130,7 +131,8 @@ def design(problems: list[Problem], run: Run) -> None:
     def show(_=None):
         if setting:
             return
-        rows.children = [ipywidgets.HBox(row) for row in phases[:count.value]]
+        if len(rows.children) != count.value:            # else they would be drawn anew, and a slider lose the keyboard's focus
+            rows.children = lines[:count.value]
         parts = [(start.value, {box.description: box.value for box in boxes}) for start, *boxes in phases[:count.value]]
         try:
             curricula.define(MINE, parts)
@@ -143,7 +145,7 @@ def design(problems: list[Problem], run: Run) -> None:
     for box in (count, *sum(phases, [])):
         box.observe(show, "value")
     begin()
-    display(ipywidgets.VBox([ipywidgets.HBox([preset, count]), rows, picture, said]))
+    widgets.live(ipywidgets.VBox([ipywidgets.HBox([preset, count]), rows, picture, said]))
 
 
 def _planned(problems: list[Problem], run: Run, schedule: str) -> tuple:
@@ -157,21 +159,24 @@ def _planned(problems: list[Problem], run: Run, schedule: str) -> tuple:
     facts = (f"{len(uses)} different problems of {len(problems)} in {len(plan)} prompts; {other:.0%} of the prompts come from another bin than "
              f"wanted.{quick} The most used problems:")
     most = plan.drop_duplicates("problem_id").set_index("problem_id").loc[uses.index[:5]]
-    rows = [{"times": uses[i], "bin": x.bin, "p": by_id[i].p, "environment": x.environment, "what": by_id[i].message[:100] or by_id[i].program[:100]}
-            for i, x in most.iterrows()]
+    rows = [{"times": uses[i], "bin": x.bin, "p": by_id[i].p, "environment": x.environment,
+             "what": " ".join((by_id[i].message or by_id[i].program).split())[:100]} for i, x in most.iterrows()]
     return ax.figure, _text(facts), widgets.table(rows).to_html()
 
 
 def _how(preset: str, run: Run) -> str:
     """What to write where, so that a run trains on the schedule, as HTML."""
     mine = curricula.SCHEDULES[MINE]
-    if mine == curricula.SCHEDULES[preset]:
-        return _text("This is the paper's. To plan with it:") + widgets.code(f"python -m kit run --only 04 -p SCHEDULE={preset}")
+    name = preset if mine == curricula.SCHEDULES[preset] else MINE
+    own = run.path("filtered.parquet")
+    command = (f"mkdir -p runs/{name} && cp {own} runs/{name}/\n" if own.exists() else "") + (
+        f"python -m kit run --profile {run.profile.name} --out runs/{name} --only 04 --only 05 -p SCHEDULE={name}")
+    if name == preset:
+        return _text("This is the paper's. To train on it:") + widgets.code(command)
     phases = [(start, {b: float(f"{x:.12g}") for b, x in w.items()}) for start, w in mine]
     return (_text("To train on it, give it a name: a line of SCHEDULES in kit/curricula.py (steps of 40,000) …")
-            + widgets.code(f'    "{MINE}": {phases},') + _text("… and that name in a profile of your own, or on the command line:")
-            + widgets.code(f"base: {run.profile.name}\nname: {MINE}\ncurriculum: {{schedule: {MINE}}}\n\n"
-                           f"python -m kit run --only 04 -p SCHEDULE={MINE}"))
+            + widgets.code(f'    "{MINE}": {phases},') + _text("… and that name on the command line, or in a profile of your own:")
+            + widgets.code(f"{command}\n\nbase: {run.profile.name}\nname: {MINE}\ncurriculum: {{schedule: {MINE}}}"))
 
 
 # ------------------------------------------------------------------ compare trainings
@@ -186,13 +191,14 @@ class Training:
     curves: pd.DataFrame                             # seed, step, and the columns of CURVES
     scores: pd.DataFrame = field(default_factory=pd.DataFrame)          # seed, checkpoint, set, problem_id, n, solved
     values: dict[str, str] = field(default_factory=dict)                # the profile's, by dotted key
+    label: str = ""                                                     # for the figure's title
 
 
-def compare(run: Run, study: dict[str, pd.DataFrame], arms: dict[str, dict]) -> None:
+def compare(run: Run, study: dict[str, pd.DataFrame], arms: dict[str, dict], label: str = "") -> None:
     """Up to four trainings side by side: a curve on one axis, headline numbers, and the values of profile or arm in which they differ. They
-    are the run folders that have a training, the recorded one, and the arms and seeds of a study (findings.read) as `arms` describes them.
-    A headless notebook shows the study's first two arms, else the recorded run."""
-    found = _trainings(run, study, arms)
+    are the run folders that have a training, the recorded one, and the arms and seeds of a study (with its label, findings.read) as `arms`
+    describes them.    A headless notebook shows the study's first two arms, else the recorded run."""
+    found = _trainings(run, study, arms, label)
     if not found:
         print("nothing to compare: no run folder has a training, and there is no study")
         return
@@ -208,7 +214,7 @@ def compare(run: Run, study: dict[str, pd.DataFrame], arms: dict[str, dict]) -> 
     curve = ipywidgets.Dropdown(description="curve", options=list(CURVES))
     window = ipywidgets.IntSlider(description="mean of steps", value=5, min=1, max=20, continuous_update=False,
                                   style={"description_width": "initial"})
-    picture, said = ipywidgets.Image(layout={"max_width": "100%"}), ipywidgets.HTML(layout=WIDE)
+    picture, said = ipywidgets.Image(layout=PICTURE), ipywidgets.HTML(layout=WIDE)
 
     def show(_=None):
         chosen = dict.fromkeys(box.value for box in boxes if box.value != "–")
@@ -221,15 +227,15 @@ def compare(run: Run, study: dict[str, pd.DataFrame], arms: dict[str, dict]) -> 
     for box in (*boxes, curve, window):
         box.observe(show, "value")
     show()
-    display(ipywidgets.VBox([ipywidgets.HBox(boxes[:2]), ipywidgets.HBox(boxes[2:]), ipywidgets.HBox([curve, window]), picture, said]))
+    widgets.live(ipywidgets.VBox([ipywidgets.HBox(boxes[:2]), ipywidgets.HBox(boxes[2:]), ipywidgets.HBox([curve, window]), picture, said]))
 
 
-def _trainings(run: Run, study: dict[str, pd.DataFrame], arms: dict[str, dict]) -> dict[str, Callable[[], Training]]:
+def _trainings(run: Run, study: dict[str, pd.DataFrame], arms: dict[str, dict], label: str) -> dict[str, Callable[[], Training]]:
     found, curves = {}, study["curves"]
     for arm in curves.arm.unique():
         seeds = sorted(curves[curves.arm == arm].seed.unique())
-        found[f"arm {arm}"] = partial(_arm, study, arm, seeds, arms)
-        found |= {f"arm {arm}, seed {seed}": partial(_arm, study, arm, [seed], arms) for seed in seeds if len(seeds) > 1}
+        found[f"arm {arm}"] = partial(_arm, study, arm, seeds, arms, label)
+        found |= {f"arm {arm}, seed {seed}": partial(_arm, study, arm, [seed], arms, label) for seed in seeds if len(seeds) > 1}
     folders = {path.parent for root in (ROOT / "runs", run.folder.parent) for path in root.glob("*/manifest.json")}
     found |= {f"run {folder.name}": partial(_folder, folder) for folder in sorted(folders) if (folder / "train.parquet").exists()}
     if (RECORDED / "train.parquet").exists():
@@ -237,9 +243,10 @@ def _trainings(run: Run, study: dict[str, pd.DataFrame], arms: dict[str, dict]) 
     return found
 
 
-def _arm(study: dict[str, pd.DataFrame], arm: str, seeds: list[int], arms: dict[str, dict]) -> Training:
+def _arm(study: dict[str, pd.DataFrame], arm: str, seeds: list[int], arms: dict[str, dict], label: str) -> Training:
     curves, scores = (study[name][(study[name].arm == arm) & study[name].seed.isin(seeds)] for name in ("curves", "scores"))
-    return Training(curves, scores, {"arm": arm} | {f"arm.{k}": str(v) for k, v in arms.get(arm, {}).items()})
+    values = {f"arm.{k}": str(v) for k, v in arms.get(arm, {}).items()}
+    return Training(curves, scores, {"arm": arm, "seeds": ", ".join(map(str, seeds))} | values, label)
 
 
 def _folder(folder: Path) -> Training:
@@ -248,7 +255,8 @@ def _folder(folder: Path) -> Training:
         values |= _flat(part)
     scores = folder / "evaluation.parquet"
     return Training(pd.read_parquet(folder / "train.parquet").assign(seed=0),
-                    pd.read_parquet(scores).assign(seed=0) if scores.exists() else pd.DataFrame(), values)
+                    pd.read_parquet(scores).assign(seed=0) if scores.exists() else pd.DataFrame(), values,
+                    " (recorded data)" if folder == RECORDED else "")
 
 
 def _flat(values: dict, prefix: str = "") -> dict[str, str]:
@@ -263,20 +271,28 @@ def _compared(chosen: dict[str, Training], curve: str, window: int) -> tuple:
     column = CURVES[curve]
     lines = [x.curves[["seed", "step"]].assign(arm=name, value=x.curves.groupby("seed")[column].transform(lambda v: v.rolling(window, 1).mean()))
              for name, x in chosen.items() if column in x.curves]
-    lines = pd.concat(lines) if lines else pd.DataFrame()
-    ax = plots.learning(lines, label=f": {curve}, mean of {window} steps", ylabel="reward" if curve == "reward" else curve)
-    parts = [widgets.table([{"training": name} | _headline(x) for name, x in chosen.items()]).to_html()] if chosen else []
-    keys = dict.fromkeys(key for x in chosen.values() for key in x.values)
+    lines, label = pd.concat(lines) if lines else pd.DataFrame(), max((x.label for x in chosen.values()), default="")
+    ax = plots.learning(lines, label=f": {curve}, mean of {window} steps{label}", ylabel="reward" if curve == "reward" else curve)
+    parts = [_beside("", {name: _headline(x) for name, x in chosen.items()}).to_html()]
     known = {name: x.values for name, x in chosen.items() if x.values}
-    rows = [{"value": key} | {html.escape(name): values.get(key, "–") for name, values in known.items()} for key in keys]
-    rows = [row for row in rows if len({*row.values()} - {row["value"]}) > 1]
-    if rows:
-        parts += [_text("They differ in these values (–: not given, so the default):"), widgets.table(rows).to_html()]
-    elif len(known) > 1:
-        parts.append(_text("They have the same values: what differs is chance, and the code."))
+    for what, arms in (("arms", True), ("runs", False)):         # of an arm only what makes it one is known, of a run the whole profile
+        alike = {name: values for name, values in known.items() if ("arm" in values) == arms}
+        values = _beside("value", alike, differing=True)
+        if len(values.data):
+            parts += [_text(f"The {what} differ in these values (–: not given, so the default):"), values.to_html()]
+        elif len(alike) > 1:
+            parts.append(_text(f"The {what} have the same values: what differs is chance, and the code."))
     if unknown := [name for name in chosen if name not in known]:
         parts.append(_text(f"{', '.join(unknown)}: no manifest, so its values are not compared; data/recorded/README.md tells them."))
     return ax.figure, *parts
+
+
+def _beside(title: str, columns: dict[str, dict[str, str]], differing: bool = False):
+    """Named values side by side, a column each; `differing`: only those in which the columns differ."""
+    keys = dict.fromkeys(key for values in columns.values() for key in values)
+    rows = [(key, [values.get(key, "–") for values in columns.values()]) for key in keys]
+    return widgets.table(pd.DataFrame([[key, *cells] for key, cells in rows if len({*cells}) > 1 or not differing],
+                                      columns=[title, *map(html.escape, columns)]))
 
 
 def _headline(x: Training) -> dict[str, str]:

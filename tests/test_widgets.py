@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import ipywidgets
 import pandas as pd
 import pytest
+from IPython.display import Javascript
 
 import kit
 from kit import curricula, environments, explore, widgets
@@ -26,7 +27,7 @@ def shown(monkeypatch):
     seen = []
     monkeypatch.setenv("KIT_HEADLESS", "0")
     for module in (widgets, explore):
-        monkeypatch.setattr(module, "display", seen.append)
+        monkeypatch.setattr(module, "display", lambda x: None if isinstance(x, Javascript) else seen.append(x))
     return seen
 
 
@@ -244,6 +245,17 @@ def test_each_schedule_of_the_paper_arrives_in_the_sliders_unchanged(name, shown
     assert f"-p SCHEDULE={name}" in html_in(shown[0])
 
 
+def test_a_slider_that_moves_stays_where_it_is(shown, run):
+    """Drawn anew it would lose the focus, and the next arrow key would go to the notebook."""
+    explore.design(pool(), run)
+    box, = shown
+    rows = [w for w in all_in(box) if isinstance(w, ipywidgets.VBox)][1].children
+    control(box, "hard").value = 1
+    assert [w for w in all_in(box) if isinstance(w, ipywidgets.VBox)][1].children is rows
+    control(box, "phases").value = 2
+    assert [w for w in all_in(box) if isinstance(w, ipywidgets.VBox)][1].children[0] is rows[0]
+
+
 def test_what_is_no_schedule_is_explained(shown, run):
     explore.design(pool(), run)
     box, = shown
@@ -312,12 +324,15 @@ def test_arms_are_compared_with_what_they_differ_in(shown, run):
     box, = shown
     control(box, "B").value = "arm hard"
     text = html_in(box)
-    assert "arm.schedule" in text and "0.25 → 0.50 (n = 2)" in text and "0.25 → 0.75 (n = 2)" in text and "0.75 → 1.00" in text
+    assert "arm.schedule" in text and "grpo." not in text
+    assert "0.25 → 0.50 (n = 2)" in text and "0.25 → 0.75 (n = 2)" in text and "0.75 → 1.00" in text
     before = pictures(box)
     control(box, "curve").value = "share of dead groups"
     assert pictures(box) != before and before[0].startswith(b"\x89PNG")
     control(box, "C").value = "arm easy, seed 1"
     assert "arm easy, seed 1" in html_in(box)
+    control(box, "D").value = "recorded run"
+    assert "arm.schedule" in html_in(box) and "The runs" not in html_in(box), "an arm and a run have no values in common"
 
 
 def test_run_folders_are_compared_by_their_profiles(shown, run):
@@ -330,7 +345,7 @@ def test_run_folders_are_compared_by_their_profiles(shown, run):
     assert "grpo.learning_rate" in text and "0.0001" in text and "2e-06" in text and "grpo.steps" not in text and "<b>" not in text
     assert "0.25 → 0.50 (n = 2)" in text
     control(box, "B").value = "recorded run"
-    assert "recorded run: no manifest" in html_in(box) and "differ in these" not in html_in(box)
+    assert "recorded run: no manifest" in html_in(box) and "differ in these" not in html_in(box) and "arm" not in html_in(box)
 
 
 def test_a_damaged_folder_is_said_and_the_others_go_on(shown, run):
