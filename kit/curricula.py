@@ -41,6 +41,22 @@ SCHEDULES: dict[str, list[tuple[int, dict[str, float]]]] = {
     "hard": [(0, _weights(0, 0, 1))],
 }
 SIX = ("uniform", "soft", "sharp", "classic", "hard-first", "medium-first")     # the paper's
+OURS = frozenset(SCHEDULES)
+
+
+def define(name: str, parts: list[tuple[float, dict[str, float]]]) -> None:
+    """A schedule of one's own, known by `name` to everything in this process: (start as a share of the horizon, weights of the bins) of each
+    phase. Weights are divided by their sum. Raises CurriculumError."""
+    starts = [start for start, _ in parts]
+    if name in OURS:
+        raise CurriculumError(f"the schedule {name} is the kit's own: choose another name")
+    if not starts or starts[0] != 0 or starts != sorted({*starts}) or starts[-1] >= 1:
+        raise CurriculumError(f"the phases start at {', '.join(f'{x:g}' for x in starts) or 'no'} of the horizon: "
+                              "the first must start at 0, each later than the one before, all below 1")
+    for k, (_, w) in enumerate(parts, 1):
+        if {*w} - {*ORDER} or not all(0 <= x < math.inf for x in w.values()) or not sum(w.values()):
+            raise CurriculumError(f"phase {k} has the weights {w}: at least one above zero is needed, none below, for bins among {', '.join(ORDER)}")
+    SCHEDULES[name] = [(round(start * HORIZON), {b: x / sum(w.values()) for b, x in w.items()}) for start, w in parts]
 
 
 def phases(name: str, horizon: int) -> list[tuple[float, float, dict[str, float]]]:

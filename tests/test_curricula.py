@@ -162,3 +162,31 @@ def test_realised_survives_no_plan_and_phases_shorter_than_a_step():
 def test_refusals_say_what_is_wrong(call, message):
     with pytest.raises(CurriculumError, match=message):
         call()
+
+
+# ------------------------------------------------------------------ a schedule of one's own
+
+@pytest.fixture
+def own(monkeypatch):
+    monkeypatch.setattr(curricula, "SCHEDULES", dict(curricula.SCHEDULES))
+
+
+def test_a_schedule_of_ones_own_is_planned_like_the_papers(own):
+    curricula.define("mine", [(0, {"easy": 2, "medium": 2}), (.25, {"hard": 5})])
+    assert curricula.phases("mine", 40) == [(0, 10, {"easy": .5, "medium": .5}), (10, 40, {"hard": 1})]
+    out = plan(full(), "mine")
+    assert set(out[out.step < 10].bin) == {"easy", "medium"} and set(out[out.step >= 10].bin) == {"hard"}
+    curricula.define("mine", [(0, {"hard": 1})])
+    assert len(curricula.phases("mine", 40)) == 1, "and it may be changed"
+
+
+@pytest.mark.parametrize("name, parts, why", [
+    ("classic", [(0, {"easy": 1})], "the kit's own"), ("mine", [], "must start at 0"), ("mine", [(.5, {"easy": 1})], "must start at 0"),
+    ("mine", [(0, {"easy": 1}), (0, {"hard": 1})], "later than the one before"), ("mine", [(0, {"easy": 1}), (1, {"hard": 1})], "below 1"),
+    ("mine", [(0, {"easy": 0})], "phase 1"), ("mine", [(0, {"easy": 2, "hard": -1})], "phase 1"), ("mine", [(0, {"tough": 1})], "phase 1"),
+    ("mine", [(0, {"easy": float("nan")})], "phase 1")])
+def test_what_is_no_schedule_is_refused(own, name, parts, why):
+    before = dict(curricula.SCHEDULES)
+    with pytest.raises(CurriculumError, match=why):
+        curricula.define(name, parts)
+    assert curricula.SCHEDULES == before
