@@ -14,7 +14,7 @@ from IPython.display import HTML, display
 from kit import curricula, plots, widgets
 from kit.environments import Environment, Verdict
 from kit.records import Problem
-from kit.run import RECORDED, ROOT, Run, RunError, read_manifest
+from kit.run import RECORDED, ROOT, Run, RunError, headless, read_manifest
 
 WIDE, PICTURE = {"width": "95%"}, {"width": "100%", "max_width": "860px"}
 
@@ -50,7 +50,7 @@ NONSENSE = {"induction": "```python\ndef f(*given):\n    return 'nonsense'\n```"
 def playground(problems: dict[str, Problem], envs: dict[str, Environment], run: Run, answers: dict[str, str]) -> None:
     """Answer a problem by hand and have it graded by the real sandbox, as often as one likes. A headless notebook grades one answer of
     `answers` (a right one by environment) and one wrong one each. A failure of ours is shown as such, never as a wrong answer."""
-    if widgets.headless():
+    if headless():
         tried = [(name, a) for name in problems for a in (answers[name], NONSENSE.get(name, "<answer>'nonsense'</answer>"))]
         display(widgets.table([{"problem": name} | _graded(envs[name], problems[name], a, run) for name, a in tried]))
         return
@@ -99,7 +99,7 @@ PHASES, MINE, QUICK = 5, "mine", 400                 # phases at most, as the pa
 def design(problems: list[Problem], run: Run) -> None:
     """Turn a schedule by hand, or start from one of the paper's, and see what plan it gives with these problems and the run's profile. The
     schedule is known as "mine" in this process, see curricula.define. A headless notebook shows the profile's own."""
-    if widgets.headless():
+    if headless():
         _static(*_planned(problems, run, run.profile.curriculum.schedule))
         return
     import ipywidgets
@@ -197,13 +197,13 @@ class Training:
 def compare(run: Run, study: dict[str, pd.DataFrame], arms: dict[str, dict], label: str = "") -> None:
     """Up to four trainings side by side: a curve on one axis, headline numbers, and the values of profile or arm in which they differ. They
     are the run folders that have a training, the recorded one, and the arms and seeds of a study (with its label, findings.read) as `arms`
-    describes them.    A headless notebook shows the study's first two arms, else the recorded run."""
+    describes them. A headless notebook shows the study's first two arms, else the recorded run."""
     found = _trainings(run, study, arms, label)
     if not found:
         print("nothing to compare: no run folder has a training, and there is no study")
         return
     names = list(found)
-    if widgets.headless():
+    if headless():
         first = [f"arm {arm}" for arm in study["curves"].arm.unique()[:2]] or names[-1:]
         _static(*_compared({name: found[name]() for name in first}, "share of dead groups", 5))
         return

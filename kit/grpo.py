@@ -23,9 +23,8 @@ from transformers import TrainerCallback
 from kit import models, plots
 from kit.environments import Environment, grade_all
 from kit.records import Log, Problem
-from kit.run import ROOT, Run, progress, served
+from kit.run import ROOT, Run, headless, progress, served
 from kit.sandbox import Sandbox
-from kit.widgets import headless
 
 COLUMNS = {"reward": "reward", "reward_std": "reward_std", "entropy": "entropy", "frac_reward_zero_std": "frac_reward_zero_std",
            "sandbox_error_share": "sandbox_error_share", "completions/mean_length": "completion_length",

@@ -126,9 +126,14 @@ class Run:
               + ", ".join(f"{k} {v}" for k, v in counts.items()))
 
 
+def headless() -> bool:
+    """Whether papermill executes this notebook (the runner says so)."""
+    return os.environ.get("KIT_HEADLESS") == "1"
+
+
 def progress(**options):
     """A tqdm bar: a widget for a person; plain text where papermill executes, so that the saved page shows how it ended."""
-    if os.environ.get("KIT_HEADLESS") != "1":
+    if not headless():
         return tqdm.auto.tqdm(**options)
     return tqdm.std.tqdm(file=sys.stdout, mininterval=10, **options)
 

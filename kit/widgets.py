@@ -1,7 +1,6 @@
 """Browsers for a person who steps through a notebook; a headless run prints one example instead and never waits."""
 import difflib
 import html
-import os
 from collections import Counter
 from collections.abc import Iterable
 
@@ -9,6 +8,7 @@ import pandas as pd
 from IPython.display import HTML, Javascript, display
 
 from kit.records import Problem
+from kit.run import headless
 
 INK = "color:var(--jp-ui-font-color1,inherit)"       # of text in JupyterLab's light and dark themes
 MONO = "margin:0;white-space:pre-wrap;line-height:1.4;font-family:var(--jp-code-font-family,monospace)"
@@ -16,11 +16,6 @@ MONO = "margin:0;white-space:pre-wrap;line-height:1.4;font-family:var(--jp-code-
 KEYS = """window.kitKeys ??= e => {
     if (e.target.closest('.jp-OutputArea .jupyter-widgets')) e.target.setAttribute('data-lm-suppress-shortcuts', 'true') }
 window.addEventListener('keydown', window.kitKeys, true)"""
-
-
-def headless() -> bool:
-    """Whether papermill executes this notebook (the runner says so)."""
-    return os.environ.get("KIT_HEADLESS") == "1"
 
 
 def live(widget) -> None:
@@ -159,6 +154,16 @@ def answers(scores: pd.DataFrame, problem_ids: list[str]) -> None:
         return
     import ipywidgets
     ipywidgets.interact(show, problem=ipywidgets.Dropdown(options=problem_ids))
+    display(Javascript(KEYS))
+
+
+def read(texts: list[str]) -> None:
+    """One text after the other, by a slider; the last one in a headless notebook."""
+    if headless():
+        print(texts[-1])
+        return
+    import ipywidgets
+    ipywidgets.interact(lambda number: print(texts[number]), number=ipywidgets.IntSlider(max=len(texts) - 1))
     display(Javascript(KEYS))
 
 

@@ -375,3 +375,10 @@ def test_nothing_to_compare_is_said(run, monkeypatch, capsys, shown):
     monkeypatch.setattr(explore, "ROOT", run.folder)
     explore.compare(SimpleNamespace(folder=run.folder / "x"), {"curves": pd.DataFrame(columns=["arm", "seed", "step"]), "scores": pd.DataFrame()}, {})
     assert "nothing to compare" in capsys.readouterr().out and not shown
+
+
+@pytest.mark.parametrize("headless", ["1", "0"])
+def test_texts_are_read_one_after_the_other(headless, monkeypatch, capsys):
+    monkeypatch.setenv("KIT_HEADLESS", headless)
+    widgets.read(["first", "last"])
+    assert ("last" in capsys.readouterr().out) == (headless == "1"), "a slider begins at the first"
