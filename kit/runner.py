@@ -16,7 +16,7 @@ import nbformat
 import papermill
 import psutil
 from nbconvert import HTMLExporter
-from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor, TagRemovePreprocessor
 from rich.console import Console
 from traitlets.config import Config
 
@@ -120,7 +120,9 @@ def finished(done: Path, notebook: Path, folder: Path, parameters: dict) -> bool
 
 
 def _html(done: Path) -> None:
-    body, _ = HTMLExporter(embed_images=True, preprocessors=[CoalesceStreamsPreprocessor(enabled=True)]).from_notebook_node(nbformat.read(done, 4))
+    quiet = [CoalesceStreamsPreprocessor(enabled=True),                     # a progress bar's last state
+             TagRemovePreprocessor(enabled=True, remove_input_tags={"solution"})]      # pages do not fold
+    body, _ = HTMLExporter(embed_images=True, preprocessors=quiet).from_notebook_node(nbformat.read(done, 4))
     done.with_suffix(".html").write_text(body, encoding="utf-8")
 
 
