@@ -139,6 +139,7 @@ def test_a_machine_without_git(monkeypatch):
 
 @pytest.mark.parametrize("word", [signal.SIGINT, signal.SIGTERM])
 def test_a_command_that_is_stopped_says_that_nothing_is_lost(word, capsys):
+    signal.signal(signal.SIGINT, signal.default_int_handler)                 # in the background of a script it is ignored
     with pytest.raises(typer.Exit) as ended, stoppable():
         os.kill(os.getpid(), word)
         time.sleep(5)
