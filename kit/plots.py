@@ -135,8 +135,8 @@ def seeds(df: pd.DataFrame, label: str = "") -> Figure:
     sns.swarmplot(df, x="lines", y="source", order=["wild", "real"], hue="split", hue_order=["train", "held_out"], ax=right, size=4,
                   palette=[INK, "#D55E00"])
     left.set(ylabel="", xlabel="seeds")
-    left.bar_label(left.containers[0], padding=3, size=9)
-    left.bar_label(left.containers[1], padding=3, size=9)
+    for bars in left.containers:
+        left.bar_label(bars, padding=3, size=9)
     right.set(ylabel="", xlabel="lines", xlim=(0, None))
     right.legend(title="", loc="upper left")
     return figure
