@@ -197,7 +197,9 @@ def test_rounds_replay_the_recording_without_a_model(tmp_path):
     replayed = records.load(folder / "problems.parquet")
     theirs, ours = ({(p.chain_id, p.turn): p for p in found} for found in (recorded, replayed))
     differ = {p.seed_id for place, p in [*theirs.items(), *ours.items()] if theirs.get(place) != ours.get(place)}
-    assert len(replayed) > 200 and len(differ) < 6, "but for a few programs near the time limit"
+    slow = {p.seed_id for p in [*recorded, *replayed] if p.status == "error" or p.reason == "times out"}
+    slow |= {p.seed_id for place, p in ours.items() if place in theirs and p.id == theirs[place].id and p.solved != theirs[place].solved}
+    assert len(replayed) > 200 and len(differ) < 6 and differ <= slow, "but for a few programs near the time limit"
     assert_judged(folder)
 
 
