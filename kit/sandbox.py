@@ -463,8 +463,8 @@ class Sandbox:
     """A pool of workers that run programs. Every method may be called from any thread.
 
     workers: how many programs run at a time; default: twice the cores (sleepers and slow starters leave cores idle)
-    timeout: CPU seconds of a program, all its calls together; the wall clock stops it only after 3 x timeout + 1 s, so
-        that a busy machine does not turn right answers into timeouts
+    timeout: CPU seconds of a program, all its calls together; the wall clock stops it only where it used less than a
+        twentieth of a core for 3 x timeout + 1 s, so that a busy machine does not turn right answers into timeouts
     memory_mb, output_bytes: address space, and bytes that a program may report or print
     preload: modules that programs may import; others are not found. May name installed packages, such as numpy
     hash_seed: PYTHONHASHSEED of the workers (order of sets of strings)
@@ -480,6 +480,7 @@ class Sandbox:
         self._workers, self._wall, preload = workers or 2 * cores(), 3 * timeout + 1, list(preload)
         self._config = {"cpu": timeout, "wall": self._wall, "memory": memory_mb << 20, "output": output_bytes,
                         "preload": preload, "paths": _package_folders(preload)}
+        self._patience = self._wall + timeout / _boxed.IDLE            # the most that a program takes which is not stopped before
         self._environment = dict(_ENVIRONMENT, PYTHONHASHSEED=str(hash_seed))
         if "LD_LIBRARY_PATH" in os.environ:                            # some Pythons find their own library by it
             self._environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
@@ -593,7 +594,7 @@ class Sandbox:
         for pause in (0.2, 0):
             try:
                 worker = worker or self._start(self.mode)
-                return worker, worker.do(job, frame, self._wall * job.times + 10)
+                return worker, worker.do(job, frame, self._patience * job.times + 10)
             except Exception as fault:
                 result = Result("sandbox_error", detail=repr(fault))
                 if worker:
