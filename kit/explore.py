@@ -14,7 +14,7 @@ from IPython.display import HTML, display
 from kit import curricula, plots, widgets
 from kit.environments import Environment, Verdict
 from kit.records import Problem
-from kit.run import RECORDED, ROOT, Run, RunError, headless, read_manifest
+from kit.run import LABEL, RECORDED, ROOT, Run, RunError, headless, read_manifest, rests_on_recorded
 
 WIDE, PICTURE = {"width": "95%"}, {"width": "100%", "max_width": "860px"}
 
@@ -256,7 +256,7 @@ def _folder(folder: Path) -> Training:
     scores = folder / "evaluation.parquet"
     return Training(pd.read_parquet(folder / "train.parquet").assign(seed=0),
                     pd.read_parquet(scores).assign(seed=0) if scores.exists() else pd.DataFrame(), values,
-                    " (recorded data)" if folder == RECORDED else "")
+                    LABEL if folder == RECORDED or rests_on_recorded(folder, before="06") else "")
 
 
 def _flat(values: dict, prefix: str = "") -> dict[str, str]:

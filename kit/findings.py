@@ -24,7 +24,7 @@ from kit import curricula, difficulty, records
 from kit.evaluation import interval, pass_at_k
 from kit.profile import Curriculum, EnvironmentName, Profile, Strict
 from kit.records import Problem
-from kit.run import RECORDED, ROOT, Run, read_manifest
+from kit.run import LABEL, RECORDED, ROOT, Run, read_manifest
 
 # The fewest for which a claim counts as tested (our choice). Of 3 seeds an arm the intervals are wide, of 30 problems too.
 SEEDS, PROBLEMS, SEEDS_FOR_SPREAD = 3, 30, 8
@@ -150,7 +150,7 @@ def read(run: Run, folder: str = "") -> tuple[dict[str, pd.DataFrame], str]:
     if all(path.exists() for path in shipped.values()):
         print(f"recorded data: {folder.name}/ has no finished run, so the study comes from data/recorded")
         run.recorded.add("study")
-        return {name: pd.read_parquet(path) for name, path in shipped.items()}, " (recorded data)"
+        return {name: pd.read_parquet(path) for name, path in shipped.items()}, LABEL
     return {name: pd.DataFrame(columns=columns) for name, columns in EMPTY.items()}, ""
 
 

