@@ -261,8 +261,7 @@ def command(run: Run, script: Path) -> list[str]:
     g = run.profile.grpo
     if g.devices == 1:
         return [sys.executable, str(script)]
-    name = "cpu" if run.on_cpu else "fsdp2-8gpu" if g.nodes == 1 else "fsdp2-nodes"
-    accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(LAUNCH / f"{name}.yaml"),
+    accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(LAUNCH / ("cpu.yaml" if run.on_cpu else "fsdp2.yaml")),
                   "--num_processes", str(g.devices), "--num_machines", str(g.nodes)]
     if g.nodes == 1:
         return [*accelerate, "--main_process_port", "0", str(script)]       # any free port: two trainings may share a machine
