@@ -49,6 +49,14 @@ GALLERY = """# What the recorded run drew
 Made by `python -m kit record RUN` ([the run](../data/recorded/README.md)). Each figure lies beside the numbers in it; the colours of the
 four environments and of the bins, from light to dark, are the same everywhere. A command draws its figure anew into `RUN/figures`: what `RUN`
 lacks comes from `data/recorded`, and the title then says so. Those of 02, 05 and 06 run models, and models do not answer alike twice.
+
+`report/` shows the page in which a `make run` ended, as a browser on a desk and one on a phone draw it:
+
+```bash
+chromium --headless --hide-scrollbars --window-size=1200,1250 --screenshot=figures/report/wide.png runs/cpu/report.html
+chromium --headless --hide-scrollbars --window-size=390,1250 --blink-settings=preferredColorScheme=0 \\
+    --screenshot=figures/report/phone.png runs/cpu/report.html
+```
 """
 STUDY = """# A recorded study, profile `{profile}`
 
