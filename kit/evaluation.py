@@ -30,15 +30,16 @@ from kit.records import Problem, digest
 from kit.run import Run, progress
 from kit.sandbox import Job, Result, Sandbox
 
-SETS = {"synthetic": "problems made from held-out seeds: in domain, the same prompts and graders as in training",
-        "real": "held-out CodeI/O functions as induction problems: real code, nothing of a teacher",
-        "humaneval": "HumanEval (openai_humaneval): a smoke benchmark, contaminated in every model, not evidence",
-        "maths": "procedural maths (reasoning-gym): out of domain, exact answers",
-        "livecodebench": "LiveCodeBench, contests of 08.2024-05.2025: in domain (paper)",
-        "livecodebench_v5": "LiveCodeBench, release_v5, by difficulty: in domain (paper)", "math500": "MATH-500: out of domain (paper)",
-        "aime24": "AIME 2024: out of domain (paper)"}
-DOMAINS = {"synthetic": "in", "real": "in", "livecodebench": "in", "livecodebench_v5": "in", "humaneval": "smoke",
-           "maths": "out", "math500": "out", "aime24": "out"}
+DOMAINS = {                              # the paper's in and out; smoke: a first look, no evidence
+    "synthetic": "in",                   # problems made from held-out seeds, the same prompts and graders as in training
+    "real": "in",                        # held-out CodeI/O functions as induction problems: real code, nothing of a teacher
+    "livecodebench": "in",               # contests of 08.2024-05.2025 (paper)
+    "livecodebench_v5": "in",            # release_v5, by difficulty (paper)
+    "humaneval": "smoke",                # contaminated in every model
+    "maths": "out",                      # procedural tasks of reasoning-gym, exact answers
+    "math500": "out",                    # paper
+    "aime24": "out",                     # paper
+}
 # Task kinds of reasoning-gym at three levels, the easy one small enough for a 0.5B policy (our choice).
 MATHS = {"chain_sum": ({"max_terms": 3, "max_digits": 2}, {"min_terms": 4, "max_terms": 5, "min_digits": 2, "max_digits": 3},
                        {"min_terms": 6, "max_terms": 8, "min_digits": 3, "max_digits": 4}),
