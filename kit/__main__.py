@@ -131,12 +131,11 @@ def models(fetch: Annotated[list[str] | None, typer.Option(help="name of a model
 
 @app.command()
 def record(run_dir: Annotated[str, typer.Argument(help="a finished run folder")],
-           timed: Annotated[str, typer.Option(help="take the README's minutes from this run instead")] = "",
-           add: Annotated[bool, typer.Option("--add", help="keep the arms of the recorded study that this one has not")] = False) -> None:
+           timed: Annotated[str, typer.Option(help="take the README's minutes from this run instead")] = "") -> None:
     """Copy a run's records (or the tables of a study's runs), small enough for git, to data/recorded, and its numbers into README.md."""
     from kit import recording
     if any(Path(run_dir).glob("*/*/arm.json")):
-        recording.ship_study(run_dir, add=add)
+        recording.ship_study(run_dir)
     else:
         recording.ship(run_dir, timed=timed)
 

@@ -69,10 +69,6 @@ step of a training. `drawn.parquet`: how many prompts and different problems an 
 Policy {policy}, {steps} steps of {prompts} prompts and {group} rollouts each, learning rate {rate}. Minutes of a run, median of {runs} (longer
 where several ran at once): 05 {train:.1f}, 06 {evaluate:.1f}. Versions: {versions}.
 """
-ADDED = """
-Added by `python -m kit study --profile {profile} --arms {arms} --seeds {seeds} --out MORE` and `python -m kit record MORE --add`, kit {kit}. Minutes
-of a run, median of {runs}: 05 {train:.1f}, 06 {evaluate:.1f}. Versions: {versions}.
-"""
 ROWS = {"seeds": "a snippet", "problems": "a problem of a turn, valid or not", "filtered": "the same, kept or why not",
         "yields": "kept shares of multi- and single-turn", "difficulty": "a graded problem and its bin", "plan": "a prompt of the training",
         "train": "a step of GRPO", "evaluation": "a problem and a checkpoint", "summary": "a set and a pass@k",
@@ -109,17 +105,16 @@ def ship(run_dir: str | Path, out: Path = RECORDED, timed: str | Path = "") -> P
     return out
 
 
-def ship_study(folder: str | Path, out: Path = RECORDED / "study", add: bool = False) -> Path:
-    """The tables of a study, small enough for git, for notebook 07, and its board into README.md; `add`: to what is recorded, a study may take
-    several sittings. Raises RunError if no run is finished, or if the sittings differ in more than their arms."""
+def ship_study(folder: str | Path, out: Path = RECORDED / "study") -> Path:
+    """The tables of a study, small enough for git, for notebook 07, and its board into README.md. Raises RunError if no run is finished."""
     from kit import findings
-    tables, card = findings.collect(Path(folder)), _study_card(Path(folder), ADDED if add else STUDY)
-    if add:
-        tables, card = _added(tables, out), (out / "README.md").read_text(encoding="utf-8") + card
+    tables = findings.collect(Path(folder))
+    if tables["scores"].empty:
+        raise RunError(f"no run in {folder} is finished yet")
     out.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         records.write_parquet(table, out / f"{name}.parquet")
-    (out / "README.md").write_text(card, encoding="utf-8")
+    (out / "README.md").write_text(_study_card(Path(folder)), encoding="utf-8")
     readme = ROOT / "README.md"
     text = re.sub(r"(<!-- board -->\n).*(<!-- /board -->)", lambda m: m[1] + board(findings.board(tables)) + "\n" + m[2],
                   readme.read_text(encoding="utf-8"), flags=re.S)
@@ -129,26 +124,14 @@ def ship_study(folder: str | Path, out: Path = RECORDED / "study", add: bool = F
     return out
 
 
-def _added(tables: dict[str, pd.DataFrame], out: Path) -> dict[str, pd.DataFrame]:
-    """The recorded study with these arms; one that is in both is taken from here."""
-    old = {name: pd.read_parquet(out / f"{name}.parquet") for name in tables}
-    asked, drew = ([{*map(tuple, part[columns].to_numpy())} for part in (old[name], tables[name])]
-                   for name, columns in (("scores", ["checkpoint", "problem_id"]), ("curves", ["step"])))
-    if asked[0] != asked[1] or drew[0] != drew[1]:
-        raise RunError(f"the study in {out} was trained for other steps or evaluated on other problems: record this one alone, without --add")
-    return {name: pd.concat([old[name][~old[name].arm.isin(table.arm)], table], ignore_index=True) for name, table in tables.items()}
-
-
-def _study_card(folder: Path, form: str) -> str:
+def _study_card(folder: Path) -> str:
     from kit import study
     runs = [note.parent for note in sorted(folder.glob("*/*/arm.json")) if study.done(note.parent)]
-    if not runs:
-        raise RunError(f"no run in {folder} is finished yet")
     manifests = [read_manifest(run) for run in runs]
     profile, minutes = manifests[0]["profile"], pd.DataFrame([{s: m["stages"][s]["seconds"] / 60 for s in study.STAGES} for m in manifests]).median()
     arms, seeds = (",".join(dict.fromkeys(part)) for part in zip(*sorted(run.parts[-2:] for run in runs)))
     g = profile["grpo"]
-    return form.format(profile=profile["name"], kit=manifests[0]["versions"].get("kit", "?"), arms=arms, seeds=seeds,
+    return STUDY.format(profile=profile["name"], kit=manifests[0]["versions"].get("kit", "?"), arms=arms, seeds=seeds,
                         policy=g["policy"], steps=g["steps"], prompts=g["prompts_per_step"], group=g["group_size"],
                         rate=g["learning_rate"], train=minutes["05_grpo"], evaluate=minutes["06_evaluation"], runs=len(runs),
                         versions=versions(manifests[0]))

@@ -1,6 +1,5 @@
 """Arms, plans and the grid of a study; the trainings themselves run in tests/test_notebooks.py."""
 import json
-import shutil
 
 import pandas as pd
 import pytest
@@ -175,31 +174,6 @@ def test_a_recorded_study_brings_its_card_and_its_board(prepared, tmp_path, monk
     assert {p.stem for p in (tmp_path / "shipped").glob("*.parquet")} == set(findings.EMPTY)
     with pytest.raises(RunError, match="no run"):
         recording.ship_study(tmp_path / "nothing", tmp_path / "shipped")
-
-
-def test_a_study_is_recorded_in_sittings(prepared, tmp_path, monkeypatch):
-    monkeypatch.setattr(recording, "ROOT", tmp_path)
-    (tmp_path / "README.md").write_text("<!-- board -->\n<!-- /board -->\n")
-    out = tmp_path / "shipped"
-
-    def seeds():
-        return {name: pd.read_parquet(out / f"{name}.parquet").groupby("arm").seed.nunique().to_dict() for name in findings.EMPTY}
-    for run in (*prepared(arms=["easy"], seeds=[0]), *prepared(arms=["one"], seeds=[0, 1, 2])):
-        finish(run, run.parent.name)
-    recording.ship_study(tmp_path / "study", out)
-    shutil.rmtree(tmp_path / "study" / "easy")
-    for run in prepared(arms=["four"], seeds=[0, 1, 2]):
-        finish(run, run.parent.name)
-    recording.ship_study(tmp_path / "study", out, add=True)
-    assert seeds() == dict.fromkeys(findings.EMPTY, {"easy": 1, "one": 3, "four": 3})
-    card = (out / "README.md").read_text()
-    assert card.index("--arms easy,one") < card.index("--arms four,one") and "--add`" in card
-    for run in (tmp_path / "study").glob("*/*"):
-        train = pd.read_parquet(run / "train.parquet")
-        train[train.step < 4].to_parquet(run / "train.parquet")
-    with pytest.raises(RunError, match="other steps"):
-        recording.ship_study(tmp_path / "study", out, add=True)
-    assert seeds() == dict.fromkeys(findings.EMPTY, {"easy": 1, "one": 3, "four": 3})
 
 
 def test_a_study_without_runs_still_has_its_board(tmp_path, monkeypatch):
