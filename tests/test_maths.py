@@ -76,13 +76,20 @@ def test_no_answer_blocks_the_run_or_runs_code(monkeypatch):
     assert not Path("/tmp/kit-was-here").exists()
 
 
-def test_what_hangs_is_killed_and_the_next_is_judged(monkeypatch):
+def test_what_takes_too_long_is_killed_and_the_next_is_judged(monkeypatch):
     monkeypatch.setattr(maths, "SECONDS", 1.0)
-    monkeypatch.setattr(maths, "_compare", hangs)
+    monkeypatch.setattr(maths, "_compare", spins)
     verdict, = maths.grade("1", ["x"])
     assert (verdict.outcome, verdict.reason) == ("failed", Reason.TIMEOUT)
     monkeypatch.undo()
     assert maths.grade("1", [r"\boxed{1}"])[0].outcome == "passed"
+
+
+def test_an_answer_that_got_no_cpu_is_an_error_not_a_zero(monkeypatch):
+    monkeypatch.setattr(maths, "SECONDS", 0.2)
+    monkeypatch.setattr(maths, "_compare", starves)
+    verdict, = maths.grade("1", ["x"])
+    assert verdict.outcome == "error" and "too busy" in verdict.reason
 
 
 def test_a_worker_that_dies_twice_is_an_error_not_a_zero(monkeypatch):
@@ -94,11 +101,18 @@ def test_an_expected_answer_that_cannot_be_read_is_an_error():
     assert maths.grade("", [r"\boxed{1}"])[0].outcome == "error"
 
 
-def hangs(gold, completion):                           # fakes, for a worker process
-    time.sleep(60)
+def spins(gold, completion, seconds):                  # fakes, for a worker process
+    with maths._limited(seconds):
+        while True:
+            pass
 
 
-def dies(gold, completion):
+def starves(gold, completion, seconds):
+    with maths._limited(seconds):
+        time.sleep(60)
+
+
+def dies(gold, completion, seconds):
     import os
     os._exit(3)
 

@@ -1,15 +1,18 @@
 """MATH-500 and AIME 2024, judged by math-verify.
 
 A question asks for the final answer in \\boxed{}. Answers are LaTeX that a model wrote: they are read and compared in worker processes with
-a limit on memory, which are killed when they take too long, so that none blocks a run.
+limits on memory and CPU time, so that none blocks a run.
 """
 import atexit
 import functools
 import json
+import math
 import random
 import resource
+import signal
 from collections.abc import Iterable
 from concurrent.futures import TimeoutError as TooLong
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,7 +23,8 @@ from kit.benchmarks import FormatError, fetch
 from kit.environments.base import Reason, Verdict, prompt
 from kit.evaluation import Item
 
-SECONDS, MEMORY, WORKERS = 10.0, 4 << 30, 2            # of one comparison; bytes of a worker
+SECONDS, MEMORY, WORKERS = 10.0, 4 << 30, 2            # CPU of one comparison; bytes of a worker
+PATIENCE = 10                                          # times SECONDS: a machine that is as slow as that fails us, not the answer
 
 
 @dataclass(frozen=True)
@@ -58,18 +62,24 @@ def items(name: str, n: int | None = None, seed: int = 0, folder: str = "") -> l
 
 def grade(gold: str, completions: Iterable[str], box=None) -> list[Verdict]:
     """A verdict for each completion against the expected answer, LaTeX without marks. What hangs or needs too much memory is wrong."""
-    return [_outcome(gold, c, first) for c, first in [(c, _pool().schedule(_compare, (gold, c), timeout=SECONDS)) for c in completions]]
+    return [_outcome(gold, c, first) for c, first in [(c, _begun(gold, c)) for c in completions]]
+
+
+def _begun(gold: str, completion: str):
+    return _pool().schedule(_compare, (gold, completion, SECONDS), timeout=PATIENCE * SECONDS)
 
 
 def _outcome(gold: str, completion: str, first) -> Verdict:
     for future in (first, None):
         try:
-            found = (future or _pool().schedule(_compare, (gold, completion), timeout=SECONDS)).result()
+            found = (future or _begun(gold, completion)).result()
             return Verdict("passed") if found == "passed" else Verdict("error", found) if found.startswith("gold") else Verdict("failed", found)
         except TooLong:
-            return Verdict("failed", Reason.TIMEOUT)
-        except ProcessExpired as e:                      # the worker died, by this answer or another one: once more
-            died = e
+            return Verdict("error", f"a comparison got less than {SECONDS:g} s of CPU in {PATIENCE * SECONDS:g} s: this machine is too busy")
+        except ProcessExpired as e:
+            if e.exitcode == -signal.SIGXCPU:
+                return Verdict("failed", Reason.TIMEOUT)
+            died = e                                     # the worker died, by this answer or another one: once more
     return Verdict("error", f"the worker that compared answers died twice ({died})")
 
 
@@ -84,20 +94,34 @@ def _pool() -> ProcessPool:
 def _begin() -> None:
     import math_verify  # noqa: F401                   before the clock of the first comparison runs
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _compare(gold: str, completion: str) -> str:
+@contextmanager
+def _limited(seconds: float):
+    """CPU time for this worker, rounded up; then the kernel ends it by SIGXCPU."""
+    used, hard = resource.getrusage(resource.RUSAGE_SELF), resource.getrlimit(resource.RLIMIT_CPU)[1]
+    soft = math.ceil(used.ru_utime + used.ru_stime + seconds)
+    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
+
+
+def _compare(gold: str, completion: str, seconds: float) -> str:
     """In a worker: "passed", a reason, or "gold..." where the expected answer cannot be read."""
     import logging
 
     from math_verify import parse, verify
-    logging.getLogger("math_verify").setLevel(logging.ERROR)         # says at each call that it has no time limit: the pool has
+    logging.getLogger("math_verify").setLevel(logging.ERROR)         # says at each call that it has no time limit: the worker has
     try:
-        expected = parse(f"\\boxed{{{gold}}}", parsing_timeout=None)
-        if not expected:
-            return f"gold answer {gold!r} cannot be read"
-        if not (given := parse(completion, parsing_timeout=None)):
-            return Reason.NO_ANSWER
-        return "passed" if verify(expected, given, timeout_seconds=None) else Reason.WRONG
+        with _limited(seconds):
+            expected = parse(f"\\boxed{{{gold}}}", parsing_timeout=None)
+            if not expected:
+                return f"gold answer {gold!r} cannot be read"
+            if not (given := parse(completion, parsing_timeout=None)):
+                return Reason.NO_ANSWER
+            return "passed" if verify(expected, given, timeout_seconds=None) else Reason.WRONG
     except (MemoryError, RecursionError):
         return Reason.CRASH
