@@ -305,7 +305,8 @@ def cluster():
 
     def kill():
         for process in (*raylet.children(recursive=True), raylet):
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):                # a child of one that is gone already
+                process.kill()
         made.remove_node(second, allow_graceful=False)
     yield kill
     ray.shutdown()
