@@ -405,7 +405,7 @@ def test_failing_scripts(box, status, code, stdout):
 def test_time_is_cpu_time(box):
     begin = time.monotonic()
     assert one(box, "def f():\n    while True: pass").status == "timeout"
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 3
     assert one(box, "import time\ndef f():\n    time.sleep(0.8)\n    return 1").returned() == [
         1
     ]  # more than 0.5 s, but no CPU
@@ -517,11 +517,11 @@ def test_slow_programs_do_not_hold_up_fast_ones(box):
 
 
 def test_a_batch_ends_at_its_deadline(box):
-    jobs = [Job("import time\ndef f(x):\n    time.sleep(x)\n    return x", (("f", (x,)),)) for x in (0, 2, 2, 2, 2, 2, 2, 0)]
+    jobs = [Job("import time\ndef f(x):\n    time.sleep(x)\n    return x", (("f", (x,)),)) for x in (0, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0)]
     began = time.monotonic()
-    results = box.map(jobs, deadline=1.5)
-    assert time.monotonic() - began < 4, "all of them would take 6 s"
-    assert results[0].returned() == [0] and {r.status for r in results[1:]} == {"sandbox_error"} and "batch's 1.5 s" in results[-1].detail
+    results = box.map(jobs, deadline=0.6)
+    assert time.monotonic() - began < 0.9
+    assert results[0].returned() == [0] and {r.status for r in results[1:]} == {"sandbox_error"} and "batch's 0.6 s" in results[-1].detail
     assert len(box.map(itertools.repeat(jobs[0], 50), deadline=30)) == 50
     assert one(box, "def f(): return 1").returned() == [1]
 
