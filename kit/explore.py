@@ -256,7 +256,7 @@ def _folder(folder: Path) -> Training:
     scores = folder / "evaluation.parquet"
     return Training(pd.read_parquet(folder / "train.parquet").assign(seed=0),
                     pd.read_parquet(scores).assign(seed=0) if scores.exists() else pd.DataFrame(), values,
-                    LABEL if folder == RECORDED or rests_on_recorded(folder, before="06") else "")
+                    LABEL if folder == RECORDED or rests_on_recorded(manifest, before="06") else "")
 
 
 def _flat(values: dict, prefix: str = "") -> dict[str, str]:

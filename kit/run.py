@@ -51,7 +51,7 @@ class Run:
     @property
     def label(self) -> str:
         """What a figure's title says about its data: empty for this run's own, from its first stage to this one."""
-        return LABEL if self.recorded or rests_on_recorded(self.folder, self.stage) else ""
+        return LABEL if self.recorded or rests_on_recorded(read_manifest(self.folder), self.stage) else ""
 
     @property
     def on_cpu(self) -> bool:
@@ -191,9 +191,9 @@ def read_manifest(folder: Path) -> dict:
         raise RunError(f"{path} is damaged: delete it and run again; the records beside it are kept") from None
 
 
-def rests_on_recorded(folder: Path, before: str) -> bool:
-    """Whether a stage earlier than `before` took what data/recorded holds. Raises RunError, as `read_manifest`."""
-    return any(facts.get("recorded") for name, facts in read_manifest(folder)["stages"].items() if name < before)
+def rests_on_recorded(manifest: dict, before: str) -> bool:
+    """Whether a stage earlier than `before` took what data/recorded holds."""
+    return any(facts.get("recorded") for name, facts in manifest["stages"].items() if name < before)
 
 
 def note(folder: Path, stage: str, **facts) -> None:

@@ -102,6 +102,7 @@ def test_two_processes_with_sharded_weights_train_as_one_does(one, trained, tmp_
 def test_accelerate_reads_the_files(name):
     config = load_config_from_file(str(grpo.LAUNCH / f"{name}.yaml"))
     assert config.mixed_precision == "bf16" and config.use_cpu == (name == "cpu")
+    assert config.num_machines == 1 and config.rdzv_backend == "static", "`grpo.command` gives the nodes, and the first of them is known"
     if name == "fsdp2":
         assert config.distributed_type == DistributedType.FSDP and config.fsdp_config["fsdp_version"] == 2
         assert config.fsdp_config["fsdp_state_dict_type"] == "FULL_STATE_DICT", "checkpoints are policies that an engine can read"

@@ -6,7 +6,6 @@ limits on memory and CPU time, so that none blocks a run.
 import atexit
 import functools
 import json
-import math
 import random
 import resource
 import signal
@@ -61,7 +60,8 @@ def items(name: str, n: int | None = None, seed: int = 0, folder: str = "") -> l
 
 
 def grade(gold: str, completions: Iterable[str], box=None) -> list[Verdict]:
-    """A verdict for each completion against the expected answer, LaTeX without marks. What hangs or needs too much memory is wrong."""
+    """A verdict for each completion against the expected answer, LaTeX without marks. What needs more than
+    SECONDS of CPU or MEMORY is wrong, what this machine did not get to is an error."""
     return [_outcome(gold, c, first) for c, first in [(c, _begun(gold, c)) for c in completions]]
 
 
@@ -77,7 +77,7 @@ def _outcome(gold: str, completion: str, first) -> Verdict:
         except TooLong:
             return Verdict("error", f"a comparison got less than {SECONDS:g} s of CPU in {PATIENCE * SECONDS:g} s: this machine is too busy")
         except ProcessExpired as e:
-            if e.exitcode == -signal.SIGXCPU:
+            if e.exitcode == -signal.SIGPROF:
                 return Verdict("failed", Reason.TIMEOUT)
             died = e                                     # the worker died, by this answer or another one: once more
     return Verdict("error", f"the worker that compared answers died twice ({died})")
@@ -94,19 +94,16 @@ def _pool() -> ProcessPool:
 def _begin() -> None:
     import math_verify  # noqa: F401                   before the clock of the first comparison runs
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 @contextmanager
 def _limited(seconds: float):
-    """CPU time for this worker, rounded up; then the kernel ends it by SIGXCPU."""
-    used, hard = resource.getrusage(resource.RUSAGE_SELF), resource.getrlimit(resource.RLIMIT_CPU)[1]
-    soft = math.ceil(used.ru_utime + used.ru_stime + seconds)
-    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+    """So much CPU time for what is within; then the kernel ends this worker by SIGPROF, whatever it is at."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _compare(gold: str, completion: str, seconds: float) -> str:
