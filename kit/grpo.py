@@ -145,9 +145,9 @@ def tokenizer(name: str):
     return found
 
 
-def load_policy(name: str, layers: int | None = None, embeddings: bool = False):
-    """(model, tokenizer) of a policy. What is trained is in float32, because half precision loses small updates; what is frozen in bfloat16.
-    Raises models.ModelUnavailable.
+def load_policy(name: str, layers: int | None = None, embeddings: bool = False, bf16: bool = True):
+    """(model, tokenizer) of a policy. What is trained is in float32, because half precision loses small updates; what is frozen in bfloat16,
+    with `bf16`. Raises models.ModelUnavailable.
 
     Frozen (our choice): all but the last `layers` layers, if that is given; without `embeddings` also those of the tokens, a third of a
     0.5B model's weights, hardly moved by RL, dear in memory and time."""
@@ -158,8 +158,8 @@ def load_policy(name: str, layers: int | None = None, embeddings: bool = False):
     model = AutoModelForCausalLM.from_pretrained(models.path(name), dtype=torch.float32)
     whole = model.get_decoder().layers
     for frozen in (*([] if embeddings else [model.get_input_embeddings()]), *whole[:len(whole) - (layers or len(whole))]):
-        frozen.to(torch.bfloat16).requires_grad_(False)
-    if not torch.cuda.is_available():
+        frozen.to(torch.bfloat16 if bf16 else torch.float32).requires_grad_(False)
+    if bf16 and not torch.cuda.is_available():
         _cast_once(model)
     return model, words
 
@@ -262,7 +262,7 @@ def command(run: Run, script: Path) -> list[str]:
     if g.devices == 1:
         return [sys.executable, str(script)]
     accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(LAUNCH / ("cpu.yaml" if run.on_cpu else "fsdp2.yaml")),
-                  "--num_processes", str(g.devices), "--num_machines", str(g.nodes)]
+                  "--num_processes", str(g.devices), "--num_machines", str(g.nodes), "--mixed_precision", "bf16" if g.bf16 else "no"]
     if g.nodes == 1:
         return [*accelerate, "--main_process_port", "0", str(script)]       # any free port: two trainings may share a machine
     try:

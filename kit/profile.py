@@ -124,6 +124,7 @@ class GRPO(Strict):
     prompts_per_step: int = Field(ge=1)
     group_size: int = Field(ge=2)
     embeddings: bool = False                       # the token embeddings are trained too
+    bf16: bool = True                              # computed with in bfloat16; False: in float32, whose rounding changes no rollout
     recompute: bool = False                        # activations computed anew in the backward pass: a third more time, far less memory
     rollouts: Literal["transformers", "colocate", "server"] = "transformers"     # colocate: vLLM on the trainer's cards; server: on its own
     vllm_memory: float = Field(0.3, gt=0, lt=1)    # colocate: share of a card for vLLM's weights and KV cache

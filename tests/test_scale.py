@@ -316,11 +316,19 @@ def cluster():
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("killed", [False, True], ids=["undisturbed", "one node killed"])
-def test_two_ray_nodes_make_the_records_of_one_process(killed, cluster, tmp_path):
+def test_two_ray_nodes_make_the_records_of_one_process(killed, cluster, tmp_path, monkeypatch):
     seeds = some_seeds(tmp_path / "run", 12, 4, 4)
     logs = [tmp_path / f"run/shards/rounds/{rank:05d}/problems.jsonl" for rank in (0, 1)]
     done = [tmp_path / f"run/logs/scale-rounds/completions/{rank:05d}" for rank in (0, 1)]
     state = []
+
+    class Together(scale.Generate):
+        """The task that is started first waits for the other, so that both are at work."""
+        def run(self, data, rank=0, world_size=1):
+            (tmp_path / f"{rank} begun").touch()
+            while not all((tmp_path / f"{k} begun").exists() for k in range(world_size)):
+                time.sleep(0.02)
+            super().run(data, rank, world_size)
 
     def kill_in_the_middle():
         while not all(written(log) > 5 for log in logs):
@@ -329,6 +337,7 @@ def test_two_ray_nodes_make_the_records_of_one_process(killed, cluster, tmp_path
         cluster()
         state.append([marker.exists() for marker in done])
     if killed:
+        monkeypatch.setitem(scale.STAGES, "rounds", Together)
         threading.Thread(target=kill_in_the_middle, daemon=True).start()
     scale.run("rounds", "cpu", str(tmp_path / "run"), tasks=2, workers=2, executor="ray", replay=True, options={"mem_per_cpu_gb": 1})
     if killed:

@@ -111,7 +111,7 @@ def _trainer(tmp_path, model, tokenizer, rows, tokens=96, **options):
     """One GRPO step of TRL's own on a CPU: 2 prompts, 2 rollouts each."""
     import datasets
     from trl import GRPOConfig, GRPOTrainer
-    args = GRPOConfig(output_dir=str(tmp_path), max_steps=1, use_cpu=True, bf16=False, per_device_train_batch_size=4, num_generations=2,
+    args = GRPOConfig(output_dir=str(tmp_path), max_steps=1, use_cpu=True, bf16=True, per_device_train_batch_size=4, num_generations=2,
                       max_completion_length=tokens, shuffle_dataset=False, logging_steps=1, report_to="none", disable_tqdm=True, save_strategy="no",
                       gradient_checkpointing=False, beta=0.0, scale_rewards="none")
     return GRPOTrainer(model=model, processing_class=tokenizer, args=args, train_dataset=datasets.Dataset.from_list(rows, export.FEATURES), **options)
@@ -157,7 +157,7 @@ def test_trl_trains_a_step_in_the_environment(cases, tmp_path, monkeypatch):
 
 @pytest.mark.model
 @pytest.mark.slow
-@pytest.mark.timeout(900)               # long prompts in float32: slow where cores are shared
+@pytest.mark.timeout(900)
 def test_trl_trains_a_step_of_a_real_policy(cases, tmp_path):
     from kit import grpo
     from kit.ways import trl

@@ -1,6 +1,6 @@
-"""With this folder on PYTHONPATH and FAKE_ROLLOUTS set, a trainer's rollouts are fixed, whichever process asks for them, and all is
-computed in float32: in bfloat16 the rounding alone parts two trainings by a hundredth after one step of Adam. Everything else is real:
-rewards, gathering, advantages, loss, averaging, steps, checkpoints. With FAKE_FSDP also: accelerate shards on a CPU, which it declines to.
+"""With this folder on PYTHONPATH and FAKE_ROLLOUTS set, a trainer's rollouts are fixed, whichever process asks for them.
+Everything else is real: rewards, gathering, advantages, loss, averaging, steps, checkpoints. With FAKE_FSDP also: accelerate shards on a
+CPU, which it declines to.
 
 Python imports a module of this name as it starts, so the script that is trained holds no hook."""
 import importlib.abc
@@ -20,10 +20,7 @@ def fake_rollouts(trainer, prompt_ids, images, fields, num_generations, **_):
 
 
 def patch_trainer(module):
-    import torch
     module.GRPOTrainer._generate_single_turn = fake_rollouts
-    made = torch.autocast.__init__
-    torch.autocast.__init__ = lambda self, device_type, dtype=None, **_: made(self, device_type, dtype, enabled=False)
 
 
 def patch_state(module):
