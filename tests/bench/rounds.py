@@ -1,7 +1,8 @@
-"""Is the engine what the rounds wait for, and does memory stay flat?
+"""Is the engine what the rounds wait for, does memory stay flat, and how many tokens are a prompt and an answer?
 
     python tests/bench/rounds.py engine runs/large     # a finished run's rounds against its prompts alone, real models; about 15 minutes
     python tests/bench/rounds.py replay --seeds 10000  # recorded answers: problems per second and memory; about 20 minutes
+    python tests/bench/rounds.py tokens                # recorded answers: what kit/plan.py takes from them; 3 minutes
 """
 import argparse
 import re
@@ -15,12 +16,15 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from kit import profile, seeds
+from kit import environments, evaluation, grpo, profile, records, seeds
 from kit.engine import VLLM, Replay, write_recording
 from kit.records import Log
 from kit.rounds import Rounds
 from kit.run import RECORDED, read_manifest
 from kit.sandbox import Sandbox
+
+
+BLOCK = 16      # tokens: the unit of vLLM's prefix cache
 
 
 class Noting(Replay):
@@ -98,6 +102,39 @@ def replay(count: int) -> None:
     Console().print(table)
 
 
+def tokens() -> None:
+    """READ, USED and VALID of kit/plan.py, from the recording. A prompt is read but for its longest beginning, in blocks of `BLOCK` tokens, that a
+    prompt before it had; the policy's are read whole (transformers keeps no cache from step to step)."""
+    problems, plan, evaluated, trained = (pd.read_parquet(RECORDED / f"{name}.parquet") for name in ("problems", "plan", "evaluation", "train"))
+    settings = profile.load("cpu", {"rounds.stones": problems.chain_id[problems.method == "stones"].nunique()})
+    filtered, envs = {p.id: p for p in records.load(RECORDED / "filtered.parquet")}, environments.make(settings.rounds)
+    noting = {name: Noting(role, name=role.model, recording=RECORDED / "completions.parquet") for name, role in
+              (("teacher", settings.teacher), ("student", settings.student))}
+    with tempfile.TemporaryDirectory() as folder, Sandbox() as box, Sandbox(hash_seed=1) as other:
+        known = seeds.from_frame(pd.read_parquet(RECORDED / "seeds.parquet"))
+        list(Rounds(settings, noting["teacher"], noting["student"], box, other, Path(folder, "problems.jsonl")).generate(known))
+    g, e = settings.grpo, settings.evaluation
+    items = [*evaluation.synthetic(filtered.values(), envs, e.synthetic), *evaluation.real(filtered.values(), envs, e.real),
+             *evaluation.humaneval(e.humaneval), *evaluation.maths(e.maths)]
+    table = Table("who", "prompts", "tokens of a prompt", "of these read", "share of max_tokens in an answer")
+    for who, model, prompts, answer, longest in (
+            *((who, noted.role.model, [messages for messages, *_ in noted.asked],
+               noted.counts["tokens"] / sum(n for _, n, _ in noted.asked), noted.role.sampling.max_tokens) for who, noted in noting.items()),
+            ("policy", g.policy, [envs[row.environment].solve_prompt(filtered[row.problem_id]) for row in plan.itertuples()],
+             trained.completion_length.mean(), g.max_tokens),
+            ("evaluation", g.policy, [item.messages for item in items for _ in ("sampled", "greedy")],
+             evaluated.tokens.sum() / (len(evaluated) * (e.n + 1)), e.max_tokens)):
+        words, seen, whole, read = grpo.tokenizer(model), set(), 0, 0
+        for messages in prompts:
+            text = words.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+            beginnings = [tuple(text[:k]) for k in range(BLOCK, len(text), BLOCK)]
+            whole, read = whole + len(text), read + len(text) - BLOCK * sum(b in seen for b in beginnings)
+            seen.update(beginnings if who != "policy" else ())
+        table.add_row(who, str(len(prompts)), f"{whole / len(prompts):.0f}", f"{read / len(prompts):.0f}", f"{answer / longest:.2f}")
+    Console().print(table)
+    print(f"valid: {(problems.status[problems.method != 'real'] == 'valid').mean():.2f} of the teacher's problems")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     what = parser.add_subparsers(required=True)
@@ -108,5 +145,6 @@ if __name__ == "__main__":
     two = what.add_parser("replay")
     two.add_argument("--seeds", type=int, default=10_000)
     two.set_defaults(call=lambda given: replay(given.seeds))
+    what.add_parser("tokens").set_defaults(call=lambda given: tokens())
     given = parser.parse_args()
     given.call(given)
