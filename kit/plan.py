@@ -1,8 +1,8 @@
 """`python -m kit plan`: what a profile costs before it is run: tokens, device hours, memory, disk. Orders of magnitude.
 
 A model of P parameters (of a mixture: the active ones) needs 2 P operations to read or write a token, and 6 P to be trained on one. A device
-does a part of its peak of them, another one in reading, writing and training. Those of the two CPU cores were measured, as were the
-tokens of a prompt and an answer (`make run`, tests/test_plan.py); those of the GPUs are assumed until somebody measures them.
+does a part of its peak of them, another one in reading, writing and training. Those of the two CPU cores were fitted to a
+measured `make run` (tests/test_plan.py); those of the GPUs are assumed until somebody measures them.
 """
 import re
 from dataclasses import dataclass
@@ -11,11 +11,12 @@ import pandas as pd
 
 from kit.profile import Profile
 
-READ = {"two_calls": 131, "one_call": 600, "student": 99, "policy": 235, "evaluation": 200}
-"""Tokens of a prompt that the engine has to read; the rest it has read before (prefix cache). Measured on `cpu`, one_call assumed."""
-USED = {"teacher": 0.25, "student": 0.15, "policy": 0.32, "evaluation": 0.33}
-"""Share of max_tokens that an answer takes. Measured on `cpu`."""
-VALID = 0.83                                           # of a teacher's problems; measured on `cpu`
+READ = {"two_calls": 135, "one_call": 600, "student": 99, "policy": 212, "evaluation": 65}
+"""Tokens of a prompt that the engine has to read; the rest it has read before (prefix cache). From the recording by
+`tests/bench/rounds.py tokens`, as USED and VALID are; one_call is assumed."""
+USED = {"teacher": 0.24, "student": 0.16, "policy": 0.31, "evaluation": 0.38}
+"""Share of max_tokens that an answer takes."""
+VALID = 0.83                                           # of a teacher's problems
 ACTIVE = {"gpt-oss-120b": 5.1, "gpt-oss-20b": 3.6}     # billions, of mixtures of experts (model cards)
 QUANTISED = {"gpt-oss-120b": 0.55, "gpt-oss-20b": 0.65}      # bytes per parameter; others 2
 LAYERS = 24                                            # of a policy of which only the last ones are trained
@@ -37,7 +38,7 @@ def _gpu(name: str, memory_gb: float, peak: float) -> Device:
     return Device(about, memory_gb, reading=0.3 * peak, writing=0.1 * peak, training=0.3 * peak, start=120)
 
 
-DEVICES = {"cpu": Device("two CPU cores, measured", 16, 0.45, 0.15, 0.26, 35),
+DEVICES = {"cpu": Device("two CPU cores, measured", 16, 0.45, 0.15, 0.19, 35),
            "24gb": _gpu("RTX 4090", 24, 165), "80gb": _gpu("H100", 80, 990), "141gb": _gpu("H200", 141, 990)}
 
 

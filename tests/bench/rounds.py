@@ -2,7 +2,7 @@
 
     python tests/bench/rounds.py engine runs/large     # a finished run's rounds against its prompts alone, real models; about 15 minutes
     python tests/bench/rounds.py replay --seeds 10000  # recorded answers: problems per second and memory; about 20 minutes
-    python tests/bench/rounds.py tokens                # recorded answers: what kit/plan.py takes from them; 3 minutes
+    python tests/bench/rounds.py tokens                # recorded answers: what kit/plan.py takes from them; a minute
 """
 import argparse
 import re
@@ -23,8 +23,7 @@ from kit.rounds import Rounds
 from kit.run import RECORDED, read_manifest
 from kit.sandbox import Sandbox
 
-
-BLOCK = 16      # tokens: the unit of vLLM's prefix cache
+BLOCK = 32      # tokens: the unit of the prefix cache in kit/vllm_child.py on a CPU
 
 
 class Noting(Replay):
@@ -32,11 +31,12 @@ class Noting(Replay):
 
     def __init__(self, *args, **rest):
         super().__init__(*args, **rest)
-        self.asked = []
+        self.asked, self.answers = [], []
 
     def submit(self, messages, n=1, key="", sampling=None):
         self.asked.append((messages, n, key))
-        return super().submit(messages, n, key, sampling)
+        self.answers.append(super().submit(messages, n, key, sampling))
+        return self.answers[-1]
 
 
 def engine(folder: Path, every: int) -> None:
@@ -103,8 +103,8 @@ def replay(count: int) -> None:
 
 
 def tokens() -> None:
-    """READ, USED and VALID of kit/plan.py, from the recording. A prompt is read but for its longest beginning, in blocks of `BLOCK` tokens, that a
-    prompt before it had; the policy's are read whole (transformers keeps no cache from step to step)."""
+    """READ, USED and VALID of kit/plan.py, from the recording. A prompt is read but for its longest beginning, in whole blocks, that one
+    before it had; the policy's are read whole (transformers keeps no cache from step to step)."""
     problems, plan, evaluated, trained = (pd.read_parquet(RECORDED / f"{name}.parquet") for name in ("problems", "plan", "evaluation", "train"))
     settings = profile.load("cpu", {"rounds.stones": problems.chain_id[problems.method == "stones"].nunique()})
     filtered, envs = {p.id: p for p in records.load(RECORDED / "filtered.parquet")}, environments.make(settings.rounds)
@@ -116,21 +116,22 @@ def tokens() -> None:
     g, e = settings.grpo, settings.evaluation
     items = [*evaluation.synthetic(filtered.values(), envs, e.synthetic), *evaluation.real(filtered.values(), envs, e.real),
              *evaluation.humaneval(e.humaneval), *evaluation.maths(e.maths)]
-    table = Table("who", "prompts", "tokens of a prompt", "of these read", "share of max_tokens in an answer")
+    table = Table("who", "prompts", "tokens of a prompt", "read", "share of max_tokens in an answer")
     for who, model, prompts, answer, longest in (
             *((who, noted.role.model, [messages for messages, *_ in noted.asked],
-               noted.counts["tokens"] / sum(n for _, n, _ in noted.asked), noted.role.sampling.max_tokens) for who, noted in noting.items()),
+               pd.Series([c.tokens for a in noted.answers if not a.exception() for c in a.result()]).mean(), noted.role.sampling.max_tokens) for who, noted in noting.items()),
             ("policy", g.policy, [envs[row.environment].solve_prompt(filtered[row.problem_id]) for row in plan.itertuples()],
              trained.completion_length.mean(), g.max_tokens),
             ("evaluation", g.policy, [item.messages for item in items for _ in ("sampled", "greedy")],
              evaluated.tokens.sum() / (len(evaluated) * (e.n + 1)), e.max_tokens)):
-        words, seen, whole, read = grpo.tokenizer(model), set(), 0, 0
-        for messages in prompts:
-            text = words.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+        words = grpo.tokenizer(model)
+        texts = [words.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False) for messages in prompts]
+        whole, seen, cached = sum(map(len, texts)), set(), 0
+        for text in texts if who != "policy" else ():
             beginnings = [tuple(text[:k]) for k in range(BLOCK, len(text), BLOCK)]
-            whole, read = whole + len(text), read + len(text) - BLOCK * sum(b in seen for b in beginnings)
-            seen.update(beginnings if who != "policy" else ())
-        table.add_row(who, str(len(prompts)), f"{whole / len(prompts):.0f}", f"{read / len(prompts):.0f}", f"{answer / longest:.2f}")
+            cached += BLOCK * sum(b in seen for b in beginnings)
+            seen.update(beginnings)
+        table.add_row(who, str(len(prompts)), f"{whole / len(prompts):.0f}", f"{(whole - cached) / len(prompts):.0f}", f"{answer / longest:.2f}")
     Console().print(table)
     print(f"valid: {(problems.status[problems.method != 'real'] == 'valid').mean():.2f} of the teacher's problems")
 
