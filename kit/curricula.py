@@ -125,13 +125,12 @@ def plan(problems: list[Problem], schedule: str, steps: int, prompts_per_step: i
     for mixture in (environments, sources):
         if any(w < 0 or not math.isfinite(w) for w in mixture.values()):
             raise CurriculumError(f"the mixture's weights must be zero or more: {mixture}")
-    stock = {s: _stock([x for x in problems if source(x) == s], schedule, bins, environments) for s, weight in sources.items() if weight}
+    stock = _stock(problems, schedule, bins, environments, sources)
     if empty := [s for s, by in stock.items() if not by]:
         raise CurriculumError(f"none of {len(problems)} problems is {empty[0]}, in a bin and in an environment of the mixture "
                               f"({environments or 'empty'}): make more problems (seeds, turns), or use the broad bins")
-    wanted_ever = {b for _, _, w in parts for b, x in w.items() if x}
     for s, by in stock.items() if not substitute else ():
-        if missing := sorted(wanted_ever - {*by}, key=ORDER.index):
+        if missing := sorted(_wanted(parts) - {*by}, key=ORDER.index):
             raise CurriculumError(f"the schedule {schedule} asks for {' and '.join(missing)} problems, and of the {s} ones none is: "
                                   "make more problems, or allow the nearest bin (substitute)")
     rng = np.random.default_rng(seed)
@@ -148,9 +147,29 @@ def plan(problems: list[Problem], schedule: str, steps: int, prompts_per_step: i
     return pd.DataFrame(rows, columns=PLAN)
 
 
-def _stock(problems: list[Problem], schedule: str, bins, environments: dict[str, float]) -> dict[str, dict[str, list[str]]]:
-    found = {b: {e: ids for e, ids in by.items() if environments.get(e, 0) > 0} for b, by in pools(problems, schedule, bins).items()}
-    return {b: by for b, by in found.items() if by}
+def drawable(problems: list[Problem], schedule: str, steps: int, environments: dict[str, float], bins: str | tuple[Bin, ...],
+             sources: dict[str, float], substitute: bool) -> list[Problem]:
+    """Those that `plan` may draw with these arguments, in their order. Raises CurriculumError for an unknown schedule."""
+    wanted, ids = _wanted(phases(schedule, steps)), set()
+    for by in _stock(problems, schedule, bins, environments, sources).values():
+        names = {nearest(b, by) for b in wanted} if substitute and by else wanted & {*by}
+        ids.update(i for name in names for mine in by[name].values() for i in mine)
+    return [p for p in problems if p.id in ids]
+
+
+def _wanted(parts: list[tuple[float, float, dict[str, float]]]) -> set[str]:
+    return {b for _, _, w in parts for b, x in w.items() if x}
+
+
+def _stock(problems: list[Problem], schedule: str, bins, environments: dict[str, float],
+           sources: dict[str, float]) -> dict[str, dict[str, dict[str, list[str]]]]:
+    """Source -> bin -> environment -> ids, without empty bins and environments."""
+    found = {}
+    for s in (s for s, weight in sources.items() if weight):
+        by_bin = pools([x for x in problems if source(x) == s], schedule, bins)
+        by_bin = {b: {e: ids for e, ids in by.items() if environments.get(e, 0) > 0} for b, by in by_bin.items()}
+        found[s] = {b: by for b, by in by_bin.items() if by}
+    return found
 
 
 def _draw(weighted: dict[str, float], rng: np.random.Generator) -> str:

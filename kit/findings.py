@@ -69,7 +69,11 @@ def pools(known: dict[str, Arm], problems: Iterable[Problem], profile: Profile) 
     chains = difficulty.stones(kept)
     members = [p for p in kept if p.method == "stones" and p.chain_id in {*chains.chain_id}]
     sets = {"all": kept, "chains": members, "disjoint": difficulty.disjoint(members, [p for p in kept if curricula.source(p) == "synthetic"])}
-    found = {name: _pool(sets[arm.set], arm, profile) for name, arm in known.items()}
+    found = {}
+    for name, arm in known.items():
+        c = arm.curriculum(profile)
+        found[name] = curricula.drawable(sets[arm.set], c.schedule, profile.grpo.steps, c.environments, profile.difficulty.bins, c.sources,
+                                         arm.substitute)
     for label in {arm.match for arm in known.values()} - {""}:
         alike = [name for name, arm in known.items() if arm.match == label and found[name]]
         parts = {(name, source): [p for p in found[name] if curricula.source(p) == source] for name in alike for source in ("synthetic", "real")}
@@ -77,17 +81,6 @@ def pools(known: dict[str, Arm], problems: Iterable[Problem], profile: Profile) 
         for name in alike:
             found[name] = [p for source in ("synthetic", "real") for p in _some(parts[name, source], fewest * known[name].share)]
     return found
-
-
-def _pool(problems: list[Problem], arm: Arm, profile: Profile) -> list[Problem]:
-    plan = arm.curriculum(profile)
-    mine = [p for p in problems if plan.sources.get(curricula.source(p)) and plan.environments.get(p.environment)]
-    stock = curricula.pools(mine, plan.schedule, profile.difficulty.bins)
-    wanted = {name for _, _, w in curricula.phases(plan.schedule, profile.grpo.steps) for name, x in w.items() if x}
-    if arm.substitute and stock:
-        wanted = {curricula.nearest(name, stock) for name in wanted}
-    drawn = {i for name in wanted for ids in stock.get(name, {}).values() for i in ids}
-    return [p for p in mine if p.id in drawn]
 
 
 def _some(problems: list[Problem], count: float) -> list[Problem]:

@@ -38,7 +38,7 @@ def _gpu(name: str, memory_gb: float, peak: float) -> Device:
     return Device(about, memory_gb, reading=0.3 * peak, writing=0.1 * peak, training=0.3 * peak, start=120)
 
 
-DEVICES = {"cpu": Device("two CPU cores, measured", 16, 0.45, 0.15, 0.19, 35),
+DEVICES = {"cpu": Device("two CPU cores, fitted to a measured run", 16, 0.45, 0.15, 0.19, 35),
            "24gb": _gpu("RTX 4090", 24, 165), "80gb": _gpu("H100", 80, 990), "141gb": _gpu("H200", 141, 990)}
 
 

@@ -418,7 +418,7 @@ def test_a_starved_program_is_no_slow_program():
     os.sched_setaffinity(0, {min(ours)})
     try:
         with Sandbox(workers=1, timeout=0.5) as box:
-            for _ in range(9):                      # a session each: the kernel may share a core among sessions, not processes
+            for _ in range(9):                       # a session each: the kernel may share a core among sessions, not processes
                 command = [sys.executable, "-c", "print(flush=True)\nwhile True: pass"]
                 hogs.append(subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True))
             assert all(hog.stdout.readline() for hog in hogs)

@@ -117,13 +117,15 @@ def tokens() -> None:
     items = [*evaluation.synthetic(filtered.values(), envs, e.synthetic), *evaluation.real(filtered.values(), envs, e.real),
              *evaluation.humaneval(e.humaneval), *evaluation.maths(e.maths)]
     table = Table("who", "prompts", "tokens of a prompt", "read", "share of max_tokens in an answer")
-    for who, model, prompts, answer, longest in (
-            *((who, noted.role.model, [messages for messages, *_ in noted.asked],
-               pd.Series([c.tokens for a in noted.answers if not a.exception() for c in a.result()]).mean(), noted.role.sampling.max_tokens) for who, noted in noting.items()),
-            ("policy", g.policy, [envs[row.environment].solve_prompt(filtered[row.problem_id]) for row in plan.itertuples()],
-             trained.completion_length.mean(), g.max_tokens),
-            ("evaluation", g.policy, [item.messages for item in items for _ in ("sampled", "greedy")],
-             evaluated.tokens.sum() / (len(evaluated) * (e.n + 1)), e.max_tokens)):
+    rows = []
+    for who, noted in noting.items():
+        written = pd.Series([c.tokens for answer in noted.answers if not answer.exception() for c in answer.result()])
+        rows.append((who, noted.role.model, [messages for messages, *_ in noted.asked], written.mean(), noted.role.sampling.max_tokens))
+    prompts = [envs[row.environment].solve_prompt(filtered[row.problem_id]) for row in plan.itertuples()]
+    rows.append(("policy", g.policy, prompts, trained.completion_length.mean(), g.max_tokens))
+    prompts = [item.messages for item in items for _ in ("sampled", "greedy")]
+    rows.append(("evaluation", g.policy, prompts, evaluated.tokens.sum() / (len(evaluated) * (e.n + 1)), e.max_tokens))
+    for who, model, prompts, answer, longest in rows:
         words = grpo.tokenizer(model)
         texts = [words.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False) for messages in prompts]
         whole, seen, cached = sum(map(len, texts)), set(), 0
