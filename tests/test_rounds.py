@@ -22,12 +22,24 @@ CPU = profile.load("cpu", {"rounds.environments": ["deduction"], "rounds.attempt
 SEEDS = [Seed(id=f"s{k}", text=f"x = {k}", source="wild", origin="here:1") for k in range(3)]
 
 
+OPEN: list[Engine] = []
+
+
+@pytest.fixture(autouse=True)
+def no_log_stays_open():
+    """An open log is a warning for whichever later test is there when it is collected."""
+    yield
+    while OPEN:
+        OPEN.pop().close()
+
+
 class FakeModel(Engine):
     """`rule(messages, draw) -> text`; an exception of the rule becomes the request's."""
 
     def __init__(self, role, rule, log=None):
         super().__init__(role, log)
         self.rule, self.asked = rule, []
+        OPEN.append(self)
 
     def _send(self, key, messages, n, sampling):
         done: Future = Future()
