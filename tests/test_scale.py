@@ -8,6 +8,7 @@ import stat
 import sys
 import threading
 import time
+from unittest import mock
 
 import pandas as pd
 import psutil
@@ -322,16 +323,24 @@ def test_two_ray_nodes_make_the_records_of_one_process(killed, cluster, tmp_path
     done = [tmp_path / f"run/logs/scale-rounds/completions/{rank:05d}" for rank in (0, 1)]
     state = []
 
+    def begun(log):
+        return log.exists() and log.read_bytes().count(b"\n") > 5
+
     class Together(scale.Generate):
-        """The task that is started first waits for the other, so that both are at work."""
+        """A task that has written its sixth problem waits for the other's sixth, so that the kill finds both at work."""
         def run(self, data, rank=0, world_size=1):
-            (tmp_path / f"{rank} begun").touch()
-            while not all((tmp_path / f"{k} begun").exists() for k in range(world_size)):
-                time.sleep(0.02)
-            super().run(data, rank, world_size)
+            append = Log.append
+
+            def waiting(log, row):
+                place = append(log, row)
+                while begun(logs[rank]) and not all(map(begun, logs)):
+                    time.sleep(0.02)
+                return place
+            with mock.patch.object(Log, "append", waiting):
+                super().run(data, rank, world_size)
 
     def kill_in_the_middle():
-        while not all(written(log) > 5 for log in logs):
+        while not all(map(begun, logs)):
             time.sleep(0.02)
         state.append([marker.exists() for marker in done])
         cluster()
