@@ -517,10 +517,10 @@ def test_slow_programs_do_not_hold_up_fast_ones(box):
 
 
 def test_a_batch_ends_at_its_deadline(box):
-    jobs = [Job("import time\ndef f(x):\n    time.sleep(x)\n    return x", (("f", (x,)),)) for x in (0, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0)]
+    jobs = [Job("import time\ndef f(x):\n    time.sleep(x)\n    return x", (("f", (x,)),)) for x in (0, 2, 2, 2, 2, 2, 2, 0)]
     began = time.monotonic()
     results = box.map(jobs, deadline=0.6)
-    assert time.monotonic() - began < 0.9
+    assert time.monotonic() - began < 2           # none of them was waited for
     assert results[0].returned() == [0] and {r.status for r in results[1:]} == {"sandbox_error"} and "batch's 0.6 s" in results[-1].detail
     assert len(box.map(itertools.repeat(jobs[0], 50), deadline=30)) == 50
     assert one(box, "def f(): return 1").returned() == [1]
