@@ -269,10 +269,9 @@ def _flat(values: dict, prefix: str = "") -> dict[str, str]:
 def _compared(chosen: dict[str, Training], curve: str, window: int) -> tuple:
     """The figure of a curve, and the tables, as HTML."""
     column = CURVES[curve]
-    lines = [x.curves[["seed", "step"]].assign(arm=name, value=x.curves.groupby("seed")[column].transform(lambda v: v.rolling(window, 1).mean()))
-             for name, x in chosen.items() if column in x.curves]
+    lines = [x.curves[["seed", "step"]].assign(arm=name, value=x.curves[column]) for name, x in chosen.items() if column in x.curves]
     lines, label = pd.concat(lines) if lines else pd.DataFrame(), max((x.label for x in chosen.values()), default="")
-    ax = plots.learning(lines, label=f": {curve}, mean of {window} steps{label}", ylabel="reward" if curve == "reward" else curve)
+    ax = plots.learning(lines, label=f": {curve}{label}", ylabel="reward" if curve == "reward" else curve, window=window)
     parts = [_beside("", {name: _headline(x) for name, x in chosen.items()}).to_html()]
     known = {name: x.values for name, x in chosen.items() if x.values}
     for what, arms in (("arms", True), ("runs", False)):         # of an arm only what makes it one is known, of a run the whole profile

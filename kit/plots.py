@@ -687,15 +687,16 @@ def sharpening(df: pd.DataFrame, label: str = "") -> Figure:
     return figure
 
 
-def learning(df: pd.DataFrame, label: str = "", ylabel: str = "reward", ax: Axes | None = None) -> Axes:
-    """Curves over steps: thin a seed, bold the median, band min to max. df: step, value and, if several, arm and
-    seed."""
+def learning(df: pd.DataFrame, label: str = "", ylabel: str = "reward", window: int = 1, ax: Axes | None = None) -> Axes:
+    """Curves over steps: thin a seed, bold the median, band min to max; each point the mean of the last `window` steps. df: step, value and, if
+    several, arm and seed."""
     ax, seeds = _axes(ax, 8, 4), ""
     if len(df):
         df = df.assign(arm=df.get("arm", ""), seed=df.get("seed", 0)).dropna(subset=["step", "value"])
+        df["value"] = df.groupby(["arm", "seed"])["value"].transform(lambda x: x.rolling(window, 1).mean())
         if df["seed"].nunique() > 1:
             seeds = f"{_count(len(df[['arm', 'seed']].drop_duplicates()), 'run')}; thin: one seed, bold: median, band: min to max"
-    _title(ax, f"Learning curves{label}", seeds)
+    _title(ax, f"Learning curves{label}", "; ".join(filter(None, (seeds, f"mean of {window} steps" * (window > 1)))))
     if df.empty:
         return _note(ax, "no curve to draw yet")
     ends = []
