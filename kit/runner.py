@@ -128,7 +128,8 @@ def _html(done: Path) -> None:
 
 class PeakMemory(threading.Thread):
     """Largest sum of resident sizes of this process and all its descendants, in GB, sampled every second. Shared pages count
-    once for each process, so it errs on the high side."""
+    once for each process, so it errs on the high side; a process under a second old is left out, since a fork of an engine that
+    has yet to become another program would count all of the engine twice."""
 
     def __init__(self):
         super().__init__(daemon=True)
@@ -139,7 +140,8 @@ class PeakMemory(threading.Thread):
             sizes = []
             for process in (me := psutil.Process(), *me.children(recursive=True)):
                 with contextlib.suppress(psutil.Error):
-                    sizes.append(process.memory_info().rss)
+                    if time.time() - process.create_time() > 1:
+                        sizes.append(process.memory_info().rss)
             self.gb = max(self.gb, sum(sizes) / 1e9)
 
     def __enter__(self):

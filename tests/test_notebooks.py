@@ -233,3 +233,23 @@ def test_two_runs_at_once_have_sockets_of_their_own(tmp_path, monkeypatch):
     for name in ("one", "two"):
         runner._one(runner.notebooks()[0], tmp_path / name, {}, False, runner.Console())
     assert places[0] != places[1] and not any(place.exists() for place in places), "and nothing of them is left"
+
+
+def test_a_fork_is_not_counted_twice_in_the_peak_of_memory():
+    """An engine that starts a program is there twice for a moment, with the same pages; what lives on is counted."""
+    script = """if True:
+        import os, time
+        from kit.runner import PeakMemory
+        held = b"x" * 600_000_000
+        def peak(children, seconds):
+            with PeakMemory() as memory:
+                for _ in range(children):
+                    if not os.fork():
+                        time.sleep(seconds)
+                        os._exit(0)
+                    os.wait()
+            return memory.gb
+        print(peak(20, 0.2), peak(1, 4))"""
+    said = subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, capture_output=True, text=True).stdout
+    brief, lasting = map(float, said.split())
+    assert 0.6 < brief < 1.2 < lasting
