@@ -14,9 +14,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import zipfile
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 HUB_SECONDS = 5     # a hub that says nothing for so long does not answer
+CONVERTING = threading.Lock()     # `_read_once` is for one thread at a time
 RECIPE = 1          # raise it when `_convert` changes: folders made by an older recipe are made anew
 
 
@@ -292,7 +295,8 @@ def _convert(model: Model, source: str) -> None:
     shutil.rmtree(coming, ignore_errors=True)
     coming.mkdir(parents=True)
     try:
-        _save(model, coming)
+        with CONVERTING, _read_once():
+            _save(model, coming)
         made = {"recipe": RECIPE, "source": source, "file": model.file, "sha256": model.sha256,
                 "transformers": version("transformers")}
         (coming / "kit.json").write_text(json.dumps(made, indent=2))
@@ -303,6 +307,18 @@ def _convert(model: Model, source: str) -> None:
         gc.collect()                            # the weights leave memory before anyone loads them again
         with suppress(OSError, AttributeError):     # glibc alone: it would keep 4 GB of them for later
             ctypes.CDLL(None).malloc_trim(0)
+
+
+@contextmanager
+def _read_once():
+    """transformers opens a GGUF four times for one model, and a vocabulary takes 10 to 25 s each time."""
+    import gguf
+    reader = gguf.GGUFReader
+    gguf.GGUFReader = lru_cache(reader)
+    try:
+        yield
+    finally:
+        gguf.GGUFReader = reader
 
 
 def _save(model: Model, folder: Path) -> None:
