@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 HUB_SECONDS = 5     # a hub that says nothing for so long does not answer
-CONVERTING = threading.Lock()     # `_read_once` is for one thread at a time
+READING = threading.Lock()
 RECIPE = 1          # raise it when `_convert` changes: folders made by an older recipe are made anew
 
 
@@ -295,7 +295,7 @@ def _convert(model: Model, source: str) -> None:
     shutil.rmtree(coming, ignore_errors=True)
     coming.mkdir(parents=True)
     try:
-        with CONVERTING, _read_once():
+        with _read_once():
             _save(model, coming)
         made = {"recipe": RECIPE, "source": source, "file": model.file, "sha256": model.sha256,
                 "transformers": version("transformers")}
@@ -313,12 +313,13 @@ def _convert(model: Model, source: str) -> None:
 def _read_once():
     """transformers opens a GGUF four times for one model, and a vocabulary takes 10 to 25 s each time."""
     import gguf
-    reader = gguf.GGUFReader
-    gguf.GGUFReader = lru_cache(reader)
-    try:
-        yield
-    finally:
-        gguf.GGUFReader = reader
+    with READING:                               # two threads would leave each other's reader in place
+        reader = gguf.GGUFReader
+        gguf.GGUFReader = lru_cache(reader)
+        try:
+            yield
+        finally:
+            gguf.GGUFReader = reader
 
 
 def _save(model: Model, folder: Path) -> None:
