@@ -1,4 +1,5 @@
 """kit: the plumbing behind the notebooks. `run = kit.start("02_rounds", PROFILE, RUN_DIR, SEED)` opens a run."""
+
 from kit import check
 from kit.run import Run, start
 

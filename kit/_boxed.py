@@ -4,6 +4,7 @@ sandbox.py mounts this one file into the box and runs it as a script, so it need
 A child reads its own job, locks itself up, runs the program and writes values, never verdicts, to the one pipe it owns.
 The zygote never holds a program: it only forks, keeps the time, and passes the bytes on.
 """
+
 import atexit
 import ctypes
 import errno
@@ -20,18 +21,20 @@ import time
 
 try:
     import resource
-except ImportError:                      # Windows, where this file is only read for its wire format
+except ImportError:  # Windows, where this file is only read for its wire format
     resource = None
 
 # How a program ended, as the zygote saw it.
 ENDED, TIMEOUT, OVERFLOW, NO_CHILD = range(4)
-HEADER = struct.Struct("<IBi")           # bytes that follow, how it ended, exit code (negative: signal)
-ORDER = struct.Struct("<II")             # bytes of the job that follows, how many times the limits of time apply
+HEADER = struct.Struct("<IBi")  # bytes that follow, how it ended, exit code (negative: signal)
+ORDER = struct.Struct(
+    "<II"
+)  # bytes of the job that follows, how many times the limits of time apply
 NEWLINE = 10
-SEALED = b"+"                            # first byte of a child: the walls are up, the rest is the program's doing
+SEALED = b"+"  # first byte of a child: the walls are up, the rest is the program's doing
 # Exit codes of a child. A program can forge them and gains nothing: both say that the program is at fault.
 NO_LOAD, TOO_BIG = 120, 121
-IDLE = 0.05                              # of a core: who uses less while the wall clock runs out sleeps, who uses more may be starved
+IDLE = 0.05  # of a core: who uses less while the wall clock runs out sleeps, who uses more may be starved
 
 # ---------------------------------------------------------------------------------------------- values on the wire
 MAX_DEPTH, MAX_BITS, MAX_BYTES = 60, 1 << 20, 1 << 24
@@ -57,11 +60,11 @@ def encode(value, max_bytes: int = MAX_BYTES):
     def spend(size):
         nonlocal left
         left -= size
-        if left < 0:                     # a = [a, a] fifty times over is small here and endless on the wire
+        if left < 0:  # a = [a, a] fifty times over is small here and endless on the wire
             raise TooBig
 
     def walk(v, depth):
-        spend(2)                         # itself and a comma
+        spend(2)  # itself and a comma
         if depth > MAX_DEPTH:
             raise Unencodable("nested too deeply")
         kind, depth = type(v), depth + 1
@@ -83,7 +86,7 @@ def encode(value, max_bytes: int = MAX_BYTES):
             return [walk(x, depth) for x in list.__iter__(v)]
         if isinstance(v, tuple):
             return {"t": [walk(x, depth) for x in tuple.__iter__(v)]}
-        if isinstance(v, dict):          # the order is kept: whoever prints the value needs it
+        if isinstance(v, dict):  # the order is kept: whoever prints the value needs it
             return {"d": [[walk(k, depth), walk(x, depth)] for k, x in dict.items(v)]}
         if isinstance(v, set):
             return {"s": [walk(x, depth) for x in set.__iter__(v)]}
@@ -101,7 +104,7 @@ def encode(value, max_bytes: int = MAX_BYTES):
 
     try:
         return walk(value, 0)
-    except TypeError:                    # only looked like a builtin, by its __class__
+    except TypeError:  # only looked like a builtin, by its __class__
         raise Unencodable("not a plain value") from None
 
 
@@ -113,12 +116,14 @@ def decode(wire, depth: int = 0):
         return [decode(x, depth + 1) for x in wire]
     if not isinstance(wire, dict):
         return wire
-    (tag, body), = wire.items()
+    ((tag, body),) = wire.items()
     if tag == "d":
         keys = _spread([decode(k, depth + 1) for k, _ in body])
         return dict(zip(keys, [decode(x, depth + 1) for _, x in body], strict=True))
     if tag in ("i", "f", "b", "a"):
-        return {"i": lambda s: int(s, 16), "f": float, "b": bytes.fromhex, "a": bytearray.fromhex}[tag](body)
+        return {"i": lambda s: int(s, 16), "f": float, "b": bytes.fromhex, "a": bytearray.fromhex}[
+            tag
+        ](body)
     parts = [decode(x, depth + 1) for x in body]
     if tag in ("s", "z"):
         return (set if tag == "s" else frozenset)(_spread(parts))
@@ -150,7 +155,10 @@ exit_group 231 94            pselect6 270 72              ppoll 271 73          
 getrandom 318 278            membarrier 324 283           rseq 334 293
 """
 SPECIAL = {"clone": (56, 220), "clone3": (435, 435)}
-MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}     # column in the table, AUDIT_ARCH_* of the kernel
+MACHINES = {
+    "x86_64": (0, 0xC000003E),
+    "aarch64": (1, 0xC00000B7),
+}  # column in the table, AUDIT_ARCH_* of the kernel
 
 
 def system_calls(machine: str) -> dict[str, int]:
@@ -163,19 +171,31 @@ def system_calls(machine: str) -> dict[str, int]:
 
 def seccomp_filter(machine: str) -> bytes:
     """The allowlist as classic BPF (the kernel's struct sock_filter[]). Raises KeyError for an unknown machine."""
-    load, equal, mask, ret = 0x20, 0x15, 0x54, 0x06                    # LD|W|ABS, JMP|JEQ|K, ALU|AND|K, RET|K
+    load, equal, mask, ret = 0x20, 0x15, 0x54, 0x06  # LD|W|ABS, JMP|JEQ|K, ALU|AND|K, RET|K
     allow, deny, missing = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
-    thread, namespaces = 0x00010000, 0x7E020000                        # CLONE_THREAD; every CLONE_NEW*
-    number, architecture, argument0 = 0, 4, 16                         # offsets in struct seccomp_data
+    thread, namespaces = 0x00010000, 0x7E020000  # CLONE_THREAD; every CLONE_NEW*
+    number, architecture, argument0 = 0, 4, 16  # offsets in struct seccomp_data
     calls = system_calls(machine)
-    program = [(load, 0, 0, architecture), (equal, 1, 0, MACHINES[machine][1]), (ret, 0, 0, deny), (load, 0, 0, number)]
+    program = [
+        (load, 0, 0, architecture),
+        (equal, 1, 0, MACHINES[machine][1]),
+        (ret, 0, 0, deny),
+        (load, 0, 0, number),
+    ]
     clone, clone3 = calls.pop("clone"), calls.pop("clone3")
     for call in calls.values():
         program += [(equal, 0, 1, call), (ret, 0, 0, allow)]
-    program += [(equal, 0, 1, clone3), (ret, 0, 0, missing)]  # libc falls back to clone, whose flags are visible
+    program += [
+        (equal, 0, 1, clone3),
+        (ret, 0, 0, missing),
+    ]  # libc falls back to clone, whose flags are visible
     program += [(equal, 1, 0, clone), (ret, 0, 0, deny)]
     program += [(load, 0, 0, argument0), (mask, 0, 0, thread | namespaces)]
-    program += [(equal, 0, 1, thread), (ret, 0, 0, allow), (ret, 0, 0, deny)]          # threads yes, processes no
+    program += [
+        (equal, 0, 1, thread),
+        (ret, 0, 0, allow),
+        (ret, 0, 0, deny),
+    ]  # threads yes, processes no
     return b"".join(struct.pack("=HBBI", *step) for step in program)
 
 
@@ -194,7 +214,7 @@ def read_exactly(fd: int, size: int) -> bytes:
 def write_all(fd: int, data) -> None:
     view = memoryview(data)
     while view:
-        view = view[os.write(fd, view):]
+        view = view[os.write(fd, view) :]
 
 
 def new_module(name: str):
@@ -206,6 +226,7 @@ def new_module(name: str):
 
 def run_calls(job: dict, result: int, max_bytes: int) -> int:
     """Load the program, make the calls, write one JSON line for each. Returns the exit code."""
+
     def report(kind, value):
         # Written at once: what a program had returned before it hung must not depend on timing.
         write_all(result, json.dumps([kind, value]).encode() + b"\n")
@@ -245,12 +266,12 @@ def run_script(job: dict) -> int:
         status = 0 if stop.code is None else stop.code & 0xFF if isinstance(stop.code, int) else 1
     except BaseException:
         status = 1
-    threading._shutdown()                # waits for threads and ends executors, as the interpreter does at its end
-    atexit._run_exitfuncs()              # contest programs flush their fast output here
+    threading._shutdown()  # waits for threads and ends executors, as the interpreter does at its end
+    atexit._run_exitfuncs()  # contest programs flush their fast output here
     for stream in (sys.stdout, stdout):
         try:
             stream.flush()
-        except Exception:                # closed or replaced by the program: nothing left to flush
+        except Exception:  # closed or replaced by the program: nothing left to flush
             pass
     return status
 
@@ -270,8 +291,9 @@ def attach_stdin(text: str, result: int) -> None:
     os.fstat = lambda fd: known[fd] if fd in known else real(fd)
 
 
-def _temporary_file() -> int:            # only without walls, on systems that have no memfd
+def _temporary_file() -> int:  # only without walls, on systems that have no memfd
     import tempfile
+
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
 
@@ -287,8 +309,8 @@ class Zygote:
         self.config = config
         self.libc = ctypes.CDLL(None, use_errno=True)
         if sys.platform == "linux":
-            self.libc.prctl(1, signal.SIGKILL)                         # PR_SET_PDEATHSIG: die with the host process
-            self.libc.prctl(4, 0)                                      # PR_SET_DUMPABLE: not in /proc for others
+            self.libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: die with the host process
+            self.libc.prctl(4, 0)  # PR_SET_DUMPABLE: not in /proc for others
         self._import(config["preload"], config["paths"])
         self.filter = self._load_filter() if config["seccomp"] else None
         self.limits = self._limits()
@@ -296,26 +318,41 @@ class Zygote:
         null = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)
-        self.buffer = memoryview(bytearray(config["output"] + 2))      # the byte SEALED, the output, one byte too many
+        self.buffer = memoryview(
+            bytearray(config["output"] + 2)
+        )  # the byte SEALED, the output, one byte too many
         gc.collect()
         gc.freeze()
 
     @staticmethod
     def _import(names, paths):
         sys.path += paths
-        for name in [*names, *(["numpy.random"] if "numpy" in names else [])]:             # numpy imports it late
+        for name in [
+            *names,
+            *(["numpy.random"] if "numpy" in names else []),
+        ]:  # numpy imports it late
             try:
                 __import__(name)
-            except ImportError:          # some Pythons are built without zlib or the like
+            except ImportError:  # some Pythons are built without zlib or the like
                 pass
 
     def _limits(self) -> list[tuple[int, int]]:
         """Made before the fork: what a child need not do, no program waits for."""
-        limits = {"CPU": int(self.config["cpu"]) + 2,                  # a second line: the zygote keeps the exact limit
-                  "AS": self.config["memory"], "STACK": 64 << 20, "NOFILE": 32, "NPROC": 4096, "CORE": 0, "FSIZE": 0}
+        limits = {
+            "CPU": int(self.config["cpu"]) + 2,  # a second line: the zygote keeps the exact limit
+            "AS": self.config["memory"],
+            "STACK": 64 << 20,
+            "NOFILE": 32,
+            "NPROC": 4096,
+            "CORE": 0,
+            "FSIZE": 0,
+        }
         kinds = {getattr(resource, "RLIMIT_" + name): limit for name, limit in limits.items()}
         hard = {kind: resource.getrlimit(kind)[1] for kind in kinds}
-        return [(kind, limit if hard[kind] == resource.RLIM_INFINITY else min(limit, hard[kind])) for kind, limit in kinds.items()]
+        return [
+            (kind, limit if hard[kind] == resource.RLIM_INFINITY else min(limit, hard[kind]))
+            for kind, limit in kinds.items()
+        ]
 
     @staticmethod
     def _load_filter():
@@ -325,6 +362,7 @@ class Zygote:
 
         class Program(ctypes.Structure):
             _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_void_p)]
+
         program = Program(len(code) // 8, ctypes.addressof(memory))
         program.keep = memory
         return program
@@ -344,7 +382,7 @@ class Zygote:
         read_end, write_end = os.pipe()
         try:
             child = os.fork()
-        except OSError:                  # no process or memory left: the host gives us up, unread job and all
+        except OSError:  # no process or memory left: the host gives us up, unread job and all
             write_all(self.results, HEADER.pack(0, NO_CHILD, 0))
             return
         if child == 0:
@@ -356,15 +394,21 @@ class Zygote:
                 os._exit(code)
         os.close(write_end)
         size, ending = self._watch(child, read_end, times)
-        os.kill(child, signal.SIGKILL)   # no harm if it has ended: its exit code stands, and it is ours until we wait
+        os.kill(
+            child, signal.SIGKILL
+        )  # no harm if it has ended: its exit code stands, and it is ours until we wait
         _, status, usage = os.wait4(child, 0)
         os.close(read_end)
         code = os.waitstatus_to_exitcode(status)
-        if ending == ENDED and code < 0 and usage.ru_utime + usage.ru_stime >= self.config["cpu"] * times:
-            ending = TIMEOUT             # the kernel's limit was faster than ours
+        if (
+            ending == ENDED
+            and code < 0
+            and usage.ru_utime + usage.ru_stime >= self.config["cpu"] * times
+        ):
+            ending = TIMEOUT  # the kernel's limit was faster than ours
         write_all(self.results, HEADER.pack(size, ending, code))
         write_all(self.results, self.buffer[:size])
-        self.buffer[:size] = bytes(size)    # nothing of this program is left for the next fork
+        self.buffer[:size] = bytes(size)  # nothing of this program is left for the next fork
 
     def _watch(self, child: int, fd: int, times: int) -> tuple[int, int]:
         """Collect output until it ends or goes beyond a limit. Returns (bytes in the buffer, how it ended).
@@ -374,7 +418,7 @@ class Zygote:
         write lines of its own."""
         poll, size = select.poll(), 0
         cpu, wall = self.config["cpu"], self.config["wall"]
-        since, spent = time.monotonic(), 0.0                           # when the wall clock began, CPU used by then
+        since, spent = time.monotonic(), 0.0  # when the wall clock began, CPU used by then
         poll.register(fd, select.POLLIN)
         while size < len(self.buffer):
             now, used = time.monotonic(), cpu_seconds(child)
@@ -404,16 +448,23 @@ class Zygote:
         if "numpy.random" in sys.modules:
             sys.modules["numpy.random"].seed(job["seed"] % (1 << 32))
         os.write(result, SEALED)
-        return run_script(job) if job["stdin"] is not None else run_calls(job, result, self.config["output"])
+        return (
+            run_script(job)
+            if job["stdin"] is not None
+            else run_calls(job, result, self.config["output"])
+        )
 
     def _seal(self, times: int) -> None:
         """Limits, no root, no system calls. Any failure ends the child before the program has begun."""
         for kind, limit in self.limits:
-            if kind == resource.RLIMIT_CPU and resource.getrlimit(kind)[1] == resource.RLIM_INFINITY:
+            if (
+                kind == resource.RLIMIT_CPU
+                and resource.getrlimit(kind)[1] == resource.RLIM_INFINITY
+            ):
                 limit *= times
             try:
                 resource.setrlimit(kind, (limit, limit))
-            except (ValueError, OSError):                              # macOS does not know all of them
+            except (ValueError, OSError):  # macOS does not know all of them
                 if self.filter:
                     raise
         if os.geteuid() == 0:
@@ -421,9 +472,11 @@ class Zygote:
             os.setgid(65534)
             os.setuid(65534)
         if sys.platform == "linux":
-            self.libc.prctl(1, signal.SIGKILL)                         # again: a new user clears it
-        if self.filter and (self.libc.prctl(38, 1, 0, 0, 0)            # PR_SET_NO_NEW_PRIVS
-                            or self.libc.prctl(22, 2, ctypes.byref(self.filter), 0, 0)):       # PR_SET_SECCOMP, filter
+            self.libc.prctl(1, signal.SIGKILL)  # again: a new user clears it
+        if self.filter and (
+            self.libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
+            or self.libc.prctl(22, 2, ctypes.byref(self.filter), 0, 0)
+        ):  # PR_SET_SECCOMP, filter
             raise OSError(ctypes.get_errno(), "seccomp")
 
 

@@ -3,6 +3,7 @@
 Paper: the six schedules, for a horizon of 40,000 steps, and the trainings on one difficulty alone. Our choice: what happens
 where problems are missing.
 """
+
 import math
 from collections.abc import Iterator
 
@@ -26,21 +27,41 @@ def _weights(easy: float, medium: float, hard: float) -> dict[str, float]:
 # (from step, weights), piecewise constant, at a horizon of 40,000 steps
 SCHEDULES: dict[str, list[tuple[int, dict[str, float]]]] = {
     "uniform": [(0, _weights(1 / 3, 1 / 3, 1 / 3))],
-    "soft": [(0, _weights(.80, .15, .05)), (7_500, _weights(.15, .80, .05)), (17_500, _weights(.15, .40, .45)),
-             (30_000, _weights(.05, .15, .80))],
-    "sharp": [(0, _weights(.90, .05, .05)), (7_500, _weights(.05, .90, .05)), (17_500, _weights(.05, .05, .90))],
-    "classic": [(0, _weights(1, 0, 0)), (10_000, _weights(.75, .25, 0)), (15_000, _weights(0, 1, 0)),
-                (25_000, _weights(0, .75, .25)), (30_000, _weights(0, 0, 1))],
-    "hard-first": [(0, _weights(0, 0, 1)), (10_000, _weights(0, .25, .75)), (15_000, _weights(0, 1, 0)),
-                   (25_000, _weights(.25, .75, 0)), (30_000, _weights(1, 0, 0))],
-    "medium-first": [(0, {"easy-medium": 0, "medium": 1, "hard": 0}),
-                     (17_500, {"easy-medium": .25, "medium": .75, "hard": 0}),
-                     (20_000, {"easy-medium": 1, "medium": 0, "hard": 0})],
+    "soft": [
+        (0, _weights(0.80, 0.15, 0.05)),
+        (7_500, _weights(0.15, 0.80, 0.05)),
+        (17_500, _weights(0.15, 0.40, 0.45)),
+        (30_000, _weights(0.05, 0.15, 0.80)),
+    ],
+    "sharp": [
+        (0, _weights(0.90, 0.05, 0.05)),
+        (7_500, _weights(0.05, 0.90, 0.05)),
+        (17_500, _weights(0.05, 0.05, 0.90)),
+    ],
+    "classic": [
+        (0, _weights(1, 0, 0)),
+        (10_000, _weights(0.75, 0.25, 0)),
+        (15_000, _weights(0, 1, 0)),
+        (25_000, _weights(0, 0.75, 0.25)),
+        (30_000, _weights(0, 0, 1)),
+    ],
+    "hard-first": [
+        (0, _weights(0, 0, 1)),
+        (10_000, _weights(0, 0.25, 0.75)),
+        (15_000, _weights(0, 1, 0)),
+        (25_000, _weights(0.25, 0.75, 0)),
+        (30_000, _weights(1, 0, 0)),
+    ],
+    "medium-first": [
+        (0, {"easy-medium": 0, "medium": 1, "hard": 0}),
+        (17_500, {"easy-medium": 0.25, "medium": 0.75, "hard": 0}),
+        (20_000, {"easy-medium": 1, "medium": 0, "hard": 0}),
+    ],
     "easy": [(0, _weights(1, 0, 0))],
     "medium": [(0, _weights(0, 1, 0))],
     "hard": [(0, _weights(0, 0, 1))],
 }
-SIX = ("uniform", "soft", "sharp", "classic", "hard-first", "medium-first")     # the paper's
+SIX = ("uniform", "soft", "sharp", "classic", "hard-first", "medium-first")  # the paper's
 OURS = frozenset(SCHEDULES)
 
 
@@ -51,12 +72,19 @@ def define(name: str, parts: list[tuple[float, dict[str, float]]]) -> None:
     if name in OURS:
         raise CurriculumError(f"the schedule {name} is the kit's own: choose another name")
     if not starts or starts[0] != 0 or starts != sorted({*starts}) or starts[-1] >= 1:
-        raise CurriculumError(f"the phases start at {', '.join(f'{x:g}' for x in starts) or 'no'} of the horizon: "
-                              "the first must start at 0, each later than the one before, all below 1")
+        raise CurriculumError(
+            f"the phases start at {', '.join(f'{x:g}' for x in starts) or 'no'} of the horizon: "
+            "the first must start at 0, each later than the one before, all below 1"
+        )
     for k, (_, w) in enumerate(parts, 1):
         if {*w} - {*ORDER} or not all(0 <= x < math.inf for x in w.values()) or not sum(w.values()):
-            raise CurriculumError(f"phase {k} has the weights {w}: at least one above zero is needed, none below, for bins among {', '.join(ORDER)}")
-    SCHEDULES[name] = [(round(start * HORIZON), {b: x / sum(w.values()) for b, x in w.items()}) for start, w in parts]
+            raise CurriculumError(
+                f"phase {k} has the weights {w}: at least one above zero is needed, none below, for bins among {', '.join(ORDER)}"
+            )
+    SCHEDULES[name] = [
+        (round(start * HORIZON), {b: x / sum(w.values()) for b, x in w.items()})
+        for start, w in parts
+    ]
 
 
 def phases(name: str, horizon: int) -> list[tuple[float, float, dict[str, float]]]:
@@ -66,7 +94,9 @@ def phases(name: str, horizon: int) -> list[tuple[float, float, dict[str, float]
     if horizon < 1:
         raise CurriculumError(f"a horizon of {horizon} steps: at least 1 is needed")
     starts = [start * horizon / HORIZON for start, _ in SCHEDULES[name]]
-    return list(zip(starts, [*starts[1:], float(horizon)], (w for _, w in SCHEDULES[name]), strict=True))
+    return list(
+        zip(starts, [*starts[1:], float(horizon)], (w for _, w in SCHEDULES[name]), strict=True)
+    )
 
 
 def weights(name: str, step: int, horizon: int) -> dict[str, float]:
@@ -78,11 +108,15 @@ def table(name: str, horizon: int) -> pd.DataFrame:
     """To draw: step, bin, weight at the first step of each phase and at the horizon. Raises CurriculumError."""
     found = phases(name, horizon)
     points = [(start, w) for start, _, w in found] + [(float(horizon), found[-1][2])]
-    return pd.DataFrame([(step, b, float(x)) for step, w in points for b, x in w.items()],
-                        columns=["step", "bin", "weight"])
+    return pd.DataFrame(
+        [(step, b, float(x)) for step, w in points for b, x in w.items()],
+        columns=["step", "bin", "weight"],
+    )
 
 
-def pools(problems: list[Problem], schedule: str, bins: str | tuple[Bin, ...]) -> dict[str, dict[str, list[str]]]:
+def pools(
+    problems: list[Problem], schedule: str, bins: str | tuple[Bin, ...]
+) -> dict[str, dict[str, list[str]]]:
     """The ids a schedule can draw from, by its bin and environment.
 
     Most schedules know three bins. Broad ones are four: easy-medium problems count as easy there (our choice: a small
@@ -106,8 +140,17 @@ def source(problem: Problem) -> str:
 PLAN = ["step", "slot", "schedule", "source", "wanted", "bin", "environment", "problem_id"]
 
 
-def plan(problems: list[Problem], schedule: str, steps: int, prompts_per_step: int, environments: dict[str, float],
-         bins: str | tuple[Bin, ...], seed: int, sources: dict[str, float] | None = None, substitute: bool = True) -> pd.DataFrame:
+def plan(
+    problems: list[Problem],
+    schedule: str,
+    steps: int,
+    prompts_per_step: int,
+    environments: dict[str, float],
+    bins: str | tuple[Bin, ...],
+    seed: int,
+    sources: dict[str, float] | None = None,
+    substitute: bool = True,
+) -> pd.DataFrame:
     """The ordered prompts of a run, steps * prompts_per_step rows: step and slot from 0, schedule, source, the bin it
     `wanted`, then the bin, environment and problem_id that were drawn. The same arguments give the same plan.
 
@@ -118,23 +161,36 @@ def plan(problems: list[Problem], schedule: str, steps: int, prompts_per_step: i
     from, held-out ones among them, unusable mixture."""
     parts = phases(schedule, steps)
     if steps < (least := len(parts)):
-        raise CurriculumError(f"a horizon of {steps} steps: the schedule {schedule} has {least} phases, so it needs {least} steps or more")
+        raise CurriculumError(
+            f"a horizon of {steps} steps: the schedule {schedule} has {least} phases, so it needs {least} steps or more"
+        )
     sources = sources or {"synthetic": 1.0}
     if held := sum(x.split == "held_out" for x in problems):
-        raise CurriculumError(f"{held} of the problems are held out for evaluation: give those of the train split only")
+        raise CurriculumError(
+            f"{held} of the problems are held out for evaluation: give those of the train split only"
+        )
     for mixture in (environments, sources):
         if any(w < 0 or not math.isfinite(w) for w in mixture.values()):
             raise CurriculumError(f"the mixture's weights must be zero or more: {mixture}")
     stock = _stock(problems, schedule, bins, environments, sources)
     if empty := [s for s, by in stock.items() if not by]:
-        raise CurriculumError(f"none of {len(problems)} problems is {empty[0]}, in a bin and in an environment of the mixture "
-                              f"({environments or 'empty'}): make more problems (seeds, turns), or use the broad bins")
+        raise CurriculumError(
+            f"none of {len(problems)} problems is {empty[0]}, in a bin and in an environment of the mixture "
+            f"({environments or 'empty'}): make more problems (seeds, turns), or use the broad bins"
+        )
     for s, by in stock.items() if not substitute else ():
         if missing := sorted(_wanted(parts) - {*by}, key=ORDER.index):
-            raise CurriculumError(f"the schedule {schedule} asks for {' and '.join(missing)} problems, and of the {s} ones none is: "
-                                  "make more problems, or allow the nearest bin (substitute)")
+            raise CurriculumError(
+                f"the schedule {schedule} asks for {' and '.join(missing)} problems, and of the {s} ones none is: "
+                "make more problems, or allow the nearest bin (substitute)"
+            )
     rng = np.random.default_rng(seed)
-    decks = {(s, b, e): _deck(ids, rng) for s, by_bin in stock.items() for b, by in by_bin.items() for e, ids in by.items()}
+    decks = {
+        (s, b, e): _deck(ids, rng)
+        for s, by_bin in stock.items()
+        for b, by in by_bin.items()
+        for e, ids in by.items()
+    }
     rows = []
     for step in range(steps):
         wanted_weights = weights(schedule, step, steps)
@@ -143,12 +199,30 @@ def plan(problems: list[Problem], schedule: str, steps: int, prompts_per_step: i
             wanted = _draw(wanted_weights, rng)
             name = nearest(wanted, stock[of])
             environment = _draw({e: environments[e] for e in stock[of][name]}, rng)
-            rows.append((step, slot, schedule, of, wanted, name, environment, next(decks[of, name, environment])))
+            rows.append(
+                (
+                    step,
+                    slot,
+                    schedule,
+                    of,
+                    wanted,
+                    name,
+                    environment,
+                    next(decks[of, name, environment]),
+                )
+            )
     return pd.DataFrame(rows, columns=PLAN)
 
 
-def drawable(problems: list[Problem], schedule: str, steps: int, environments: dict[str, float], bins: str | tuple[Bin, ...],
-             sources: dict[str, float], substitute: bool) -> list[Problem]:
+def drawable(
+    problems: list[Problem],
+    schedule: str,
+    steps: int,
+    environments: dict[str, float],
+    bins: str | tuple[Bin, ...],
+    sources: dict[str, float],
+    substitute: bool,
+) -> list[Problem]:
     """Those that `plan` may draw with these arguments, in their order. Raises CurriculumError for an unknown schedule."""
     wanted, ids = _wanted(phases(schedule, steps)), set()
     for by in _stock(problems, schedule, bins, environments, sources).values():
@@ -161,13 +235,21 @@ def _wanted(parts: list[tuple[float, float, dict[str, float]]]) -> set[str]:
     return {b for _, _, w in parts for b, x in w.items() if x}
 
 
-def _stock(problems: list[Problem], schedule: str, bins, environments: dict[str, float],
-           sources: dict[str, float]) -> dict[str, dict[str, dict[str, list[str]]]]:
+def _stock(
+    problems: list[Problem],
+    schedule: str,
+    bins,
+    environments: dict[str, float],
+    sources: dict[str, float],
+) -> dict[str, dict[str, dict[str, list[str]]]]:
     """Source -> bin -> environment -> ids, without empty bins and environments."""
     found = {}
     for s in (s for s, weight in sources.items() if weight):
         by_bin = pools([x for x in problems if source(x) == s], schedule, bins)
-        by_bin = {b: {e: ids for e, ids in by.items() if environments.get(e, 0) > 0} for b, by in by_bin.items()}
+        by_bin = {
+            b: {e: ids for e, ids in by.items() if environments.get(e, 0) > 0}
+            for b, by in by_bin.items()
+        }
         found[s] = {b: by for b, by in by_bin.items() if by}
     return found
 
@@ -185,26 +267,44 @@ def _deck(ids: list[str], rng: np.random.Generator) -> Iterator[str]:
 def nearest(wanted: str, present) -> str:
     """`wanted` if it is present, else its neighbour among those present, the easier of two."""
     ladder = [b for b in ORDER if b in present or b == wanted]
-    return min(present, key=lambda b: (abs(ladder.index(b) - ladder.index(wanted)), ladder.index(b)))
+    return min(
+        present, key=lambda b: (abs(ladder.index(b) - ladder.index(wanted)), ladder.index(b))
+    )
 
 
-def realised(plan: pd.DataFrame, environments: dict[str, float] | None = None, sources: dict[str, float] | None = None) -> pd.DataFrame:
+def realised(
+    plan: pd.DataFrame,
+    environments: dict[str, float] | None = None,
+    sources: dict[str, float] | None = None,
+) -> pd.DataFrame:
     """What a plan draws beside what was wanted, per phase that has prompts: from_step, to_step (excluded), kind (bin,
     and, given the mixtures, environment and source), name, wanted (weight), realised (share of prompts), n (prompts)."""
     rows, horizon = [], 0 if plan.empty else int(plan["step"].max()) + 1
     for start, end, wanted in phases(plan["schedule"].iloc[0], horizon) if horizon else ():
         part = plan[(plan["step"] >= start) & (plan["step"] < end)]
-        for kind, weighted in (("bin", wanted), ("environment", environments or {}), ("source", sources or {})):
+        for kind, weighted in (
+            ("bin", wanted),
+            ("environment", environments or {}),
+            ("source", sources or {}),
+        ):
             drawn, total = part[kind].value_counts(), sum(weighted.values())
-            for name in sorted({*weighted, *drawn.index} if len(part) and weighted else (), key=_place):
+            for name in sorted(
+                {*weighted, *drawn.index} if len(part) and weighted else (), key=_place
+            ):
                 n = drawn.get(name, 0)
-                rows.append((start, end, kind, name, weighted.get(name, 0) / total, n / len(part), n))
-    return pd.DataFrame(rows, columns=["from_step", "to_step", "kind", "name", "wanted", "realised", "n"])
+                rows.append(
+                    (start, end, kind, name, weighted.get(name, 0) / total, n / len(part), n)
+                )
+    return pd.DataFrame(
+        rows, columns=["from_step", "to_step", "kind", "name", "wanted", "realised", "n"]
+    )
 
 
 def switches(plan: pd.DataFrame) -> list[float]:
     """The steps at which the schedule of a plan changes its weights."""
-    return [start for start, _, _ in phases(plan["schedule"].iloc[0], int(plan["step"].max()) + 1)[1:]]
+    return [
+        start for start, _, _ in phases(plan["schedule"].iloc[0], int(plan["step"].max()) + 1)[1:]
+    ]
 
 
 def _place(name: str) -> tuple:

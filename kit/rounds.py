@@ -5,6 +5,7 @@ with and the stepping stones. All seeds are worked on side by side and meet in t
 problem is written down as soon as it is complete; a run that is started again skips what it finds written and takes
 unfinished turns' completions from the engines' logs. Memory does not grow with the problems: they stay on the disk.
 """
+
 import asyncio
 import threading
 from collections import Counter
@@ -17,7 +18,16 @@ import pandas as pd
 from kit import environments
 from kit.difficulty import NARROW
 from kit.engine import Completion, Engine, EngineDown, EngineError, NotRecorded
-from kit.environments.base import Dialogue, Environment, InfrastructureError, Reason, Rejected, Verdict, prompt, prompt_hash
+from kit.environments.base import (
+    Dialogue,
+    Environment,
+    InfrastructureError,
+    Reason,
+    Rejected,
+    Verdict,
+    prompt,
+    prompt_hash,
+)
 from kit.profile import Profile
 from kit.profile import Rounds as Numbers
 from kit.records import Log, Problem, Sample, digest
@@ -41,11 +51,25 @@ def target(ask: str, numbers: Numbers) -> list[float]:
 class Rounds:
     """One run of the loop. `generate` is the only method that a notebook needs."""
 
-    def __init__(self, profile: Profile, teacher: Engine, student: Engine, box: Sandbox, other: Sandbox, log: Path):
-        self.numbers, self.teacher, self.student, self.box, self.other = profile.rounds, teacher, student, box, other
+    def __init__(
+        self,
+        profile: Profile,
+        teacher: Engine,
+        student: Engine,
+        box: Sandbox,
+        other: Sandbox,
+        log: Path,
+    ):
+        self.numbers, self.teacher, self.student, self.box, self.other = (
+            profile.rounds,
+            teacher,
+            student,
+            box,
+            other,
+        )
         self.environments = environments.make(profile.rounds)
         self.log = Log(log)
-        self.done: dict[tuple[str, int], int] = {}   # (chain_id, turn) -> place in the log
+        self.done: dict[tuple[str, int], int] = {}  # (chain_id, turn) -> place in the log
         for place, row in self.log.places():
             if row["status"] != "error":
                 self.done.setdefault((row["chain_id"], row["turn"]), place)
@@ -74,7 +98,7 @@ class Rounds:
         """Which environment each seed serves (in turn, within its split: our choice), and whether it has stepping stones."""
         nth: Counter[str] = Counter()
         for k, seed in enumerate(seeds):
-            if seed.as_is:                           # real data are induction problems, as in the paper
+            if seed.as_is:  # real data are induction problems, as in the paper
                 yield seed, self.environments["induction"], False
                 continue
             name = self.numbers.environments[nth[seed.split] % len(self.numbers.environments)]
@@ -87,9 +111,14 @@ class Rounds:
         def parts(seed, env, stones):
             if seed.as_is:
                 return [self.turn(env, seed, "real", 1, "new")]
-            turns: asyncio.Queue[Problem | None] = asyncio.Queue()           # from the chain to the baseline that costs as much
-            return [self.chain(seed, env, turns), *([self.single(seed, env, turns)] if self.numbers.baseline else []),
-                    *([self.stones(seed, env)] if stones else [])]
+            turns: asyncio.Queue[Problem | None] = (
+                asyncio.Queue()
+            )  # from the chain to the baseline that costs as much
+            return [
+                self.chain(seed, env, turns),
+                *([self.single(seed, env, turns)] if self.numbers.baseline else []),
+                *([self.stones(seed, env)] if stones else []),
+            ]
 
         async def one(seed, env, stones):
             try:
@@ -99,6 +128,7 @@ class Rounds:
                 self.bar.update(1)
             finally:
                 room.release()
+
         async with asyncio.TaskGroup() as tasks:
             for seed, env, stones in work:
                 await room.acquire()
@@ -110,7 +140,7 @@ class Rounds:
         for turn in range(1, self.numbers.turns + 1):
             problem = await self.turn(env, seed, "multi", turn, asked, parent=problem)
             turns.put_nowait(problem)
-            if problem.p is None:                    # invalid after a retry, or an error: the chain ends here
+            if problem.p is None:  # invalid after a retry, or an error: the chain ends here
                 break
             asked = adapt(problem.p, self.numbers)
         turns.put_nowait(None)
@@ -123,10 +153,16 @@ class Rounds:
         begin at once: they need not wait for the chain, and the engine is the faster the more it has to do."""
         draws = self.numbers.turns
         async with asyncio.TaskGroup() as tasks:
-            others = [tasks.create_task(self.turn(env, seed, "single", k, "new")) for k in range(2, draws + 1)]
+            others = [
+                tasks.create_task(self.turn(env, seed, "single", k, "new"))
+                for k in range(2, draws + 1)
+            ]
             first = await turns.get()
             self._keep(first.with_(method="single", chain_id=f"single-{seed.id}"))
-        granted, spent = first.teacher_tokens, first.teacher_tokens + sum(t.result().teacher_tokens for t in others)
+        granted, spent = (
+            first.teacher_tokens,
+            first.teacher_tokens + sum(t.result().teacher_tokens for t in others),
+        )
         while problem := await turns.get():
             granted += problem.teacher_tokens
             while draws < 2 * self.numbers.turns and spent < granted:
@@ -137,13 +173,36 @@ class Rounds:
         """Stepping stones, top-down (paper): a hard problem, then a medium and an easy variant of it."""
         hard = await self.turn(env, seed, "stones", 1, "hard")
         if hard.p is not None:
-            await asyncio.gather(*(self.turn(env, seed, "stones", turn, ask, parent=hard) for turn, ask in ((2, "medium"), (3, "easy"))))
+            await asyncio.gather(
+                *(
+                    self.turn(env, seed, "stones", turn, ask, parent=hard)
+                    for turn, ask in ((2, "medium"), (3, "easy"))
+                )
+            )
 
-    async def turn(self, env: Environment, seed: Seed, method: str, turn: int, asked: str, parent: Problem | None = None) -> Problem:
+    async def turn(
+        self,
+        env: Environment,
+        seed: Seed,
+        method: str,
+        turn: int,
+        asked: str,
+        parent: Problem | None = None,
+    ) -> Problem:
         """One problem: written, verified, tried M times, recorded."""
-        facts = {"method": method, "turn": turn, "asked": asked, "parent_id": parent.id if parent else "",
-                 "chain_id": f"{method}-{seed.id}", "seed_id": seed.id, "source": seed.source, "split": seed.split,
-                 "environment": env.name, "teacher": "" if seed.as_is else self.teacher.name, "student": self.student.name}
+        facts = {
+            "method": method,
+            "turn": turn,
+            "asked": asked,
+            "parent_id": parent.id if parent else "",
+            "chain_id": f"{method}-{seed.id}",
+            "seed_id": seed.id,
+            "source": seed.source,
+            "split": seed.split,
+            "environment": env.name,
+            "teacher": "" if seed.as_is else self.teacher.name,
+            "student": self.student.name,
+        }
         place, aim = (facts["chain_id"], turn), target(asked, self.numbers)
         if place in self.done:
             return self._at(place)
@@ -153,8 +212,14 @@ class Rounds:
             if seed.as_is:
                 problem = await asyncio.to_thread(self.as_is, env, seed)
             else:
-                problem = await talk.problem(lambda: env.revise(parent, asked, aim) if parent else env.propose(seed.text, asked, aim),
-                                             lambda draft: env.verify(draft, self.box, self.other))
+                problem = await talk.problem(
+                    lambda: (
+                        env.revise(parent, asked, aim)
+                        if parent
+                        else env.propose(seed.text, asked, aim)
+                    ),
+                    lambda draft: env.verify(draft, self.box, self.other),
+                )
             problem = await self.attempt(env, problem.with_(**facts))
         except Rejected as e:
             problem = Problem(status="invalid", reason=e.reason, **facts)
@@ -168,12 +233,16 @@ class Rounds:
 
     def as_is(self, env: Environment, seed: Seed) -> Problem:
         """Real data: a solved function with its own task, no teacher."""
-        return env.verify(env.real(seed.text, seed.generator, seed.task, self.box), self.box, self.other)
+        return env.verify(
+            env.real(seed.text, seed.generator, seed.task, self.box), self.box, self.other
+        )
 
     async def attempt(self, env: Environment, problem: Problem) -> Problem:
         """M attempts of the student: pass rate over the graded ones, and a few answers to show."""
         key = f"{problem.chain_id}/{problem.turn}"
-        answers = await asyncio.wrap_future(self.student.submit(env.solve_prompt(problem), self.numbers.attempts, key))
+        answers = await asyncio.wrap_future(
+            self.student.submit(env.solve_prompt(problem), self.numbers.attempts, key)
+        )
         verdicts = await asyncio.to_thread(env.grade, problem, [a.text for a in answers], self.box)
         return tally(env, problem, answers, verdicts, self.numbers.samples)
 
@@ -189,11 +258,13 @@ class Talk:
 
     def __init__(self, teacher: Engine, key: str, retries: int):
         self.teacher, self.key, self.retries = teacher, key, retries
-        self.answers: list[str] = []                 # accepted so far, one per step of the dialogue
+        self.answers: list[str] = []  # accepted so far, one per step of the dialogue
         self.prompt = self.raw = ""
         self.tokens = 0
 
-    async def problem(self, begin: Callable[[], Dialogue], verify: Callable[[Problem], Problem]) -> Problem:
+    async def problem(
+        self, begin: Callable[[], Dialogue], verify: Callable[[Problem], Problem]
+    ) -> Problem:
         """Raises Rejected with the last reason."""
         repair: list[dict] = []
         for attempt in range(self.retries + 1):
@@ -202,9 +273,12 @@ class Talk:
             except Rejected as e:
                 if attempt == self.retries:
                     raise
-                repair = [{"role": "assistant", "content": self.raw}, *prompt("repair", error=str(e))]
+                repair = [
+                    {"role": "assistant", "content": self.raw},
+                    *prompt("repair", error=str(e)),
+                ]
                 # The last step is asked again, with what was wrong; a copy begins anew, with another idea.
-                del self.answers[0 if e.reason == Reason.COPY else -1:]
+                del self.answers[0 if e.reason == Reason.COPY else -1 :]
 
     async def _once(self, dialogue: Dialogue, verify, repair: list[dict], attempt: int) -> Problem:
         messages, known, cut = next(dialogue), list(self.answers), False
@@ -224,19 +298,31 @@ class Talk:
                 raise Rejected(Reason.CUT_OFF, "the answer was longer than allowed") from e
             raise
 
-    async def _ask(self, messages: list[dict], repair: list[dict], attempt: int) -> tuple[str, bool]:
+    async def _ask(
+        self, messages: list[dict], repair: list[dict], attempt: int
+    ) -> tuple[str, bool]:
         begun = messages[-1] if messages[-1]["role"] == "assistant" else None
         if repair:
-            messages = [*(messages[:-1] if begun else messages), *repair, *([begun] if begun else [])]
+            messages = [
+                *(messages[:-1] if begun else messages),
+                *repair,
+                *([begun] if begun else []),
+            ]
         key = f"{self.key}/{len(self.answers)}/{attempt}"
-        completion, = await asyncio.wrap_future(self.teacher.submit(messages, 1, key))
+        (completion,) = await asyncio.wrap_future(self.teacher.submit(messages, 1, key))
         self.raw = (begun["content"] if begun else "") + completion.text
         self.answers.append(self.raw)
         self.tokens += completion.tokens
         return self.raw, completion.finish == "length"
 
 
-def tally(env: Environment, problem: Problem, answers: list[Completion], verdicts: list[Verdict], shown: int) -> Problem:
+def tally(
+    env: Environment,
+    problem: Problem,
+    answers: list[Completion],
+    verdicts: list[Verdict],
+    shown: int,
+) -> Problem:
     """Counts of the verdicts, errors apart, with the first `shown` different solved and failed answers."""
     outcomes = Counter(v.outcome for v in verdicts)
     samples: dict[tuple[str, str], Sample] = {}
@@ -245,22 +331,51 @@ def tally(env: Environment, problem: Problem, answers: list[Completion], verdict
             text = env.read_answer(problem, answer.text)
         except Rejected:
             text = answer.text[:400]
-        samples.setdefault((verdict.outcome, digest(text)), Sample(answer=text, outcome=verdict.outcome, reason=verdict.reason))
-    some = [s for kind in ("passed", "failed") for s in [s for (o, _), s in samples.items() if o == kind][:shown]]
-    return problem.with_(n=outcomes["passed"] + outcomes["failed"], solved=outcomes["passed"], errors=outcomes["error"], samples=some,
-                         student_tokens=sum(a.tokens for a in answers))
+        samples.setdefault(
+            (verdict.outcome, digest(text)),
+            Sample(answer=text, outcome=verdict.outcome, reason=verdict.reason),
+        )
+    some = [
+        s
+        for kind in ("passed", "failed")
+        for s in [s for (o, _), s in samples.items() if o == kind][:shown]
+    ]
+    return problem.with_(
+        n=outcomes["passed"] + outcomes["failed"],
+        solved=outcomes["passed"],
+        errors=outcomes["error"],
+        samples=some,
+        student_tokens=sum(a.tokens for a in answers),
+    )
 
 
 def steps(problems: Iterable[Problem]) -> pd.DataFrame:
     """One row per turn of a chain that follows another, both graded: environment, asked, before, after, change (pass rates)."""
     known = {(p.chain_id, p.turn): p for p in problems if p.method == "multi" and p.p is not None}
-    rows = [{"chain_id": c, "environment": p.environment, "asked": p.asked, "before": known[c, t - 1].p, "after": p.p,
-             "change": p.p - known[c, t - 1].p} for (c, t), p in known.items() if (c, t - 1) in known]
-    return pd.DataFrame(rows, columns=["chain_id", "environment", "asked", "before", "after", "change"])
+    rows = [
+        {
+            "chain_id": c,
+            "environment": p.environment,
+            "asked": p.asked,
+            "before": known[c, t - 1].p,
+            "after": p.p,
+            "change": p.p - known[c, t - 1].p,
+        }
+        for (c, t), p in known.items()
+        if (c, t - 1) in known
+    ]
+    return pd.DataFrame(
+        rows, columns=["chain_id", "environment", "asked", "before", "after", "change"]
+    )
 
 
-QUALITY = {"valid": "problems written", "copies": "problems written", "distinct": "valid problems", "harder lowers p": "turns asked harder",
-           "easier raises p": "turns asked easier"}
+QUALITY = {
+    "valid": "problems written",
+    "copies": "problems written",
+    "distinct": "valid problems",
+    "harder lowers p": "turns asked harder",
+    "easier raises p": "turns asked easier",
+}
 
 
 def quality(problems: Iterable[Problem]) -> pd.DataFrame:
@@ -270,19 +385,39 @@ def quality(problems: Iterable[Problem]) -> pd.DataFrame:
     A turn that follows a graded one and comes out invalid is in no share of the last two."""
     from kit.difficulty import interval as wilson
     from kit.filters import tokens
+
     problems = [p for p in problems if p.status != "error" and p.method != "real"]
-    problems = [p for p in problems if (p.method, p.turn) != ("single", 1)]           # that draw is the chain's own
+    problems = [
+        p for p in problems if (p.method, p.turn) != ("single", 1)
+    ]  # that draw is the chain's own
     moves, rows = steps(problems), []
     for name in [*dict.fromkeys(p.environment for p in problems), "all"]:
         mine = [p for p in problems if name in (p.environment, "all")]
         valid = [p for p in mine if p.status == "valid"]
         turns = moves[(moves.environment == name) | (name == "all")]
         harder, easier = (turns[turns.asked == ask].change for ask in ("harder", "easier"))
-        counts = {"valid": (len(valid), len(mine)), "copies": (sum(p.reason == Reason.COPY for p in mine), len(mine)),
-                  "distinct": (len({(p.environment, *tokens(f"{p.program}\n{p.pre_test}\n{p.test}")) for p in valid}), len(valid)),
-                  "harder lowers p": (int((harder < 0).sum()), len(harder)), "easier raises p": (int((easier > 0).sum()), len(easier))}
-        rows += [(name, measure, k, n, k / n if n else float("nan"), *wilson(k, n)) for measure, (k, n) in counts.items()]
-    return pd.DataFrame(rows, columns=["environment", "measure", "count", "of", "share", "low", "high"])
+        counts = {
+            "valid": (len(valid), len(mine)),
+            "copies": (sum(p.reason == Reason.COPY for p in mine), len(mine)),
+            "distinct": (
+                len(
+                    {
+                        (p.environment, *tokens(f"{p.program}\n{p.pre_test}\n{p.test}"))
+                        for p in valid
+                    }
+                ),
+                len(valid),
+            ),
+            "harder lowers p": (int((harder < 0).sum()), len(harder)),
+            "easier raises p": (int((easier > 0).sum()), len(easier)),
+        }
+        rows += [
+            (name, measure, k, n, k / n if n else float("nan"), *wilson(k, n))
+            for measure, (k, n) in counts.items()
+        ]
+    return pd.DataFrame(
+        rows, columns=["environment", "measure", "count", "of", "share", "low", "high"]
+    )
 
 
 def wait(coroutine):
@@ -298,9 +433,12 @@ def wait(coroutine):
         try:
             done.set_result(asyncio.run(main()))
         except BaseException as e:
-            while isinstance(e, BaseExceptionGroup):     # a TaskGroup's wrapping says nothing to the reader
+            while isinstance(
+                e, BaseExceptionGroup
+            ):  # a TaskGroup's wrapping says nothing to the reader
                 e = e.exceptions[0]
             done.set_exception(e)
+
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:

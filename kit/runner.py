@@ -3,6 +3,7 @@
 A finished notebook is skipped when the run goes on; a failed one is kept with its error. What comes out: executed notebooks,
 HTML, figures, and one page that tells the run (kit/report.py).
 """
+
 import contextlib
 import os
 import subprocess
@@ -26,7 +27,11 @@ from kit.run import ROOT, RunError, note, read_manifest
 
 NOTEBOOKS = ROOT / "notebooks"
 # glibc gives freed blocks back to the system at once and takes them anew each training step; these stop that (MEASURED: 2x).
-QUIET_MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "17179869184", "MALLOC_TOP_PAD_": "268435456"}
+QUIET_MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+    "MALLOC_TRIM_THRESHOLD_": "17179869184",
+    "MALLOC_TOP_PAD_": "268435456",
+}
 
 
 def notebooks() -> list[Path]:
@@ -43,10 +48,18 @@ def check(parameters: dict, chosen: list[Path]) -> None:
     """Raises RunError for a parameter that no chosen notebook has: papermill alone would only print a line."""
     known = {name for notebook in chosen for name in parameters_of(notebook)}
     if unknown := sorted(set(parameters) - known):
-        raise RunError(f"no notebook has a parameter {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+        raise RunError(
+            f"no notebook has a parameter {', '.join(unknown)}; there are {', '.join(sorted(known))}"
+        )
 
 
-def run(profile: str, out: str, only: list[str] | None = None, parameters: dict | None = None, force: bool = False) -> Path:
+def run(
+    profile: str,
+    out: str,
+    only: list[str] | None = None,
+    parameters: dict | None = None,
+    force: bool = False,
+) -> Path:
     """Execute the notebooks (or those whose numbers are in `only`) into `out`; returns that folder.
 
     Raises ProfileError, RunError, or papermill's own error after keeping the notebook that failed."""
@@ -55,9 +68,11 @@ def run(profile: str, out: str, only: list[str] | None = None, parameters: dict 
     folder = Path(out or f"runs/{loaded.name}").resolve()
     chosen = [n for n in notebooks() if not only or n.stem[:2] in only]
     if not chosen:
-        raise RunError(f"no notebook is numbered {', '.join(only)}; there are {', '.join(n.stem for n in notebooks())}")
+        raise RunError(
+            f"no notebook is numbered {', '.join(only)}; there are {', '.join(n.stem for n in notebooks())}"
+        )
     check(parameters, chosen)
-    os.environ["KIT_HEADLESS"] = "1"                  # widgets then draw a static picture and wait for nobody
+    os.environ["KIT_HEADLESS"] = "1"  # widgets then draw a static picture and wait for nobody
     os.environ.update({k: v for k, v in QUIET_MALLOC.items() if k not in os.environ})
     began = time.monotonic()
     if not only and not parameters.get("REPLAY"):
@@ -65,23 +80,42 @@ def run(profile: str, out: str, only: list[str] | None = None, parameters: dict 
     try:
         for notebook in chosen:
             with PeakMemory() as memory:
-                ran = _one(notebook, folder, {"PROFILE": profile, "RUN_DIR": str(folder), **parameters}, force, console)
+                ran = _one(
+                    notebook,
+                    folder,
+                    {"PROFILE": profile, "RUN_DIR": str(folder), **parameters},
+                    force,
+                    console,
+                )
             if ran:
                 note(folder, notebook.stem, peak_gb=round(memory.gb, 1))
-    finally:                                          # of a failed or stopped run too
+    finally:  # of a failed or stopped run too
         page = report.write(folder)
-    console.print(f"\ndone in {(time.monotonic() - began) / 60:.1f} minutes. Open {page}\nnotebooks, HTML and figures: {folder}")
+    console.print(
+        f"\ndone in {(time.monotonic() - began) / 60:.1f} minutes. Open {page}\nnotebooks, HTML and figures: {folder}"
+    )
     return folder
 
 
 def _fetch(profile: profiles.Profile, folder: Path) -> None:
     """Make the profile's models ready beside the first notebooks. What goes wrong is said by the notebook that needs the model."""
-    wanted = {role.model for role in (profile.teacher, profile.student) if role.engine == "vllm"} | {profile.grpo.policy}
-    absent = [card["name"] for card in models.cards() if card["name"] in wanted and card["state"] != "converted"]
+    wanted = {
+        role.model for role in (profile.teacher, profile.student) if role.engine == "vllm"
+    } | {profile.grpo.policy}
+    absent = [
+        card["name"]
+        for card in models.cards()
+        if card["name"] in wanted and card["state"] != "converted"
+    ]
     (log := folder / "logs" / "models.log").parent.mkdir(parents=True, exist_ok=True)
-    for name in absent:                               # a process each: one converts while the other downloads
+    for name in absent:  # a process each: one converts while the other downloads
         with log.open("ab") as out:
-            subprocess.Popen([sys.executable, "-m", "kit", "models", "--fetch", name], cwd=ROOT, stdout=out, stderr=out)
+            subprocess.Popen(
+                [sys.executable, "-m", "kit", "models", "--fetch", name],
+                cwd=ROOT,
+                stdout=out,
+                stderr=out,
+            )
 
 
 def _one(notebook: Path, folder: Path, parameters: dict, force: bool, console: Console) -> bool:
@@ -95,13 +129,25 @@ def _one(notebook: Path, folder: Path, parameters: dict, force: bool, console: C
     began = time.monotonic()
     console.print(f"{notebook.stem:24} ...")
     try:
-        with tempfile.TemporaryDirectory(prefix="kit-") as sockets:             # files of its own: no open TCP ports, no meeting of two runs
-            papermill.execute_notebook(str(notebook), str(done), own, cwd=str(NOTEBOOKS), kernel_name="python3", progress_bar=False,
-                                       start_timeout=600, config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}))
+        with tempfile.TemporaryDirectory(
+            prefix="kit-"
+        ) as sockets:  # files of its own: no open TCP ports, no meeting of two runs
+            papermill.execute_notebook(
+                str(notebook),
+                str(done),
+                own,
+                cwd=str(NOTEBOOKS),
+                kernel_name="python3",
+                progress_bar=False,
+                start_timeout=600,
+                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
+            )
     except papermill.PapermillExecutionError as e:
         _html(done)
-        console.print(f"[red]{notebook.stem} failed[/red] in cell {e.exec_count}: {e.ename}: {e.evalue}\n"
-                      f"kept with its output: {done}\nwhat was computed is kept; the same command goes on from here")
+        console.print(
+            f"[red]{notebook.stem} failed[/red] in cell {e.exec_count}: {e.ename}: {e.evalue}\n"
+            f"kept with its output: {done}\nwhat was computed is kept; the same command goes on from here"
+        )
         raise
     _html(done)
     console.print(f"{notebook.stem:24} {time.monotonic() - began:6.0f} s")
@@ -110,19 +156,34 @@ def _one(notebook: Path, folder: Path, parameters: dict, force: bool, console: C
 
 def finished(done: Path, notebook: Path, folder: Path, parameters: dict) -> bool:
     """Whether a notebook ran to its end in this folder, with the code that it has now and these parameters."""
-    if not done.exists() or "finished" not in read_manifest(folder)["stages"].get(notebook.stem, {}):
+    if not done.exists() or "finished" not in read_manifest(folder)["stages"].get(
+        notebook.stem, {}
+    ):
         return False
     ran, now = nbformat.read(done, 4), nbformat.read(notebook, 4)
-    code = [[c.source for c in nb.cells if c.cell_type == "code" and "injected-parameters" not in c.metadata.get("tags", [])] for nb in (ran, now)]
+    code = [
+        [
+            c.source
+            for c in nb.cells
+            if c.cell_type == "code" and "injected-parameters" not in c.metadata.get("tags", [])
+        ]
+        for nb in (ran, now)
+    ]
     known = ran.metadata.papermill.parameters
-    same = all(known.get(name) == value for name, value in parameters.items() if name != "RUN_DIR")       # a folder may be moved
+    same = all(
+        known.get(name) == value for name, value in parameters.items() if name != "RUN_DIR"
+    )  # a folder may be moved
     return same and code[0] == code[1] and not ran.metadata.papermill.get("exception")
 
 
 def _html(done: Path) -> None:
-    quiet = [CoalesceStreamsPreprocessor(enabled=True),                     # a progress bar's last state
-             TagRemovePreprocessor(enabled=True, remove_input_tags={"solution"})]      # pages do not fold
-    body, _ = HTMLExporter(embed_images=True, preprocessors=quiet).from_notebook_node(nbformat.read(done, 4))
+    quiet = [
+        CoalesceStreamsPreprocessor(enabled=True),  # a progress bar's last state
+        TagRemovePreprocessor(enabled=True, remove_input_tags={"solution"}),
+    ]  # pages do not fold
+    body, _ = HTMLExporter(embed_images=True, preprocessors=quiet).from_notebook_node(
+        nbformat.read(done, 4)
+    )
     done.with_suffix(".html").write_text(body, encoding="utf-8")
 
 

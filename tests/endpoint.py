@@ -1,4 +1,5 @@
 """A FakeEndpoint: a server that speaks enough of OpenAI's chat API and fails as a script says, for tests and benches of the engine."""
+
 import json
 import threading
 import time
@@ -21,6 +22,7 @@ class FakeHandler(BaseHTTPRequestHandler):
 
 class FakeServer(ThreadingHTTPServer):
     """Serves in a thread from its making until the end of its `with` block."""
+
     daemon_threads, request_queue_size = True, 1000
 
     def __init__(self, handler: type[FakeHandler]):
@@ -28,11 +30,11 @@ class FakeServer(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
-    def handle_error(self, *_):                        # clients that leave in the middle
+    def handle_error(self, *_):  # clients that leave in the middle
         pass
 
     def __exit__(self, *_):
-        self.shutdown()                                # else its thread would spin on the closed socket
+        self.shutdown()  # else its thread would spin on the closed socket
         self.server_close()
 
 
@@ -63,6 +65,7 @@ class FakeEndpoint(FakeServer):
                 finally:
                     with outer._lock:
                         outer.busy -= 1
+
         super().__init__(Handler)
         self.url += "/v1"
 
@@ -73,14 +76,35 @@ class FakeEndpoint(FakeServer):
             to.connection.close()
             return
         text = f"echo {body['messages'][-1]['content']}"
-        text = {"thinks": f"<think>\nhm, {text}?\n</think>\n\n{text}", "thinks on": "<think>\nwell, if"}.get(word, text)
-        choices = [{"index": k, "finish_reason": "length" if word == "thinks on" else "stop",
-                    "message": {"role": "assistant", "content": text}} for k in range(body.get("n") or 1)]
-        data = {"id": "x", "object": "chat.completion", "created": 0, "model": body["model"], "choices": choices[:1] if word == "short" else choices,
-                "usage": {"prompt_tokens": 1, "completion_tokens": 3 * len(choices), "total_tokens": 1 + 3 * len(choices)}}
+        text = {
+            "thinks": f"<think>\nhm, {text}?\n</think>\n\n{text}",
+            "thinks on": "<think>\nwell, if",
+        }.get(word, text)
+        choices = [
+            {
+                "index": k,
+                "finish_reason": "length" if word == "thinks on" else "stop",
+                "message": {"role": "assistant", "content": text},
+            }
+            for k in range(body.get("n") or 1)
+        ]
+        data = {
+            "id": "x",
+            "object": "chat.completion",
+            "created": 0,
+            "model": body["model"],
+            "choices": choices[:1] if word == "short" else choices,
+            "usage": {
+                "prompt_tokens": 1,
+                "completion_tokens": 3 * len(choices),
+                "total_tokens": 1 + 3 * len(choices),
+            },
+        }
         if word == "odd":
             data = {"choices": None}
-        payload = json.dumps({"error": {"message": f"scripted {word}"}} if word.isdigit() else data).encode()
+        payload = json.dumps(
+            {"error": {"message": f"scripted {word}"}} if word.isdigit() else data
+        ).encode()
         if word == "garbage":
             payload = b"<html>502 Bad Gateway</html>"
         to.send_response(int(word) if word.isdigit() else 200)
@@ -89,7 +113,7 @@ class FakeEndpoint(FakeServer):
         if word == "429":
             to.send_header("Retry-After", "0.2")
         to.end_headers()
-        to.wfile.write(payload[:len(payload) // 2] if word == "cut" else payload)
+        to.wfile.write(payload[: len(payload) // 2] if word == "cut" else payload)
         if word == "cut":
             to.close_connection = True
             to.connection.close()

@@ -3,21 +3,46 @@
 The worked example of kit/README.md: as `kit/environments/mutation.py`, with its name in `kit/profile.py`, it is a fifth environment. The teacher
 writes f and inputs; the copy is made here, and execution says which copies can be told from f, so nobody's word is taken for anything.
 """
+
 import ast
 from collections.abc import Iterator
 
-from kit.environments.base import Environment, Reason, Rejected, Verdict, execute, failure, given_arguments, usable
+from kit.environments.base import (
+    Environment,
+    Reason,
+    Rejected,
+    Verdict,
+    execute,
+    failure,
+    given_arguments,
+    usable,
+)
 from kit.environments.fuzzing import edges
 from kit.sandbox import Job, same
 
-SWAPS = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Add: ast.Sub,
-         ast.Sub: ast.Add, ast.Mult: ast.Add, ast.FloorDiv: ast.Mod, ast.Mod: ast.FloorDiv, ast.And: ast.Or, ast.Or: ast.And}
+SWAPS = {
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Add,
+    ast.FloorDiv: ast.Mod,
+    ast.Mod: ast.FloorDiv,
+    ast.And: ast.Or,
+    ast.Or: ast.And,
+}
 
 
 def mutants(program: str) -> Iterator[str]:
     """Every function g that is f with one operator changed, as source."""
     for k in range(len(list(ast.walk(ast.parse(program))))):
-        g = next(n for n in ast.parse(program).body if isinstance(n, ast.FunctionDef) and n.name == "f")
+        g = next(
+            n for n in ast.parse(program).body if isinstance(n, ast.FunctionDef) and n.name == "f"
+        )
         node = next((n for j, n in enumerate(ast.walk(g)) if j == k), None)
         name = "ops" if isinstance(node, ast.Compare) else "op"
         old = getattr(node, name, None)
@@ -29,6 +54,7 @@ def mutants(program: str) -> Iterator[str]:
 
 class Mutation(Environment):
     """f and its mutant g (in `test`) are given; an input on which both return, and not the same, is wanted."""
+
     name = "mutation"
     task = "The student will see `f` and a copy of it with one operator changed, and must find an input for which the two return different values."
 
@@ -46,13 +72,16 @@ class Mutation(Environment):
         for g in mutants(draft.program):
             try:
                 got = execute(f"{draft.program}\n\n{g}", inputs, box, other, name="g")
-            except Rejected:                         # it crashes or never ends on one of them
+            except Rejected:  # it crashes or never ends on one of them
                 continue
             outcomes = ["'same'" if a == b else "'differ'" for a, b in zip(wanted, got)]
             if 0 < outcomes.count("'differ'") < len(inputs):
                 found.append(draft.with_(inputs=inputs, outputs=outcomes, test=g))
         if not found:
-            raise Rejected(Reason.NO_WITNESS, "no change of one operator shows on some of the inputs and not on others")
+            raise Rejected(
+                Reason.NO_WITNESS,
+                "no change of one operator shows on some of the inputs and not on others",
+            )
         return min(found, key=lambda p: p.outputs.count("'differ'"))
 
     def solve_prompt(self, problem):
@@ -72,7 +101,12 @@ class Mutation(Environment):
 
 if __name__ == "__main__":
     from kit.environments.base import demo
-    problem, verdicts = demo(Mutation(), "def f(x: int):\n    return 1 if x < 10 else 2", ["3", "12"],
-                             ["<answer>10</answer>", "<answer>11</answer>", "<answer>__import__('os')</answer>"])
+
+    problem, verdicts = demo(
+        Mutation(),
+        "def f(x: int):\n    return 1 if x < 10 else 2",
+        ["3", "12"],
+        ["<answer>10</answer>", "<answer>11</answer>", "<answer>__import__('os')</answer>"],
+    )
     assert "x <= 10" in problem.test
     assert [v.outcome for v in verdicts] == ["passed", "failed", "failed"]

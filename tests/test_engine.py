@@ -1,10 +1,20 @@
 """The engine's log, retries and replay, with a fake model; the real vLLM is exercised by tests/test_notebooks.py."""
+
 import threading
 from concurrent.futures import Future
 
 import pytest
 
-from kit.engine import Completion, Engine, EngineDown, EngineError, NotRecorded, Replay, engine, write_recording
+from kit.engine import (
+    Completion,
+    Engine,
+    EngineDown,
+    EngineError,
+    NotRecorded,
+    Replay,
+    engine,
+    write_recording,
+)
 from kit.profile import Role, Sampling
 from kit.records import Log
 
@@ -35,6 +45,7 @@ class FakeEngine(Engine):
                 done.set_exception(EngineDown("gone") if self.dead else EngineError("timeout"))
             else:
                 done.set_result([Completion(messages[-1]["content"], "stop", 1)] * n)
+
         threading.Thread(target=later).start()
         return done
 
@@ -53,7 +64,9 @@ def test_a_second_run_asks_nothing_anew(tmp_path):
         assert (e.sent, e.counts["reused"]) == (sent, reused)
 
 
-@pytest.mark.parametrize("change", [{"key": "other"}, {"n": 2}, {"sampling": Sampling(temperature=0.5, max_tokens=8)}])
+@pytest.mark.parametrize(
+    "change", [{"key": "other"}, {"n": 2}, {"sampling": Sampling(temperature=0.5, max_tokens=8)}]
+)
 def test_another_draw_is_another_request(tmp_path, change):
     with FakeEngine(ROLE, tmp_path / "log.jsonl") as e:
         e.submit(ask("a"), key="k").result()
@@ -69,7 +82,9 @@ def test_a_lost_request_is_tried_again_and_then_an_error_never_an_empty_answer(t
     assert e.sent == 3 and e.counts["errors"] == 1
 
 
-@pytest.mark.parametrize("answer", [Completion("", "stop", 0), Completion("I must not", "content_filter", 4)])
+@pytest.mark.parametrize(
+    "answer", [Completion("", "stop", 0), Completion("I must not", "content_filter", 4)]
+)
 def test_an_empty_or_filtered_answer_is_asked_again_and_never_an_answer(answer):
     with FakeEngine(ROLE) as e:
         given = [answer, answer, Completion("fine", "stop", 1)]

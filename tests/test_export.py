@@ -1,4 +1,5 @@
 """The exported data set, read by `datasets` itself, and its upload, seen by a FakeHub."""
+
 import json
 import os
 import shutil
@@ -35,15 +36,23 @@ def run(tmp_path):
     folder.mkdir()
     for name in ("filtered", "seeds"):
         shutil.copyfile(RECORDED / f"{name}.parquet", folder / f"{name}.parquet")
-    made = profile.load("smoke", {"rounds.visible": 2, "difficulty.bins": "narrow", "rounds.equality": "input"}).model_dump(mode="json")
-    (folder / "manifest.json").write_text(json.dumps({"profile": made, "versions": {"kit": "abc", "trl": "1"}, "stages": {}}))
+    made = profile.load(
+        "smoke", {"rounds.visible": 2, "difficulty.bins": "narrow", "rounds.equality": "input"}
+    ).model_dump(mode="json")
+    (folder / "manifest.json").write_text(
+        json.dumps({"profile": made, "versions": {"kit": "abc", "trl": "1"}, "stages": {}})
+    )
     return folder
 
 
 def test_datasets_reads_both_splits(data):
-    assert data["train"].features == data["test"].features and set(export.FIELDS) == set(data["train"].column_names)
+    assert data["train"].features == data["test"].features and set(export.FIELDS) == set(
+        data["train"].column_names
+    )
     for split, ours in export.SPLITS.items():
-        assert set(data[split]["id"]) == {x.id for x in KEPT.values() if x.split == ours} and len(set(data[split]["id"])) == len(data[split])
+        assert set(data[split]["id"]) == {x.id for x in KEPT.values() if x.split == ours} and len(
+            set(data[split]["id"])
+        ) == len(data[split])
 
 
 def test_a_row_holds_what_is_verified_and_the_students_prompt(data):
@@ -51,23 +60,41 @@ def test_a_row_holds_what_is_verified_and_the_students_prompt(data):
     for row in data["test"]:
         env, problem = export.problem(row)
         assert problem.id == row["id"] and env.name == row["environment"]
-        assert env.solve_prompt(problem) == envs[env.name].solve_prompt(KEPT[row["id"]]) == row["prompt"]
-        assert row["p"] == pytest.approx(KEPT[row["id"]].p) and row["solved"] == round(row["p"] * row["n"])
+        assert (
+            env.solve_prompt(problem)
+            == envs[env.name].solve_prompt(KEPT[row["id"]])
+            == row["prompt"]
+        )
+        assert row["p"] == pytest.approx(KEPT[row["id"]].p) and row["solved"] == round(
+            row["p"] * row["n"]
+        )
 
 
 def test_the_card_counts_and_describes_every_column(folder, data):
     _, header, text = (folder / "README.md").read_text().split("---\n", 2)
     header = yaml.safe_load(header)
-    assert header["license"] == "apache-2.0" and [x["split"] for x in header["configs"][0]["data_files"]] == ["train", "test"]
+    assert header["license"] == "apache-2.0" and [
+        x["split"] for x in header["configs"][0]["data_files"]
+    ] == ["train", "test"]
     assert all(f"| `{name}` |" in text for name in data["train"].column_names)
-    assert f"| train | {len(data['train'])} |" in text and "python -m kit run --profile cpu" in text and "PSF-2.0" in text and "**How.**" in text
+    assert (
+        f"| train | {len(data['train'])} |" in text
+        and "python -m kit run --profile cpu" in text
+        and "PSF-2.0" in text
+        and "**How.**" in text
+    )
 
 
 def test_a_runs_own_settings_go_into_its_rows(run):
     rows = export.rows(run)["train"]
-    assert {(x["visible"], x["equality"]) for x in rows} == {(2, "input")} and None in {x["bin"] for x in rows}
+    assert {(x["visible"], x["equality"]) for x in rows} == {(2, "input")} and None in {
+        x["bin"] for x in rows
+    }
     shown = next(x for x in rows if x["environment"] == "induction")
-    assert shown["inputs"][1] in shown["prompt"][-1]["content"] and f"f({shown['inputs'][2]}) ==" not in shown["prompt"][-1]["content"]
+    assert (
+        shown["inputs"][1] in shown["prompt"][-1]["content"]
+        and f"f({shown['inputs'][2]}) ==" not in shown["prompt"][-1]["content"]
+    )
     export.write(run, run / "out")
     assert "student smollm2-135m-instruct" in (run / "out" / "README.md").read_text()
 
@@ -79,7 +106,9 @@ def test_an_export_is_whole_or_not_there(tmp_path, monkeypatch):
     for name in ("old", "new"):
         with pytest.raises(ZeroDivisionError):
             export.write(RECORDED, tmp_path / name)
-    assert {x.name: x.read_bytes() for x in (tmp_path / "old").iterdir()} == before and [x.name for x in tmp_path.iterdir()] == ["old"]
+    assert {x.name: x.read_bytes() for x in (tmp_path / "old").iterdir()} == before and [
+        x.name for x in tmp_path.iterdir()
+    ] == ["old"]
 
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path):
@@ -100,7 +129,9 @@ def test_nothing_kept_is_said(run):
 def test_a_split_without_problems_is_left_out(run, tmp_path):
     records.save([x for x in KEPT.values() if x.split == "train"], run / "filtered.parquet")
     assert export.write(run, run / "out").keys() == {"train"}
-    assert datasets.load_dataset(str(run / "out"), cache_dir=str(tmp_path / "cache")).keys() == {"train"}
+    assert datasets.load_dataset(str(run / "out"), cache_dir=str(tmp_path / "cache")).keys() == {
+        "train"
+    }
 
 
 def test_a_foreign_row_is_refused():
@@ -120,46 +151,79 @@ class FakeHub(FakeServer):
                 path = self.path.partition("?")[0]
                 hub.calls.append((path, body))
                 if path.endswith("/preupload/main"):
-                    reply = {"files": [{"path": x["path"], "uploadMode": "regular", "shouldIgnore": False} for x in json.loads(body)["files"]]}
+                    reply = {
+                        "files": [
+                            {"path": x["path"], "uploadMode": "regular", "shouldIgnore": False}
+                            for x in json.loads(body)["files"]
+                        ]
+                    }
                 elif "/commit/" in path:
                     hub.commits.append([json.loads(line) for line in body.splitlines()])
-                    reply = {"success": True, "commitOid": "0" * 40, "commitUrl": f"{hub.url}/datasets/me/data/commit/{'0' * 40}"}
+                    reply = {
+                        "success": True,
+                        "commitOid": "0" * 40,
+                        "commitUrl": f"{hub.url}/datasets/me/data/commit/{'0' * 40}",
+                    }
                 elif path == "/api/validate-yaml":
                     reply = {"errors": [], "warnings": []}
                 else:
                     reply = {"url": f"{hub.url}/datasets/me/data", "name": "me/data"}
-                self.reply(json.dumps({"error": "no"} if refuse else reply).encode(), status=refuse or 200)
+                self.reply(
+                    json.dumps({"error": "no"} if refuse else reply).encode(), status=refuse or 200
+                )
 
             def do_GET(self):
                 hub.calls.append((self.path, ""))
                 self.reply(json.dumps({"id": "me/data", "sha": "0" * 40, "siblings": []}).encode())
+
         super().__init__(Handler)
 
 
 def _export(tmp_path, *options, **variables):
     """The command in a process of its own, with no login but the given one."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
-    return subprocess.run([sys.executable, "-m", "kit", "export", "--out", str(tmp_path / "out"), *options], capture_output=True, text=True,
-                          cwd=ROOT, env=clean | {"HF_HOME": str(tmp_path / "hf"), **variables}, timeout=120)
+    return subprocess.run(
+        [sys.executable, "-m", "kit", "export", "--out", str(tmp_path / "out"), *options],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=clean | {"HF_HOME": str(tmp_path / "hf"), **variables},
+        timeout=120,
+    )
 
 
 def test_the_command_exports_and_uploads_nothing(tmp_path):
     with FakeHub() as hub:
         done = _export(tmp_path, HF_ENDPOINT=hub.url, HF_TOKEN="hf_x")
-    assert done.returncode == 0 and "problems to train" in " ".join(done.stdout.split()) and not hub.calls
+    assert (
+        done.returncode == 0
+        and "problems to train" in " ".join(done.stdout.split())
+        and not hub.calls
+    )
     assert {x.name for x in (tmp_path / "out").iterdir()} == export.FILES
 
 
 def test_a_push_needs_a_login(tmp_path):
     done = _export(tmp_path, "--push", "me/data")
-    assert done.returncode == 1 and done.stderr.startswith("error: there is no login") and "Traceback" not in done.stderr
+    assert (
+        done.returncode == 1
+        and done.stderr.startswith("error: there is no login")
+        and "Traceback" not in done.stderr
+    )
 
 
 def test_a_push_uploads_the_three_files(tmp_path):
     with FakeHub() as hub:
-        done = _export(tmp_path, "--push", "me/data", "--private", HF_ENDPOINT=hub.url, HF_TOKEN="hf_x")
+        done = _export(
+            tmp_path, "--push", "me/data", "--private", HF_ENDPOINT=hub.url, HF_TOKEN="hf_x"
+        )
     assert done.returncode == 0, done.stderr
-    assert json.loads(next(body for path, body in hub.calls if path == "/api/repos/create"))["visibility"] == "private"
+    assert (
+        json.loads(next(body for path, body in hub.calls if path == "/api/repos/create"))[
+            "visibility"
+        ]
+        == "private"
+    )
     assert {x["value"]["path"] for x in hub.commits[0] if x["key"] == "file"} == export.FILES
 
 
@@ -167,4 +231,9 @@ def test_a_push_uploads_the_three_files(tmp_path):
 def test_a_refused_push_is_one_sentence(tmp_path, name, status):
     with FakeHub(refuse=status) as hub:
         done = _export(tmp_path, "--push", name, HF_ENDPOINT=hub.url, HF_TOKEN="hf_x")
-    assert done.returncode == 1 and f"did not take {name}" in done.stderr and "Traceback" not in done.stderr and not hub.commits
+    assert (
+        done.returncode == 1
+        and f"did not take {name}" in done.stderr
+        and "Traceback" not in done.stderr
+        and not hub.commits
+    )

@@ -1,4 +1,5 @@
 """The fifth environment of kit/README.md: its verbs in the real sandbox, and a copy of the kit in which it is installed as that text says."""
+
 import os
 import re
 import shutil
@@ -14,7 +15,9 @@ from kit.environments.base import Reason, Rejected
 from kit.sandbox import Result, Sandbox
 
 ROOT = Path(__file__).parent.parent
-GUIDE = (ROOT / "kit" / "README.md").read_text(encoding="utf-8").partition("## A fifth environment")[2]
+GUIDE = (
+    (ROOT / "kit" / "README.md").read_text(encoding="utf-8").partition("## A fifth environment")[2]
+)
 PRICE = "def f(n: int):\n    return n * 3 if n < 10 else n"
 
 
@@ -32,24 +35,48 @@ def problem(boxes):
 def test_the_mutant_is_hard_to_tell_from_f_but_can_be(problem):
     assert "n <= 10" in problem.test and problem.outputs.count("'differ'") == 1
     assert dict(zip(problem.inputs, problem.outputs))["10"] == "'differ'"
-    assert [g.count("n + 3") for g in mutants(PRICE)].count(1) == 1 and len(list(mutants(PRICE))) == 2
+    assert [g.count("n + 3") for g in mutants(PRICE)].count(1) == 1 and len(
+        list(mutants(PRICE))
+    ) == 2
 
 
-@pytest.mark.parametrize(("answer", "outcome", "reason"), [
-    ("<answer>10</answer>", "passed", ""), ("<answer>f(10)</answer>", "passed", ""), ("<answer>11</answer>", "failed", Reason.WRONG),
-    ("<answer>'10'</answer>", "failed", Reason.CRASH), ("<answer>10, 10</answer>", "failed", Reason.CRASH), ("10", "failed", Reason.NO_ANSWER),
-    ("", "failed", Reason.NO_ANSWER), ("<answer>n</answer>", "failed", Reason.NO_ANSWER),
-    ("<answer>__import__('os').abort()</answer>", "failed", Reason.NO_ANSWER), ("<answer>9**9**9**9</answer>", "failed", Reason.NO_ANSWER),
-    ("<answer>[1] * 10</answer>", "failed", Reason.NO_ANSWER), ("<answer>" + "(" * 5000 + "</answer>", "failed", Reason.NO_ANSWER)])
+@pytest.mark.parametrize(
+    ("answer", "outcome", "reason"),
+    [
+        ("<answer>10</answer>", "passed", ""),
+        ("<answer>f(10)</answer>", "passed", ""),
+        ("<answer>11</answer>", "failed", Reason.WRONG),
+        ("<answer>'10'</answer>", "failed", Reason.CRASH),
+        ("<answer>10, 10</answer>", "failed", Reason.CRASH),
+        ("10", "failed", Reason.NO_ANSWER),
+        ("", "failed", Reason.NO_ANSWER),
+        ("<answer>n</answer>", "failed", Reason.NO_ANSWER),
+        ("<answer>__import__('os').abort()</answer>", "failed", Reason.NO_ANSWER),
+        ("<answer>9**9**9**9</answer>", "failed", Reason.NO_ANSWER),
+        ("<answer>[1] * 10</answer>", "failed", Reason.NO_ANSWER),
+        ("<answer>" + "(" * 5000 + "</answer>", "failed", Reason.NO_ANSWER),
+    ],
+)
 def test_right_wrong_malformed_and_hostile_answers(answer, outcome, reason, problem, boxes):
-    verdict, = Mutation().grade(problem, [answer], boxes[0])
-    assert (verdict.outcome, verdict.reason, verdict.reward) == (outcome, reason, float(outcome == "passed"))
+    (verdict,) = Mutation().grade(problem, [answer], boxes[0])
+    assert (verdict.outcome, verdict.reason, verdict.reward) == (
+        outcome,
+        reason,
+        float(outcome == "passed"),
+    )
 
 
-@pytest.mark.parametrize(("program", "inputs", "reason"), [
-    ("def f(x):\n    return x", ["1"], Reason.NO_WITNESS), ("def f(x: str):\n    return x.upper()", ["'a'"], Reason.NO_WITNESS),
-    ("def f(x):\n    return x.nope", ["1"], Reason.CRASH), ("def f(x: int):\n    return open('/etc/passwd').read()", ["1"], Reason.CRASH),
-    ("import random\ndef f(x):\n    return random.random() + x", ["1"], Reason.UNSTABLE), (PRICE, [], Reason.NO_INPUTS)])
+@pytest.mark.parametrize(
+    ("program", "inputs", "reason"),
+    [
+        ("def f(x):\n    return x", ["1"], Reason.NO_WITNESS),
+        ("def f(x: str):\n    return x.upper()", ["'a'"], Reason.NO_WITNESS),
+        ("def f(x):\n    return x.nope", ["1"], Reason.CRASH),
+        ("def f(x: int):\n    return open('/etc/passwd').read()", ["1"], Reason.CRASH),
+        ("import random\ndef f(x):\n    return random.random() + x", ["1"], Reason.UNSTABLE),
+        (PRICE, [], Reason.NO_INPUTS),
+    ],
+)
 def test_drafts_that_are_no_problem_are_refused_with_the_reason(program, inputs, reason, boxes):
     with pytest.raises(Rejected) as e:
         Mutation().verify(Mutation().draft(program, inputs), *boxes)
@@ -57,7 +84,13 @@ def test_drafts_that_are_no_problem_are_refused_with_the_reason(program, inputs,
 
 
 def test_a_mutant_that_never_ends_is_left_out(boxes):
-    made = Mutation().verify(Mutation().draft("def f(n: int):\n    k = 0\n    while k < min(n, 3):\n        k = k + 1\n    return k", ["2"]), *boxes)
+    made = Mutation().verify(
+        Mutation().draft(
+            "def f(n: int):\n    k = 0\n    while k < min(n, 3):\n        k = k + 1\n    return k",
+            ["2"],
+        ),
+        *boxes,
+    )
     assert "k - 1" not in made.test
 
 
@@ -67,6 +100,7 @@ def test_a_broken_box_is_no_verdict(problem):
             done = Future()
             done.set_result(Result("sandbox_error", detail="worker died"))
             return done
+
     verdict, malformed = Mutation().grade(problem, ["<answer>10</answer>", "10"], FakeBrokenBox())
     assert (verdict.outcome, verdict.reward, malformed.reward) == ("error", None, 0.0)
 
@@ -75,11 +109,18 @@ def test_a_broken_box_is_no_verdict(problem):
 def test_the_teacher_is_told_the_task_and_shown_the_mutant(form, problem):
     env = Mutation(form)
     graded = problem.with_(n=8, solved=7)
-    first, later = (m[0]["content"] for m in (next(env.propose("x = 1")), next(env.revise(graded, "harder"))))
-    assert (env.task in first) == (form == "one_call") and env.task in later and "def g(" in later and "test_f" not in first + later
+    first, later = (
+        m[0]["content"] for m in (next(env.propose("x = 1")), next(env.revise(graded, "harder")))
+    )
+    assert (
+        (env.task in first) == (form == "one_call")
+        and env.task in later
+        and "def g(" in later
+        and "test_f" not in first + later
+    )
 
 
-SCRIPT = '''
+SCRIPT = """
 import re, sys, threading
 from concurrent.futures import Future
 from pathlib import Path
@@ -141,21 +182,30 @@ with Sandbox(workers=2) as box, Sandbox(workers=2, hash_seed=1) as other:
     for draw in (plots.pass_rates, plots.slopes, plots.lineage):
         draw(table[table.method == "multi"])
 print("fine", len(valid), len(train))
-'''
+"""
 
 
 @pytest.mark.timeout(300)
 def test_installed_by_the_lines_of_the_guide_it_goes_through_every_stage(tmp_path):
     shutil.copytree(ROOT / "kit", tmp_path / "kit", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "tests" / "fifth_environment.py", tmp_path / "kit" / "environments" / "mutation.py")
+    shutil.copy(
+        ROOT / "tests" / "fifth_environment.py", tmp_path / "kit" / "environments" / "mutation.py"
+    )
     for path, old, new in re.findall(r"^# (kit/\S+)\n-(.+)\n\+(.+)$", GUIDE, re.M):
         text = (tmp_path / path).read_text(encoding="utf-8")
         assert text.count(old) == 1, f"{path} has no such line: {old}"
         (tmp_path / path).write_text(text.replace(old, new), encoding="utf-8")
-    (tmp_path / "mine.yaml").write_text(re.search(r"```yaml\n(.+?)```", GUIDE, re.S)[1], encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(
+        re.search(r"```yaml\n(.+?)```", GUIDE, re.S)[1], encoding="utf-8"
+    )
     (tmp_path / "script.py").write_text(SCRIPT, encoding="utf-8")
     for command in (["-m", "kit.environments.mutation"], ["script.py"]):
-        done = subprocess.run([sys.executable, *command], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path), "MPLBACKEND": "agg"},
-                              capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(tmp_path), "MPLBACKEND": "agg"},
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-500:]
     assert "fine" in done.stdout

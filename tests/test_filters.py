@@ -15,24 +15,31 @@ PROGRAM = '''def f(words):
         if len(word) > {n}:
             total += len(word) * {m}
     return total'''
-RENAMED = '''def f(items: list[str]) -> int:
+RENAMED = """def f(items: list[str]) -> int:
     # another comment
     acc = 0
     for x in items:
         if len(x) > 3:
             acc += len(x) * 2
-    return acc'''
-OTHER = '''def f(n):
+    return acc"""
+OTHER = """def f(n):
     out = []
     while n:
         n, digit = divmod(n, 10)
         out.append(digit)
-    return out[::-1]'''
+    return out[::-1]"""
 
 
 def problem(program=None, **changes):
-    base = {"environment": "deduction", "program": program or PROGRAM.format(n=3, m=2), "inputs": ["['a']"], "outputs": ["0"],
-            "seed_id": "s", "n": 8, "solved": 4}
+    base = {
+        "environment": "deduction",
+        "program": program or PROGRAM.format(n=3, m=2),
+        "inputs": ["['a']"],
+        "outputs": ["0"],
+        "seed_id": "s",
+        "n": 8,
+        "solved": 4,
+    }
     return Problem(**{**base, **changes})
 
 
@@ -42,13 +49,27 @@ def reasons(problems, limits=LIMITS, evaluation=None):
 
 def test_a_problem_is_kept_and_the_input_is_left_alone():
     given = problem()
-    kept, = filters.apply([given], LIMITS, {})
+    (kept,) = filters.apply([given], LIMITS, {})
     assert kept.kept and kept.dropped_by == "" and not given.kept
 
 
-@pytest.mark.parametrize("solved, n, expected", [
-    (0, 8, "unsolved"), (1, 8, ""), (7, 8, ""), (8, 8, "too easy"), (1, 32, ""), (31, 32, ""), (32, 32, "too easy"),
-    (1, 200, "unsolved"), (1, 100, ""), (97, 100, ""), (98, 100, "too easy"), (0, 0, "ungraded")])
+@pytest.mark.parametrize(
+    "solved, n, expected",
+    [
+        (0, 8, "unsolved"),
+        (1, 8, ""),
+        (7, 8, ""),
+        (8, 8, "too easy"),
+        (1, 32, ""),
+        (31, 32, ""),
+        (32, 32, "too easy"),
+        (1, 200, "unsolved"),
+        (1, 100, ""),
+        (97, 100, ""),
+        (98, 100, "too easy"),
+        (0, 0, "ungraded"),
+    ],
+)
 def test_pass_rate_edges(solved, n, expected):
     assert reasons([problem(solved=solved, n=n)]) == [expected]
 
@@ -67,7 +88,11 @@ def test_the_first_reason_counts_and_the_detail_stays():
 
 
 def test_invalid_and_ungraded_problems_make_no_duplicates():
-    assert reasons([problem(status="invalid"), problem(n=0, solved=0), problem()]) == ["invalid", "ungraded", ""]
+    assert reasons([problem(status="invalid"), problem(n=0, solved=0), problem()]) == [
+        "invalid",
+        "ungraded",
+        "",
+    ]
 
 
 def test_renaming_comments_annotations_and_docstrings_do_not_make_a_new_problem():
@@ -75,11 +100,18 @@ def test_renaming_comments_annotations_and_docstrings_do_not_make_a_new_problem(
 
 
 def test_another_input_does_not_make_a_new_problem():
-    assert reasons([problem(), problem(inputs=["['abcd']"], outputs=["8"], message="else")]) == ["", "duplicate"]
+    assert reasons([problem(), problem(inputs=["['abcd']"], outputs=["8"], message="else")]) == [
+        "",
+        "duplicate",
+    ]
 
 
 def test_swapped_operands_and_other_constants_are_other_problems():
-    programs = ["def f(a, b):\n    return a - b", "def f(a, b):\n    return b - a", "def f(a, b):\n    return a - b - 7"]
+    programs = [
+        "def f(a, b):\n    return a - b",
+        "def f(a, b):\n    return b - a",
+        "def f(a, b):\n    return a - b - 7",
+    ]
     assert reasons([problem(x) for x in programs]) == ["", "", ""]
 
 
@@ -94,27 +126,47 @@ def test_similarity_is_the_exact_jaccard_of_the_shingles():
 
 
 def test_duplicates_stay_within_method_and_environment():
-    given = [problem(), problem(method="single"), problem(environment="abduction"), problem(method="single")]
+    given = [
+        problem(),
+        problem(method="single"),
+        problem(environment="abduction"),
+        problem(method="single"),
+    ]
     assert reasons(given) == ["", "", "", "duplicate"]
 
 
 def test_fuzzing_tests_are_part_of_the_problem():
     def fuzz(test):
-        return problem("def f(x):\n    return x", environment="fuzzing", pre_test="def pre_test_f(x):\n    return True", test=test)
-    a, b = "def test_f(x):\n    assert f(x) < 6", "def test_f(x):\n    assert sorted(f(x)) == list(reversed(x)) or not x"
+        return problem(
+            "def f(x):\n    return x",
+            environment="fuzzing",
+            pre_test="def pre_test_f(x):\n    return True",
+            test=test,
+        )
+
+    a, b = (
+        "def test_f(x):\n    assert f(x) < 6",
+        "def test_f(x):\n    assert sorted(f(x)) == list(reversed(x)) or not x",
+    )
     assert reasons([fuzz(a), fuzz(b), fuzz(a)]) == ["", "", "duplicate"]
 
 
 def test_many_different_programs_are_no_duplicates_and_their_copies_all_are():
-    programs = [PROGRAM.format(n=k, m=k + 1).replace("+=", op).replace(">", cmp)
-                for k in range(3) for op in ("+=", "-=", "^=") for cmp in (">", "<")]
+    programs = [
+        PROGRAM.format(n=k, m=k + 1).replace("+=", op).replace(">", cmp)
+        for k in range(3)
+        for op in ("+=", "-=", "^=")
+        for cmp in (">", "<")
+    ]
     strict = LIMITS.model_copy(update={"similarity": 1.0})
     out = reasons([problem(x) for x in programs + programs], strict)
     assert out == [""] * len(programs) + ["duplicate"] * len(programs)
 
 
 def test_code_that_this_python_cannot_parse_is_compared_as_text():
-    assert reasons([problem("def f(:"), problem("def f(:", inputs=["1"]), problem("match £ :")]) == ["", "duplicate", ""]
+    assert reasons(
+        [problem("def f(:"), problem("def f(:", inputs=["1"]), problem("match £ :")]
+    ) == ["", "duplicate", ""]
 
 
 def test_contaminated_by_one_shared_ngram_of_words_across_case_and_punctuation():
@@ -122,16 +174,22 @@ def test_contaminated_by_one_shared_ngram_of_words_across_case_and_punctuation()
     hit = problem(message="we return the sum of all even numbers; in no case odd")
     miss = problem(OTHER, message="return the sum of all even digits in the list")
     assert reasons([hit, miss], evaluation={"HumanEval": ["short", text]}) == ["contaminated", ""]
-    found, = filters.apply([hit], LIMITS, {"maths": ["nothing"], "HumanEval": [text]})
+    (found,) = filters.apply([hit], LIMITS, {"maths": ["nothing"], "HumanEval": [text]})
     assert found.reason == "HumanEval: return the sum of all even numbers in"
-    assert reasons([hit], LIMITS.model_copy(update={"contamination_ngram": 9}), {"HumanEval": [text]}) == [""]
+    assert reasons(
+        [hit], LIMITS.model_copy(update={"contamination_ngram": 9}), {"HumanEval": [text]}
+    ) == [""]
 
 
 def test_contamination_is_told_per_set():
-    statement = "def f(words): total = 0 for word in words: if len(word) > 3: total += len(word) * 2"
+    statement = (
+        "def f(words): total = 0 for word in words: if len(word) > 3: total += len(word) * 2"
+    )
     hit, other = problem(), problem(OTHER)
     dropped = filters.apply([hit, other], LIMITS, {"humaneval": [statement]})
-    late = [p.with_(kept=True, dropped_by="") for p in dropped]                # as if the filter had not known the set
+    late = [
+        p.with_(kept=True, dropped_by="") for p in dropped
+    ]  # as if the filter had not known the set
     found = filters.contamination(dropped, {"humaneval": [statement], "maths": ["1 + 1"]}, 8)
     assert found.values.tolist() == [["humaneval", 1, 1, 0], ["maths", 1, 0, 0]]
     assert filters.contamination(late, {"humaneval": [statement]}, 8).left.tolist() == [1]
@@ -140,41 +198,79 @@ def test_contamination_is_told_per_set():
 def test_behaviour_finds_twins_that_are_written_differently_and_references():
     same = "def f(n):\n    return [int(c) for c in str(n)] if n else []"
     inputs = ["12", "305", "7", "44", "9"]
-    given = [problem(OTHER, inputs=inputs), problem(same, inputs=["9", "1"]), problem("def f(n):\n    return n % 2", inputs=["1"]),
-             problem("def f(n):\n    return 3 - n % 2 - 2", inputs=["2"]), problem("def f(n):\n    return n * n", inputs=["3"])]
+    given = [
+        problem(OTHER, inputs=inputs),
+        problem(same, inputs=["9", "1"]),
+        problem("def f(n):\n    return n % 2", inputs=["1"]),
+        problem("def f(n):\n    return 3 - n % 2 - 2", inputs=["2"]),
+        problem("def f(n):\n    return n * n", inputs=["3"]),
+    ]
     with Sandbox(workers=1) as box:
-        found = filters.behaviour(given, 8, {"set/square": "def f(n):\n    return n ** 2", "set/other": "def f(n): return -n"}, box)
+        found = filters.behaviour(
+            given,
+            8,
+            {"set/square": "def f(n):\n    return n ** 2", "set/other": "def f(n): return -n"},
+            box,
+        )
     assert found.of[given[0].id] == found.of[given[1].id], "the same digits, written in two ways"
     assert given[2].id not in found.of, "too few different values to tell"
     out = filters.apply(given, LIMITS, {}, found)
     assert [x.dropped_by for x in out] == ["", "duplicate", "", "", "contaminated"]
-    assert out[1].reason == f"returns the same as {given[0].id}" and out[4].reason == "returns the same as set/square"
+    assert (
+        out[1].reason == f"returns the same as {given[0].id}"
+        and out[4].reason == "returns the same as set/square"
+    )
 
 
 def test_behaviour_of_fuzzing_problems_is_that_of_their_tests_too():
     def fuzz(limit):
-        return problem("def f(x):\n    return x % 7", environment="fuzzing", inputs=["1", "2", "3", "4", "5", "6"],
-                       pre_test="def pre_test_f(x):\n    return True", test=f"def test_f(x):\n    return f(x) < {limit}")
+        return problem(
+            "def f(x):\n    return x % 7",
+            environment="fuzzing",
+            inputs=["1", "2", "3", "4", "5", "6"],
+            pre_test="def pre_test_f(x):\n    return True",
+            test=f"def test_f(x):\n    return f(x) < {limit}",
+        )
+
     with Sandbox(workers=1) as box:
-        found = filters.behaviour([a := fuzz(3), b := fuzz(5), c := fuzz(3).with_(message="else")], 8, {}, box)
+        found = filters.behaviour(
+            [a := fuzz(3), b := fuzz(5), c := fuzz(3).with_(message="else")], 8, {}, box
+        )
     assert found.of[a.id] != found.of[b.id] and found.of[a.id] == found.of[c.id]
 
 
 def test_both_methods_get_the_same_budget_of_tokens_and_of_attempts():
     multi = [problem(turn=t, chain_id="m", teacher_tokens=100) for t in (1, 2, 3)]
-    single = [problem(method="single", turn=t, chain_id="s", teacher_tokens=60) for t in (1, 2, 3, 4, 5, 6)]
+    single = [
+        problem(method="single", turn=t, chain_id="s", teacher_tokens=60)
+        for t in (1, 2, 3, 4, 5, 6)
+    ]
     lost = problem(method="single", status="error", dropped_by="error", teacher_tokens=900)
     stones = [problem(method="stones", turn=1, teacher_tokens=9000)]
     taken = filters.equal_budget([*single, *multi, lost, *stones])
-    assert [x.method for x in taken] == ["single"] * 3 + ["multi"] * 3 + ["stones"], "attempts run out first: three problems each"
+    assert [x.method for x in taken] == ["single"] * 3 + ["multi"] * 3 + ["stones"], (
+        "attempts run out first: three problems each"
+    )
     row = filters.yields([*single, *multi, lost]).iloc[-1]
-    assert (row.multi_tokens, row.single_tokens, row.multi_attempts, row.single_attempts) == (300, 180, 24, 24)
+    assert (row.multi_tokens, row.single_tokens, row.multi_attempts, row.single_attempts) == (
+        300,
+        180,
+        24,
+        24,
+    )
     cheap = filters.equal_budget([*single[:2], *multi])
-    assert [(x.method, x.turn) for x in cheap] == [("single", 1), ("single", 2), ("multi", 1)], "120 tokens are one turn of the chain"
+    assert [(x.method, x.turn) for x in cheap] == [("single", 1), ("single", 2), ("multi", 1)], (
+        "120 tokens are one turn of the chain"
+    )
 
 
 def test_sensitivity_changes_one_choice_at_a_time():
-    table = filters.sensitivity([problem(), problem(PROGRAM.format(n=3, m=9)), problem(OTHER)], LIMITS, {}, filters.Behaviour())
+    table = filters.sensitivity(
+        [problem(), problem(PROGRAM.format(n=3, m=9)), problem(OTHER)],
+        LIMITS,
+        {},
+        filters.Behaviour(),
+    )
     assert set(table.choice) == {"similarity", "contamination_ngram", "behaviour"}
     assert table[table.chosen].choice.tolist() == ["similarity", "contamination_ngram", "behaviour"]
     kept = table[table.choice == "similarity"].set_index("setting").kept
@@ -182,36 +278,75 @@ def test_sensitivity_changes_one_choice_at_a_time():
 
 
 def test_funnel_counts_all_and_leaves_our_errors_out_of_the_shares():
-    given = [problem(), problem(), problem(OTHER, solved=0), problem(status="error"), problem(method="single", solved=8)]
+    given = [
+        problem(),
+        problem(),
+        problem(OTHER, solved=0),
+        problem(status="error"),
+        problem(method="single", solved=8),
+    ]
     out = filters.funnel(filters.apply(given, LIMITS, {}))
     assert out["count"].sum() == 5
     multi = out[out["method"] == "multi"].set_index("dropped_by")
     assert list(multi.index) == ["error", "duplicate", "unsolved", "kept"]
-    assert multi["share"].drop("error").tolist() == pytest.approx([1 / 3] * 3) and math.isnan(multi["share"]["error"])
-    assert filters.funnel([]).columns.tolist() == ["method", "environment", "dropped_by", "count", "share"]
+    assert multi["share"].drop("error").tolist() == pytest.approx([1 / 3] * 3) and math.isnan(
+        multi["share"]["error"]
+    )
+    assert filters.funnel([]).columns.tolist() == [
+        "method",
+        "environment",
+        "dropped_by",
+        "count",
+        "share",
+    ]
 
 
 def made(seeds, kept_multi, kept_single, each=4, environment="deduction"):
     """`each` problems per seed and method, of which the first so many are kept."""
-    return [problem(environment=environment, seed_id=f"s{s}", method=m, kept=k < kept, dropped_by="" if k < kept else "too easy")
-            for s in range(seeds) for m, kept in (("multi", kept_multi), ("single", kept_single)) for k in range(each)]
+    return [
+        problem(
+            environment=environment,
+            seed_id=f"s{s}",
+            method=m,
+            kept=k < kept,
+            dropped_by="" if k < kept else "too easy",
+        )
+        for s in range(seeds)
+        for m, kept in (("multi", kept_multi), ("single", kept_single))
+        for k in range(each)
+    ]
 
 
 def test_yields_of_equal_seeds_have_no_spread():
     row = filters.yields(made(6, 4, 1)).set_index("environment").loc["all"]
-    assert (row["seeds"], row["multi_produced"], row["multi_kept"], row["single_kept"]) == (6, 24, 24, 6)
+    assert (row["seeds"], row["multi_produced"], row["multi_kept"], row["single_kept"]) == (
+        6,
+        24,
+        24,
+        6,
+    )
     assert (row["multi_share"], row["single_share"]) == (1.0, 0.25)
     assert (row["ratio"], row["low"], row["high"]) == (4.0, 4.0, 4.0)
 
 
 def test_errors_are_in_no_share():
-    lost = [problem(seed_id="s0", method="single", status="error", dropped_by="error") for _ in range(50)]
+    lost = [
+        problem(seed_id="s0", method="single", status="error", dropped_by="error")
+        for _ in range(50)
+    ]
     assert filters.yields(made(6, 4, 1) + lost)["single_share"].tolist() == [0.25, 0.25]
 
 
 def test_the_bootstrap_draws_seeds_and_not_problems():
-    good, bad = made(1, 4, 1, each=40), [x.with_(seed_id="bad", kept=False, dropped_by="too easy") if x.method == "multi"
-                                         else x.with_(seed_id="bad") for x in made(1, 4, 1, each=40)]
+    good, bad = (
+        made(1, 4, 1, each=40),
+        [
+            x.with_(seed_id="bad", kept=False, dropped_by="too easy")
+            if x.method == "multi"
+            else x.with_(seed_id="bad")
+            for x in made(1, 4, 1, each=40)
+        ],
+    )
     row = filters.yields(good + bad).iloc[-1]
     assert row["ratio"] == 2.0 and (row["low"], row["high"]) == (0.0, 4.0)
 
@@ -231,13 +366,20 @@ def test_a_ratio_that_does_not_exist_has_no_interval():
     none_single, neither, one_seed = made(5, 2, 0), made(5, 0, 0), made(1, 2, 1)
     only_multi = [x for x in made(5, 2, 1) if x.method == "multi"]
     rows = [filters.yields(x).iloc[-1] for x in (none_single, neither, only_multi, one_seed)]
-    assert math.isinf(rows[0]["ratio"]) and math.isnan(rows[1]["ratio"]) and math.isnan(rows[2]["ratio"]) and rows[3]["ratio"] == 2
+    assert (
+        math.isinf(rows[0]["ratio"])
+        and math.isnan(rows[1]["ratio"])
+        and math.isnan(rows[2]["ratio"])
+        and rows[3]["ratio"] == 2
+    )
     assert all(math.isnan(r["low"]) and math.isnan(r["high"]) for r in rows)
 
 
 def test_yields_are_per_environment_and_repeatable():
     given = made(4, 3, 1) + made(4, 1, 1, environment="fuzzing")
     out = filters.yields(given, seed=3)
-    assert out["environment"].tolist() == ["deduction", "fuzzing", "all"] and out["ratio"].tolist() == [3, 1, 2]
+    assert out["environment"].tolist() == ["deduction", "fuzzing", "all"] and out[
+        "ratio"
+    ].tolist() == [3, 1, 2]
     assert out.equals(filters.yields(given, seed=3))
     assert filters.yields([]).empty

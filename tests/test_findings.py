@@ -1,4 +1,5 @@
 """The rules of the claim board on synthetic studies whose truth is known."""
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,17 +12,30 @@ def study(rng, effect, seeds=3, problems=40, samples=8, between_seeds=0.15):
     difficulty = rng.normal(0, 1.5, problems)
     out = []
     for shift in (effect, 0.0):
-        logit = difficulty + shift + rng.normal(0, between_seeds, (seeds, 1)) + rng.normal(0, 0.5, (seeds, problems))
+        logit = (
+            difficulty
+            + shift
+            + rng.normal(0, between_seeds, (seeds, 1))
+            + rng.normal(0, 0.5, (seeds, problems))
+        )
         out.append(pd.DataFrame(rng.binomial(samples, 1 / (1 + np.exp(-logit))) / samples))
     return out
 
 
 def share(effect, verdict, count=400, **sizes):
     rng = np.random.default_rng(1)
-    return np.mean([findings.difference(*study(rng, effect, **sizes), resamples=300, seed=k).verdict == verdict for k in range(count)])
+    return np.mean(
+        [
+            findings.difference(*study(rng, effect, **sizes), resamples=300, seed=k).verdict
+            == verdict
+            for k in range(count)
+        ]
+    )
 
 
-@pytest.mark.parametrize("sizes", [{}, {"seeds": 5}, {"problems": 100}, {"between_seeds": 0.0}, {"between_seeds": 0.5}])
+@pytest.mark.parametrize(
+    "sizes", [{}, {"seeds": 5}, {"problems": 100}, {"between_seeds": 0.0}, {"between_seeds": 0.5}]
+)
 def test_without_an_effect_at_most_5_percent_get_a_verdict(sizes):
     assert share(0.0, "supported", **sizes) + share(0.0, "contradicted", **sizes) <= 0.05
 
@@ -40,20 +54,44 @@ def test_too_few_seeds_or_problems_are_no_test():
     assert findings.difference(pd.DataFrame(), pd.DataFrame()).verdict == "not tested at this scale"
 
 
-@pytest.mark.parametrize(("changes", "verdict"), [
-    ([-0.5, -0.25, -0.3, -0.4] * 5, "supported"), ([0.5, 0.25, 0.3, 0.4] * 5, "contradicted"), ([0.5, -0.5] * 10, "undecided"),
-    ([-0.5] * 9, "not tested at this scale"), ([], "not tested at this scale")])
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ([-0.5, -0.25, -0.3, -0.4] * 5, "supported"),
+        ([0.5, 0.25, 0.3, 0.4] * 5, "contradicted"),
+        ([0.5, -0.5] * 10, "undecided"),
+        ([-0.5] * 9, "not tested at this scale"),
+        ([], "not tested at this scale"),
+    ],
+)
 def test_the_rule_of_f2(changes, verdict):
-    assert findings.f2(pd.DataFrame({"asked": "harder", "chain_id": "c", "change": pd.Series(changes, dtype=float)})).verdict == verdict
+    assert (
+        findings.f2(
+            pd.DataFrame(
+                {"asked": "harder", "chain_id": "c", "change": pd.Series(changes, dtype=float)}
+            )
+        ).verdict
+        == verdict
+    )
 
 
-@pytest.mark.parametrize(("row", "verdict"), [
-    ((30, 10, 10, 5.0, 4.1, 6.0), "supported"), ((30, 10, 10, 1.0, 0.5, 2.0), "contradicted"), ((30, 10, 10, 4.0, 2.0, 8.0), "undecided"),
-    ((29, 10, 10, 5.0, 4.1, 6.0), "not tested at this scale"),
-    ((30, 10, 9, 5.0, 4.1, 6.0), "not tested at this scale"), (None, "not tested at this scale")])
+@pytest.mark.parametrize(
+    ("row", "verdict"),
+    [
+        ((30, 10, 10, 5.0, 4.1, 6.0), "supported"),
+        ((30, 10, 10, 1.0, 0.5, 2.0), "contradicted"),
+        ((30, 10, 10, 4.0, 2.0, 8.0), "undecided"),
+        ((29, 10, 10, 5.0, 4.1, 6.0), "not tested at this scale"),
+        ((30, 10, 9, 5.0, 4.1, 6.0), "not tested at this scale"),
+        (None, "not tested at this scale"),
+    ],
+)
 def test_the_rule_of_f1(row, verdict):
     columns = ["environment", "seeds", "multi_kept", "single_kept", "ratio", "low", "high"]
-    assert findings.f1(pd.DataFrame([("all", *row)] if row else [], columns=columns)).verdict == verdict
+    assert (
+        findings.f1(pd.DataFrame([("all", *row)] if row else [], columns=columns)).verdict
+        == verdict
+    )
 
 
 def test_spread_of_seeds():
@@ -61,16 +99,23 @@ def test_spread_of_seeds():
 
     def arm(sd, seeds=8):
         return pd.DataFrame(0.5 + rng.normal(0, sd, (seeds, 1)) + rng.normal(0, 0.02, (seeds, 40)))
+
     assert findings.spread(arm(0.2), arm(0.01)).verdict == "supported"
     assert findings.spread(arm(0.2, 3), arm(0.01, 3)).verdict == "not tested at this scale"
-    false = np.mean([findings.spread(arm(0.1), arm(0.1)).verdict != "undecided" for _ in range(400)])
+    false = np.mean(
+        [findings.spread(arm(0.1), arm(0.1)).verdict != "undecided" for _ in range(400)]
+    )
     assert false <= 0.075, "5% in expectation, of 400"
 
 
 def test_the_matrix_of_an_arm():
-    rows = [("a", s, "code", f"p{i}", 4, i, float(i > 2)) for s in (0, 1) for i in range(5)] + [("b", 0, "code", "p0", 4, 1, 1.0)]
-    scores = pd.DataFrame(rows, columns=["arm", "seed", "set", "problem_id", "n", "solved", "greedy"])
-    assert findings.matrix(scores, "a", "code").to_numpy().tolist() == [[0, .25, .5, .75, 1]] * 2
+    rows = [("a", s, "code", f"p{i}", 4, i, float(i > 2)) for s in (0, 1) for i in range(5)] + [
+        ("b", 0, "code", "p0", 4, 1, 1.0)
+    ]
+    scores = pd.DataFrame(
+        rows, columns=["arm", "seed", "set", "problem_id", "n", "solved", "greedy"]
+    )
+    assert findings.matrix(scores, "a", "code").to_numpy().tolist() == [[0, 0.25, 0.5, 0.75, 1]] * 2
     assert findings.matrix(scores, "a", "code", "greedy").loc[0].tolist() == [0, 0, 0, 1, 1]
     assert findings.matrix(scores, "a", "code", k=4).loc[1].tolist() == [0, 1, 1, 1, 1]
     assert findings.matrix(scores, "a", "maths").empty

@@ -1,4 +1,5 @@
 """LiveCodeBench: files of the true format are read and changed ones refused; verdicts are those of its published checker."""
+
 import base64
 import hashlib
 import json
@@ -14,8 +15,12 @@ from kit.benchmarks import FormatError, Unavailable, livecodebench
 from kit.sandbox import Sandbox
 from tests.contest import CASES, DIFFERENT, row
 
-SECONDS = 2                                            # instead of 6, for both
-CHECKER = ("nvidia-livecodebench", "26.3", "d7d7cd2a5c3123b172ad138130abb53da9a81e8e47fb1e38ab66277030456fa8")
+SECONDS = 2  # instead of 6, for both
+CHECKER = (
+    "nvidia-livecodebench",
+    "26.3",
+    "d7d7cd2a5c3123b172ad138130abb53da9a81e8e47fb1e38ab66277030456fa8",
+)
 
 
 def write(folder, rows: dict[str, list[dict]]):
@@ -28,7 +33,7 @@ def write(folder, rows: dict[str, list[dict]]):
 
 def task(function, tests, tmp_path):
     (path := tmp_path / "one.jsonl").write_text(json.dumps(row(0, function, tests)) + "\n")
-    found, = livecodebench._read(path)
+    (found,) = livecodebench._read(path)
     return found
 
 
@@ -40,11 +45,18 @@ def box():
 
 # ------------------------------------------------------------------ the files
 
+
 def window() -> dict[str, list[dict]]:
     """A release_v6 of the right sizes: 454 problems in the window, others before and after it."""
     levels = ["easy"] * 110 + ["medium"] * 141 + ["hard"] * 203
-    inside = [row(k, difficulty=level, contest_date=f"2024-{8 + k % 5:02}-01T00:00:00") for k, level in enumerate(levels)]
-    outside = [row(1000, contest_date="2024-07-31T23:59:00"), row(1001, contest_date="2025-06-01T00:00:00")]
+    inside = [
+        row(k, difficulty=level, contest_date=f"2024-{8 + k % 5:02}-01T00:00:00")
+        for k, level in enumerate(levels)
+    ]
+    outside = [
+        row(1000, contest_date="2024-07-31T23:59:00"),
+        row(1001, contest_date="2025-06-01T00:00:00"),
+    ]
     return {"test5.jsonl": inside[:200] + outside[:1], "test6.jsonl": inside[200:] + outside[1:]}
 
 
@@ -57,23 +69,31 @@ def test_the_window_is_asserted(tmp_path):
     with pytest.raises(FormatError, match="should have 454 problems .* and 453 were found"):
         livecodebench.items("livecodebench", folder=write(tmp_path, rows))
     rows = window()
-    rows["test6.jsonl"][0]["difficulty"] = "easy" if rows["test6.jsonl"][0]["difficulty"] != "easy" else "hard"
+    rows["test6.jsonl"][0]["difficulty"] = (
+        "easy" if rows["test6.jsonl"][0]["difficulty"] != "easy" else "hard"
+    )
     with pytest.raises(FormatError, match="203"):
         livecodebench.items("livecodebench", folder=write(tmp_path, rows))
 
 
 def test_release_v5_is_five_files(tmp_path):
-    rows = {"test.jsonl": [row(k, contest_date="2023-05-07T00:00:00") for k in range(880)], "test6.jsonl": [row(9000)]}
+    rows = {
+        "test.jsonl": [row(k, contest_date="2023-05-07T00:00:00") for k in range(880)],
+        "test6.jsonl": [row(9000)],
+    }
     assert len(livecodebench.tasks("livecodebench_v5", write(tmp_path, rows))) == 880
 
 
-@pytest.mark.parametrize("change, said", [
-    (lambda r: r.pop("starter_code"), "starter_code: Field required"),
-    (lambda r: r.update(difficulty="very hard"), "difficulty"),
-    (lambda r: r.update(public_test_cases="[{}]"), "public_test_cases"),
-    (lambda r: r.update(metadata="{"), "metadata"),
-    (lambda r: r.update(contest_date="soon"), "contest_date"),
-])
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (lambda r: r.pop("starter_code"), "starter_code: Field required"),
+        (lambda r: r.update(difficulty="very hard"), "difficulty"),
+        (lambda r: r.update(public_test_cases="[{}]"), "public_test_cases"),
+        (lambda r: r.update(metadata="{"), "metadata"),
+        (lambda r: r.update(contest_date="soon"), "contest_date"),
+    ],
+)
 def test_a_changed_format_is_refused_by_name(tmp_path, change, said):
     rows = window()
     change(rows["test5.jsonl"][3])
@@ -89,9 +109,15 @@ def test_a_torn_file_is_refused(tmp_path):
 
 
 def test_without_files_it_says_where_to_put_them(tmp_path, monkeypatch):
-    with pytest.raises(Unavailable, match="put the files of livecodebench/code_generation_lite there"):
+    with pytest.raises(
+        Unavailable, match="put the files of livecodebench/code_generation_lite there"
+    ):
         livecodebench.items("livecodebench", folder=str(tmp_path))
-    monkeypatch.setattr(models.hub, "hf_hub_download", lambda *a, **k: (_ for _ in ()).throw(ConnectionError("no network")))
+    monkeypatch.setattr(
+        models.hub,
+        "hf_hub_download",
+        lambda *a, **k: (_ for _ in ()).throw(ConnectionError("no network")),
+    )
     with pytest.raises(Unavailable, match="evaluation.folder"):
         livecodebench.items("livecodebench")
 
@@ -106,10 +132,16 @@ def test_hidden_tests_are_read_and_never_loaded():
     class Bomb:
         def __reduce__(self):
             return exec, ("raise SystemExit('loaded')",)
+
     for bad in (Bomb(), [json.dumps(cases)], 7):
         with pytest.raises(FormatError, match="not only a text|not base64"):
             livecodebench.hidden(base64.b64encode(zlib.compress(pickle.dumps(bad))).decode())
-    for bad in ("", "%%%", base64.b64encode(b"no zlib").decode(), base64.b64encode(zlib.compress(pickle.dumps("no json"))).decode()):
+    for bad in (
+        "",
+        "%%%",
+        base64.b64encode(b"no zlib").decode(),
+        base64.b64encode(zlib.compress(pickle.dumps("no json"))).decode(),
+    ):
         with pytest.raises(FormatError):
             livecodebench.hidden(bad)
 
@@ -122,35 +154,63 @@ def test_hidden_tests_that_unpack_without_end_are_refused(monkeypatch):
 
 # ------------------------------------------------------------------ verdicts
 
-@pytest.mark.parametrize("name, function, tests, code, passes", CASES, ids=[f"{'function' if c[1] else 'stdin'}: {c[0]}" for c in CASES])
+
+@pytest.mark.parametrize(
+    "name, function, tests, code, passes",
+    CASES,
+    ids=[f"{'function' if c[1] else 'stdin'}: {c[0]}" for c in CASES],
+)
 def test_verdicts(name, function, tests, code, passes, tmp_path, box):
-    verdict, = livecodebench.grade(task(function, tests, tmp_path), [f"Here it is.\n```python\n{code}\n```"], box)
+    (verdict,) = livecodebench.grade(
+        task(function, tests, tmp_path), [f"Here it is.\n```python\n{code}\n```"], box
+    )
     assert verdict.outcome == ("passed" if passes else "failed"), verdict
 
 
 def test_our_own_differences(tmp_path, box):
     for name, function, tests, code, _, ours in DIFFERENT:
-        verdict, = livecodebench.grade(task(function, tests, tmp_path), [f"```python\n{code}\n```"], box)
+        (verdict,) = livecodebench.grade(
+            task(function, tests, tmp_path), [f"```python\n{code}\n```"], box
+        )
         assert (verdict.outcome == "passed") == ours, (name, verdict)
 
 
 def test_the_last_block_is_the_answer(tmp_path, box):
     one = task("", (("1", "1"),), tmp_path)
     right, wrong = "```python\nprint(1)\n```", "```python\nprint(2)\n```"
-    asked = [f"{wrong}\n{right}", f"{right}\n{wrong}", right + "\n```", "print(1)", "```python\nprint(1)", ""]
-    assert [v.outcome for v in livecodebench.grade(one, asked, box)] == ["passed", "failed", "failed", "failed", "failed", "failed"]
+    asked = [
+        f"{wrong}\n{right}",
+        f"{right}\n{wrong}",
+        right + "\n```",
+        "print(1)",
+        "```python\nprint(1)",
+        "",
+    ]
+    assert [v.outcome for v in livecodebench.grade(one, asked, box)] == [
+        "passed",
+        "failed",
+        "failed",
+        "failed",
+        "failed",
+        "failed",
+    ]
 
 
 def test_a_second_of_each_test_counts_for_itself(tmp_path, box):
     code = "import time\nn = input()\nend = time.process_time() + 1.2\nwhile time.process_time() < end:\n    pass\nprint(n)"
-    tests = [(str(k), str(k)) for k in range(4)]                     # 4.8 s together, a limit of 2 s each
-    assert livecodebench.grade(task("", tests, tmp_path), [f"```\n{code}\n```"], box)[0].outcome == "passed"
+    tests = [(str(k), str(k)) for k in range(4)]  # 4.8 s together, a limit of 2 s each
+    assert (
+        livecodebench.grade(task("", tests, tmp_path), [f"```\n{code}\n```"], box)[0].outcome
+        == "passed"
+    )
 
 
 def test_lines_of_its_own_gain_a_program_no_endless_time(tmp_path, box):
     write = "for fd in range(3, 20):\n        try:\n            os.write(fd, b'\\n')\n        except OSError:\n            pass"
     code = f"import os, time\nwhile True:\n    time.sleep(.3)\n    {write}"
-    verdict, = livecodebench.grade(task("", [("1", "1")] * 3, tmp_path), [f"```\n{code}\n```"], box)
+    (verdict,) = livecodebench.grade(
+        task("", [("1", "1")] * 3, tmp_path), [f"```\n{code}\n```"], box
+    )
     assert verdict.outcome == "failed"
 
 
@@ -182,13 +242,28 @@ def checker(tmp_path_factory):
     """The published package as a folder, by digest, without the clients of vendors that it depends on."""
     name, version, digest = CHECKER
     folder = tmp_path_factory.mktemp("checker")
-    pip = subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", folder, f"{name}=={version}"],
-                         capture_output=True, text=True)
+    pip = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "-q",
+            "--no-deps",
+            "--only-binary=:all:",
+            "-d",
+            folder,
+            f"{name}=={version}",
+        ],
+        capture_output=True,
+        text=True,
+    )
     if pip.returncode:
         pytest.skip(f"the registry does not give {name}=={version}: {pip.stderr[-200:]}")
-    wheel, = folder.glob("*.whl")
+    (wheel,) = folder.glob("*.whl")
     assert hashlib.sha256(wheel.read_bytes()).hexdigest() == digest
     import zipfile
+
     zipfile.ZipFile(wheel).extractall(folder / "package")
     return folder / "package"
 
@@ -196,24 +271,46 @@ def checker(tmp_path_factory):
 @pytest.mark.slow
 def test_verdicts_are_those_of_the_published_checker(checker):
     asked = [(f, t, f"```python\n{code}\n```") for _, f, t, code, *_ in [*CASES, *DIFFERENT]]
-    done = subprocess.run([sys.executable, "-c", IN_THE_CHECKER % SECONDS, str(checker)], input=json.dumps(asked), capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", IN_THE_CHECKER % SECONDS, str(checker)],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     theirs = json.loads(done.stdout.strip().splitlines()[-1])
     wanted = [c[4] for c in CASES] + [d[4] for d in DIFFERENT]
-    assert not [(c[0], c[1], them) for c, them, want in zip([*CASES, *DIFFERENT], theirs, wanted) if them != want]
+    assert not [
+        (c[0], c[1], them)
+        for c, them, want in zip([*CASES, *DIFFERENT], theirs, wanted)
+        if them != want
+    ]
 
 
 @pytest.mark.slow
 def test_prompts_are_the_published_ones(checker):
-    script = IN_THE_CHECKER.split("from livecodebench.evaluation")[0] + """
+    script = (
+        IN_THE_CHECKER.split("from livecodebench.evaluation")[0]
+        + """
 from types import SimpleNamespace
 from livecodebench.prompts.code_generation import PromptConstants, get_generic_question_template_answer
 given = json.load(sys.stdin)
 print(json.dumps([[PromptConstants.SYSTEM_MESSAGE_GENERIC, get_generic_question_template_answer(SimpleNamespace(**g))] for g in given]))
 """
-    given = [{"question_content": "Add two numbers.\n\nInput:\n1 2", "starter_code": s} for s in ("", "class Solution:\n    def add(self, a):")]
-    done = subprocess.run([sys.executable, "-c", script, str(checker)], input=json.dumps(given), capture_output=True, text=True)
+    )
+    given = [
+        {"question_content": "Add two numbers.\n\nInput:\n1 2", "starter_code": s}
+        for s in ("", "class Solution:\n    def add(self, a):")
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(checker)],
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     for g, (system, user) in zip(given, json.loads(done.stdout.strip().splitlines()[-1])):
-        ours = livecodebench.prompt("evaluate_livecodebench", question=g["question_content"], starter=g["starter_code"])
+        ours = livecodebench.prompt(
+            "evaluate_livecodebench", question=g["question_content"], starter=g["starter_code"]
+        )
         assert [m["content"] for m in ours] == [system, user.rstrip()]

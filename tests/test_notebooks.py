@@ -1,4 +1,5 @@
 """The notebooks: their form, and each executed with real models at `smoke` size."""
+
 import ast
 import contextlib
 import inspect
@@ -35,11 +36,22 @@ def test_form(notebook):
     assert sum("parameters" in c.metadata.get("tags", []) for c in code) == 1, "one parameters cell"
     assert {"PROFILE", "RUN_DIR", "SEED"} <= set(runner.parameters_of(notebook))
     assert max(len(c.source.splitlines()) for c in code) <= 25, "short cells"
-    assert not any(re.search(r"^\s*[!%]", c.source, re.M) for c in code), "no shell and no pip in a cell"
+    assert not any(re.search(r"^\s*[!%]", c.source, re.M) for c in code), (
+        "no shell and no pip in a cell"
+    )
     assert not any(c.outputs or c.execution_count for c in code), "stored without outputs"
-    functions = [n.name for c in code for n in ast.walk(ast.parse(c.source)) if isinstance(n, ast.FunctionDef)]
-    assert all(f.startswith("my_") or f == "solution" for f in functions), f"functions hidden in a notebook: {functions}"
-    assert any("run.done(" in c.source for c in code) and any("## Checkpoint" in c.source for c in cells(notebook, "markdown"))
+    functions = [
+        n.name
+        for c in code
+        for n in ast.walk(ast.parse(c.source))
+        if isinstance(n, ast.FunctionDef)
+    ]
+    assert all(f.startswith("my_") or f == "solution" for f in functions), (
+        f"functions hidden in a notebook: {functions}"
+    )
+    assert any("run.done(" in c.source for c in code) and any(
+        "## Checkpoint" in c.source for c in cells(notebook, "markdown")
+    )
 
 
 def exercises(notebook):
@@ -48,7 +60,7 @@ def exercises(notebook):
     for k, card in enumerate(every):
         if card.source.startswith("## Exercise"):
             found = re.search(r"kit\.check\.(\w+)\(", every[k + 1].source)
-            yield (found and found[1], *every[k:k + 4])
+            yield (found and found[1], *every[k : k + 4])
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=ids)
@@ -57,24 +69,42 @@ def test_two_exercises_or_more_each_with_card_stub_hint_and_folded_solution(note
     for judge, card, stub, hint, solution in found:
         assert re.match(r"## Exercise: .+ [◔◐●] \d+ minutes\n\n.+", card.source), card.source
         assert re.match(rf"def my_{judge}\(.*\) -> .+:\n    \.\.\.\n", stub.source), stub.source
-        assert re.fullmatch(r"<details><summary>hint</summary>.+</details>", hint.source, re.S), hint.source
-        assert solution.metadata == {"tags": ["solution"], "jupyter": {"source_hidden": True, "outputs_hidden": True}}, "tagged and folded"
+        assert re.fullmatch(r"<details><summary>hint</summary>.+</details>", hint.source, re.S), (
+            hint.source
+        )
+        assert solution.metadata == {
+            "tags": ["solution"],
+            "jupyter": {"source_hidden": True, "outputs_hidden": True},
+        }, "tagged and folded"
         signature = stub.source.split("\n")[0].removeprefix(f"def my_{judge}")
-        assert f"def solution{signature}" in solution.source and f"kit.check.{judge}(solution" in solution.source
+        assert (
+            f"def solution{signature}" in solution.source
+            and f"kit.check.{judge}(solution" in solution.source
+        )
     assert len(found) >= 2
-    assert sum("solution" in c.metadata.get("tags", []) for c in cells(notebook)) == len(found), "no solution without an exercise"
+    assert sum("solution" in c.metadata.get("tags", []) for c in cells(notebook)) == len(found), (
+        "no solution without an exercise"
+    )
 
 
 def test_every_judge_has_one_exercise():
-    judges = {name for name, f in inspect.getmembers(check, inspect.isfunction) if f.__module__ == "kit.check" and not name.startswith("_")}
-    assert sorted(judge for notebook in NOTEBOOKS for judge, *_ in exercises(notebook)) == sorted(judges)
+    judges = {
+        name
+        for name, f in inspect.getmembers(check, inspect.isfunction)
+        if f.__module__ == "kit.check" and not name.startswith("_")
+    }
+    assert sorted(judge for notebook in NOTEBOOKS for judge, *_ in exercises(notebook)) == sorted(
+        judges
+    )
 
 
 def assert_judged(folder):
     """In the executed notebooks of a run folder: every stub was found not begun, every solution right."""
     for done in sorted((folder / "notebooks").glob("*.ipynb")):
         for judge, _, stub, _, solution in exercises(done):
-            began, solved = ("".join(o.get("text", "") for o in c.outputs) for c in (stub, solution))
+            began, solved = (
+                "".join(o.get("text", "") for o in c.outputs) for c in (stub, solution)
+            )
             assert "not begun" in began and "✓" in solved, f"{done.name}, {judge}: {began}{solved}"
 
 
@@ -82,7 +112,9 @@ def assert_judged(folder):
 def test_every_parameter_says_where_it_comes_from(notebook):
     cell = next(c for c in cells(notebook) if "parameters" in c.metadata.get("tags", []))
     for line in cell.source.splitlines():
-        assert re.match(r"^[A-Z_]+: (str|int|float|bool) = .+#.*(paper|our choice|None: the profile's)", line), line
+        assert re.match(
+            r"^[A-Z_]+: (str|int|float|bool) = .+#.*(paper|our choice|None: the profile's)", line
+        ), line
 
 
 def test_a_misspelt_parameter_is_refused_before_anything_runs(tmp_path):
@@ -97,8 +129,12 @@ def test_a_finished_notebook_runs_again_if_another_value_is_asked_for(tmp_path):
     ran.metadata["papermill"] = {"parameters": {"P_MAX": 0.9, "RUN_DIR": "elsewhere"}}
     done.parent.mkdir()
     nbformat.write(ran, done)
-    (tmp_path / "manifest.json").write_text('{"profile": null, "stages": {"03_filters": {"finished": "now"}}}')
-    assert runner.finished(done, notebook, tmp_path, {"P_MAX": 0.9, "RUN_DIR": str(tmp_path)}) and runner.finished(done, notebook, tmp_path, {})
+    (tmp_path / "manifest.json").write_text(
+        '{"profile": null, "stages": {"03_filters": {"finished": "now"}}}'
+    )
+    assert runner.finished(
+        done, notebook, tmp_path, {"P_MAX": 0.9, "RUN_DIR": str(tmp_path)}
+    ) and runner.finished(done, notebook, tmp_path, {})
     assert not runner.finished(done, notebook, tmp_path, {"P_MAX": 1.0})
 
 
@@ -123,7 +159,9 @@ def test_seeds_and_rounds_at_smoke_size(first_half):
     assert counts["problems"] >= 8 and counts["errors"] == 0
     assert (first_half / "problems.parquet").exists() and (first_half / "report.html").exists()
     assert (first_half / "notebooks" / "02_rounds.html").exists()
-    assert list((first_half / "figures").glob("02_*.png")) and list((first_half / "figures").glob("02_*.csv"))
+    assert list((first_half / "figures").glob("02_*.png")) and list(
+        (first_half / "figures").glob("02_*.csv")
+    )
     assert_judged(first_half)
 
 
@@ -137,12 +175,17 @@ def test_a_second_call_skips_what_is_done(first_half, capsys):
 
 @pytest.mark.notebook
 @pytest.mark.timeout(600)
-@pytest.mark.skipif(not (RECORDED / "problems.parquet").exists(), reason="no data/recorded in this checkout")
+@pytest.mark.skipif(
+    not (RECORDED / "problems.parquet").exists(), reason="no data/recorded in this checkout"
+)
 def test_filters_plan_and_board_from_recorded_problems(tmp_path):
     folder = runner.run("smoke", str(tmp_path), only=["03", "04", "07"])
     stages = read_manifest(folder)["stages"]
     assert stages["03_filters"]["recorded"] == ["problems.parquet"]
-    assert "problems.parquet comes from data/recorded" in (folder / "notebooks" / "03_filters.html").read_text()
+    assert (
+        "problems.parquet comes from data/recorded"
+        in (folder / "notebooks" / "03_filters.html").read_text()
+    )
     assert set(pd.read_parquet(folder / "board.parquet").claim) == {f"F{k}" for k in range(1, 11)}
     assert_judged(folder)
 
@@ -150,28 +193,58 @@ def test_filters_plan_and_board_from_recorded_problems(tmp_path):
 @pytest.mark.model
 @pytest.mark.notebook
 @pytest.mark.timeout(1800)
-@pytest.mark.skipif(not (RECORDED / "filtered.parquet").exists(), reason="no data/recorded in this checkout")
+@pytest.mark.skipif(
+    not (RECORDED / "filtered.parquet").exists(), reason="no data/recorded in this checkout"
+)
 def test_a_killed_study_goes_on_without_a_seam(tmp_path):
     """Real GRPO steps killed after the first checkpoint and taken up again, then evaluated before and after; the curve equals that of an
     undisturbed training of the same plan and seed. In float32: in bfloat16 one bit's rounding is enough for another token to be drawn."""
-    (profile := tmp_path / "float32.yaml").write_text("base: smoke\nname: float32\ngrpo: {bf16: false}\n")
-    command = [sys.executable, "-m", "kit", "study", "--profile", str(profile), "--arms", "uniform", "--seeds", "3", "--out", str(tmp_path / "study")]
+    (profile := tmp_path / "float32.yaml").write_text(
+        "base: smoke\nname: float32\ngrpo: {bf16: false}\n"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "kit",
+        "study",
+        "--profile",
+        str(profile),
+        "--arms",
+        "uniform",
+        "--seeds",
+        "3",
+        "--out",
+        str(tmp_path / "study"),
+    ]
     run = tmp_path / "study" / "uniform" / "3"
     kill_in_training(command, run)
     subprocess.run(command, cwd=ROOT, check=True)
     stages = read_manifest(run)["stages"]
-    assert stages["05_grpo"]["counts"]["steps"] == 3 and stages["06_evaluation"]["counts"]["errors"] == 0
+    assert (
+        stages["05_grpo"]["counts"]["steps"] == 3
+        and stages["06_evaluation"]["counts"]["errors"] == 0
+    )
     assert not (run / "notebooks" / "05_grpo.ipynb").read_text().count("Traceback")
     assert_judged(run)
-    assert not (run / "policy").exists() and not (run / "checkpoints").exists(), "no weights are left"
-    shutil.copytree(run, tmp_path / "whole", ignore=lambda *_: ["manifest.json", "notebooks", "train.jsonl", "train.parquet"])
-    whole = runner.run(str(profile), str(tmp_path / "whole"), only=["05"], parameters={"TRAIN_SEED": 3})
+    assert not (run / "policy").exists() and not (run / "checkpoints").exists(), (
+        "no weights are left"
+    )
+    shutil.copytree(
+        run,
+        tmp_path / "whole",
+        ignore=lambda *_: ["manifest.json", "notebooks", "train.jsonl", "train.parquet"],
+    )
+    whole = runner.run(
+        str(profile), str(tmp_path / "whole"), only=["05"], parameters={"TRAIN_SEED": 3}
+    )
     columns = ["step", "reward", "entropy", "completion_length", "loss"]
     curves = [pd.read_parquet(r / "train.parquet")[columns] for r in (run, whole)]
     print(*curves, sep="\n")
     pd.testing.assert_frame_equal(*curves, rtol=1e-3, atol=1e-4)
     found = findings.collect(tmp_path / "study")
-    assert set(found["scores"].checkpoint) == {"before", "after"} and found["curves"].seed.unique().tolist() == [3]
+    assert set(found["scores"].checkpoint) == {"before", "after"} and found[
+        "curves"
+    ].seed.unique().tolist() == [3]
 
 
 def kill_in_training(command, folder):
@@ -179,7 +252,9 @@ def kill_in_training(command, folder):
     running = psutil.Popen(command, cwd=ROOT)
     end = time.monotonic() + 600
     while not (folder / "checkpoints" / "checkpoint-1" / "trainer_state.json").exists():
-        assert running.poll() is None and time.monotonic() < end, "training ended or hung before its first checkpoint"
+        assert running.poll() is None and time.monotonic() < end, (
+            "training ended or hung before its first checkpoint"
+        )
         time.sleep(0.05)
     for process in (*running.children(recursive=True), running):
         with contextlib.suppress(psutil.Error):
@@ -190,24 +265,42 @@ def kill_in_training(command, folder):
 
 @pytest.mark.notebook
 @pytest.mark.timeout(600)
-@pytest.mark.skipif(not (RECORDED / "completions.parquet").exists(), reason="no data/recorded in this checkout")
+@pytest.mark.skipif(
+    not (RECORDED / "completions.parquet").exists(), reason="no data/recorded in this checkout"
+)
 def test_rounds_replay_the_recording_without_a_model(tmp_path):
     """The recorded completions give the recorded problems again: ids, counts and reasons."""
     from kit import records
+
     recorded = records.load(RECORDED / "problems.parquet")
     stones = len({p.chain_id for p in recorded if p.method == "stones"})
-    folder = runner.run("cpu", str(tmp_path), only=["02"], parameters={"REPLAY": True, "STONES": stones})
+    folder = runner.run(
+        "cpu", str(tmp_path), only=["02"], parameters={"REPLAY": True, "STONES": stones}
+    )
     replayed = records.load(folder / "problems.parquet")
     theirs, ours = ({(p.chain_id, p.turn): p for p in found} for found in (recorded, replayed))
-    pairs = [(a, b) for a, b in ((theirs.get(place), ours.get(place)) for place in {**theirs, **ours}) if a != b]
+    pairs = [
+        (a, b)
+        for a, b in ((theirs.get(place), ours.get(place)) for place in {**theirs, **ours})
+        if a != b
+    ]
     differ = {(a or b).seed_id for a, b in pairs}
-    explained = {(a or b).seed_id for a, b in pairs if slow(a) or slow(b) or a and b and a.id == b.id and a.solved != b.solved}
-    assert len(replayed) > 200 and len(differ) < 6 and differ == explained, "but for a few programs near the time limit"
+    explained = {
+        (a or b).seed_id
+        for a, b in pairs
+        if slow(a) or slow(b) or a and b and a.id == b.id and a.solved != b.solved
+    }
+    assert len(replayed) > 200 and len(differ) < 6 and differ == explained, (
+        "but for a few programs near the time limit"
+    )
     assert_judged(folder)
 
 
 def slow(problem):
-    return problem and (problem.status == "error" or "times out" in (problem.reason, *(s.reason for s in problem.samples)))
+    return problem and (
+        problem.status == "error"
+        or "times out" in (problem.reason, *(s.reason for s in problem.samples))
+    )
 
 
 @pytest.mark.notebook
@@ -229,10 +322,13 @@ def test_two_runs_at_once_have_sockets_of_their_own(tmp_path, monkeypatch):
         places.append(Path(config.KernelManager.ip).parent)
         assert places[-1].is_dir()
         shutil.copyfile(notebook, done)
+
     monkeypatch.setattr(runner.papermill, "execute_notebook", fake_execute)
     for name in ("one", "two"):
         runner._one(runner.notebooks()[0], tmp_path / name, {}, False, runner.Console())
-    assert places[0] != places[1] and not any(place.exists() for place in places), "and nothing of them is left"
+    assert places[0] != places[1] and not any(place.exists() for place in places), (
+        "and nothing of them is left"
+    )
 
 
 def test_a_fork_is_not_counted_twice_in_the_peak_of_memory():
@@ -250,6 +346,8 @@ def test_a_fork_is_not_counted_twice_in_the_peak_of_memory():
                     os.wait()
             return memory.gb
         print(peak(20, 0.2), peak(1, 4))"""
-    said = subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, capture_output=True, text=True).stdout
+    said = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], check=True, capture_output=True, text=True
+    ).stdout
     brief, lasting = map(float, said.split())
     assert 0.6 < brief < 1.2 < lasting

@@ -1,14 +1,19 @@
 """The cost model agrees with what was measured, and every profile can be planned."""
+
 import pytest
 
 from kit import plan, profile
 
-MEASURED = {"rounds": (813, 12.4), "GRPO": (453, 9.8), "evaluation": (231, 5.2)}      # README's `make run`: seconds and GB of notebooks 02, 05, 06
+MEASURED = {
+    "rounds": (813, 12.4),
+    "GRPO": (453, 9.8),
+    "evaluation": (231, 5.2),
+}  # README's `make run`: seconds and GB of notebooks 02, 05, 06
 
 
 def test_the_cpu_profile_costs_what_was_measured():
     rows = plan.stages(profile.load("cpu"), plan.DEVICES["cpu"]).set_index("stage")
-    rows.loc["rounds"] = rows.loc["teacher"] + rows.loc["student"]             # both engines side by side
+    rows.loc["rounds"] = rows.loc["teacher"] + rows.loc["student"]  # both engines side by side
     for stage, (seconds, gb) in MEASURED.items():
         assert rows.hours[stage] * 3600 == pytest.approx(seconds, rel=0.25), stage
         assert rows.memory_gb[stage] == pytest.approx(gb, rel=0.3), stage
@@ -26,17 +31,38 @@ def test_every_profile_says_of_itself_what_its_plan_says(name):
 
 
 def test_more_attempts_cost_more_and_only_the_student():
-    few, many = (plan.stages(profile.load("cpu", {"rounds.attempts": m}), plan.DEVICES["cpu"]).set_index("stage").hours for m in (8, 32))
-    assert many.student > 1.5 * few.student and many.teacher == few.teacher and many.GRPO == few.GRPO
+    few, many = (
+        plan.stages(profile.load("cpu", {"rounds.attempts": m}), plan.DEVICES["cpu"])
+        .set_index("stage")
+        .hours
+        for m in (8, 32)
+    )
+    assert (
+        many.student > 1.5 * few.student and many.teacher == few.teacher and many.GRPO == few.GRPO
+    )
 
 
 def test_a_study_trains_again_and_writes_no_new_problems():
-    one, six = (plan.stages(profile.load("cpu"), plan.DEVICES["cpu"], n).set_index("stage").hours for n in (1, 6))
-    assert six.GRPO == pytest.approx(6 * one.GRPO) and six.evaluation == pytest.approx(3.5 * one.evaluation) and six.teacher == one.teacher
+    one, six = (
+        plan.stages(profile.load("cpu"), plan.DEVICES["cpu"], n).set_index("stage").hours
+        for n in (1, 6)
+    )
+    assert (
+        six.GRPO == pytest.approx(6 * one.GRPO)
+        and six.evaluation == pytest.approx(3.5 * one.evaluation)
+        and six.teacher == one.teacher
+    )
 
 
-@pytest.mark.parametrize("name, size", [("qwen2.5-coder-0.5b-instruct", (0.5, 0.5)), ("smollm2-135m-instruct", (0.135, 0.135)),
-                                        ("openai/gpt-oss-120b", (120, 5.1)), ("meta-llama/Llama-3.1-8B-Instruct", (8, 8))])
+@pytest.mark.parametrize(
+    "name, size",
+    [
+        ("qwen2.5-coder-0.5b-instruct", (0.5, 0.5)),
+        ("smollm2-135m-instruct", (0.135, 0.135)),
+        ("openai/gpt-oss-120b", (120, 5.1)),
+        ("meta-llama/Llama-3.1-8B-Instruct", (8, 8)),
+    ],
+)
 def test_sizes_from_names(name, size):
     assert plan.billions(name) == pytest.approx(size)
 

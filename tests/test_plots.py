@@ -26,49 +26,147 @@ def problems(seeds=8, turns=3):
         for method in ("multi", "single"):
             parent = ""
             for t in range(1, turns + 1):
-                x = Problem(environment=list(plots.ENVIRONMENTS)[s % 4], seed_id=f"s{s}", chain_id=f"c{s}{method}", method=method, turn=t,
-                            program=f"def f():\n    return {s}, {t}, {method!r}", parent_id=parent, n=8, solved=int(rng.integers(0, 9)),
-                            asked="new" if t == 1 else str(rng.choice(["harder", "easier", "vary"])),
-                            **({"status": "invalid", "reason": "not deterministic: time"} if s == 3 and t == 2 else {}))
+                x = Problem(
+                    environment=list(plots.ENVIRONMENTS)[s % 4],
+                    seed_id=f"s{s}",
+                    chain_id=f"c{s}{method}",
+                    method=method,
+                    turn=t,
+                    program=f"def f():\n    return {s}, {t}, {method!r}",
+                    parent_id=parent,
+                    n=8,
+                    solved=int(rng.integers(0, 9)),
+                    asked="new" if t == 1 else str(rng.choice(["harder", "easier", "vary"])),
+                    **(
+                        {"status": "invalid", "reason": "not deterministic: time"}
+                        if s == 3 and t == 2
+                        else {}
+                    ),
+                )
                 out.append(x.with_(n=0, solved=0) if x.status == "invalid" else x)
                 parent = x.id
     return filters.apply(out, LIMITS, {})
 
 
-PASS = pd.DataFrame([("before", "maths", 1, 24, .2, .1, .3, "greedy"), ("before", "maths", 4, 24, .4, .3, .5, "sampled"),
-                     ("after", "maths", 4, 24, .5, .4, .6, "sampled"), ("after", "code", 1, 6, .5, .4, .6, "sampled")],
-                    columns=["checkpoint", "set", "k", "n_problems", "value", "low", "high", "mode"])
-LOG = pd.DataFrame({"step": range(10), "reward": np.linspace(0, 1, 10), "entropy": [np.nan] * 10, "step_time": 1.0})
-PAIRED = pd.DataFrame({"set": "maths", "problem_id": list("abc"), "before": [0, .5, 1], "after": [.5, .5, .25]})
-CURVES = pd.DataFrame({"step": [0, 1, 0, 1], "value": [0, .5, .1, .4], "arm": "a", "seed": [0, 0, 1, 1]})
-STONES = pd.DataFrame([("c1", "fuzzing", "hard", .1, True), ("c1", "fuzzing", "medium", .5, True), ("c1", "fuzzing", "easy", .9, True),
-                       ("c2", "deduction", "hard", .5, False), ("c2", "deduction", "medium", np.nan, False)],
-                      columns=["chain_id", "environment", "asked", "p", "kept"])
-CLAIMS = pd.DataFrame([("F6", "s", "a − b", mode, .1, -.05, .25, 0.0, 3, 40, "undecided", "undecided") for mode in ("sampled", "greedy")]
-                      + [("F1", "s", "multi / single", "sampled", .9, .5, 1.6, 4.0, 40, 40, "contradicted", "contradicted"),
-                         ("F8", "s", "variance", "sampled", np.nan, np.nan, np.nan, 1.0, 2, 0, *["not tested at this scale"] * 2)],
-                      columns=findings.BOARD)
-ARMS = pd.DataFrame([("before training", "easy", .5, 20, 1), ("uniform", "easy", .6, 20, 3), ("uniform", "maths", .2, 30, 3)],
-                    columns=["arm", "of", "value", "problems", "seeds"])
-MOVES = pd.DataFrame([("uniform", 0, "maths", .1, 0., 30), ("uniform", 1, "maths", .2, .1, 30), ("easy", 0, "synthetic", -.1, .1, 20)],
-                     columns=["arm", "seed", "set", "sampled", "greedy", "problems"])
-SEEDS = pd.DataFrame([("wild", "train", "rich", 30), ("wild", "held_out", "rich", 25), ("real", "train", "codeio", 12)],
-                     columns=["source", "split", "package", "lines"])
+PASS = pd.DataFrame(
+    [
+        ("before", "maths", 1, 24, 0.2, 0.1, 0.3, "greedy"),
+        ("before", "maths", 4, 24, 0.4, 0.3, 0.5, "sampled"),
+        ("after", "maths", 4, 24, 0.5, 0.4, 0.6, "sampled"),
+        ("after", "code", 1, 6, 0.5, 0.4, 0.6, "sampled"),
+    ],
+    columns=["checkpoint", "set", "k", "n_problems", "value", "low", "high", "mode"],
+)
+LOG = pd.DataFrame(
+    {"step": range(10), "reward": np.linspace(0, 1, 10), "entropy": [np.nan] * 10, "step_time": 1.0}
+)
+PAIRED = pd.DataFrame(
+    {"set": "maths", "problem_id": list("abc"), "before": [0, 0.5, 1], "after": [0.5, 0.5, 0.25]}
+)
+CURVES = pd.DataFrame(
+    {"step": [0, 1, 0, 1], "value": [0, 0.5, 0.1, 0.4], "arm": "a", "seed": [0, 0, 1, 1]}
+)
+STONES = pd.DataFrame(
+    [
+        ("c1", "fuzzing", "hard", 0.1, True),
+        ("c1", "fuzzing", "medium", 0.5, True),
+        ("c1", "fuzzing", "easy", 0.9, True),
+        ("c2", "deduction", "hard", 0.5, False),
+        ("c2", "deduction", "medium", np.nan, False),
+    ],
+    columns=["chain_id", "environment", "asked", "p", "kept"],
+)
+CLAIMS = pd.DataFrame(
+    [
+        ("F6", "s", "a − b", mode, 0.1, -0.05, 0.25, 0.0, 3, 40, "undecided", "undecided")
+        for mode in ("sampled", "greedy")
+    ]
+    + [
+        (
+            "F1",
+            "s",
+            "multi / single",
+            "sampled",
+            0.9,
+            0.5,
+            1.6,
+            4.0,
+            40,
+            40,
+            "contradicted",
+            "contradicted",
+        ),
+        (
+            "F8",
+            "s",
+            "variance",
+            "sampled",
+            np.nan,
+            np.nan,
+            np.nan,
+            1.0,
+            2,
+            0,
+            *["not tested at this scale"] * 2,
+        ),
+    ],
+    columns=findings.BOARD,
+)
+ARMS = pd.DataFrame(
+    [
+        ("before training", "easy", 0.5, 20, 1),
+        ("uniform", "easy", 0.6, 20, 3),
+        ("uniform", "maths", 0.2, 30, 3),
+    ],
+    columns=["arm", "of", "value", "problems", "seeds"],
+)
+MOVES = pd.DataFrame(
+    [
+        ("uniform", 0, "maths", 0.1, 0.0, 30),
+        ("uniform", 1, "maths", 0.2, 0.1, 30),
+        ("easy", 0, "synthetic", -0.1, 0.1, 20),
+    ],
+    columns=["arm", "seed", "set", "sampled", "greedy", "problems"],
+)
+SEEDS = pd.DataFrame(
+    [
+        ("wild", "train", "rich", 30),
+        ("wild", "held_out", "rich", 25),
+        ("real", "train", "codeio", 12),
+    ],
+    columns=["source", "split", "package", "lines"],
+)
 PLOTS = {
-    "seeds": (plots.seeds, lambda x: SEEDS[:len(x)]),
-    "board": (plots.board, lambda x: CLAIMS[:len(x)]), "heat": (plots.heat, lambda x: ARMS[:len(x)]),
-    "sharpening": (plots.sharpening, lambda x: MOVES[:len(x)]),
-    "pass_rates": (plots.pass_rates, records.frame), "slopes": (plots.slopes, records.frame), "lineage": (plots.lineage, records.frame),
-    "funnel": (plots.funnel, filters.funnel), "ratio": (plots.ratio, filters.yields),
+    "seeds": (plots.seeds, lambda x: SEEDS[: len(x)]),
+    "board": (plots.board, lambda x: CLAIMS[: len(x)]),
+    "heat": (plots.heat, lambda x: ARMS[: len(x)]),
+    "sharpening": (plots.sharpening, lambda x: MOVES[: len(x)]),
+    "pass_rates": (plots.pass_rates, records.frame),
+    "slopes": (plots.slopes, records.frame),
+    "lineage": (plots.lineage, records.frame),
+    "funnel": (plots.funnel, filters.funnel),
+    "ratio": (plots.ratio, filters.yields),
     "bins": (plots.bins, lambda x: difficulty.assign(x, "broad")),
-    "curriculum": (plots.curriculum, lambda x: curricula.table("soft", 40)[:3 * len(x)]),
-    "groups": (plots.groups, lambda x: PASS.assign(group="easy")[:len(x)]),
-    "health": (plots.health, lambda x: LOG[:len(x)]), "pass_at_k": (plots.pass_at_k, lambda x: PASS[:len(x)]),
-    "quality": (plots.quality, lambda x: rounds.quality(x)[:5 * len(x)]),
-    "sensitivity": (plots.sensitivity, lambda x: filters.sensitivity(x, LIMITS, {}, filters.Behaviour())[:4 * len(x)]),
-    "stones": (lambda df, label: plots.stones(df, STONES[:3], STONES[:2], label), lambda x: STONES[:2 * len(x)]),
-    "stones of no whole chain": (lambda df, label: plots.stones(df, STONES[:0], STONES[:0], label), lambda x: STONES[:2 * len(x)]),
-    "paired": (plots.paired, lambda x: PAIRED[:len(x)]), "learning": (plots.learning, lambda x: CURVES[:len(x)])}
+    "curriculum": (plots.curriculum, lambda x: curricula.table("soft", 40)[: 3 * len(x)]),
+    "groups": (plots.groups, lambda x: PASS.assign(group="easy")[: len(x)]),
+    "health": (plots.health, lambda x: LOG[: len(x)]),
+    "pass_at_k": (plots.pass_at_k, lambda x: PASS[: len(x)]),
+    "quality": (plots.quality, lambda x: rounds.quality(x)[: 5 * len(x)]),
+    "sensitivity": (
+        plots.sensitivity,
+        lambda x: filters.sensitivity(x, LIMITS, {}, filters.Behaviour())[: 4 * len(x)],
+    ),
+    "stones": (
+        lambda df, label: plots.stones(df, STONES[:3], STONES[:2], label),
+        lambda x: STONES[: 2 * len(x)],
+    ),
+    "stones of no whole chain": (
+        lambda df, label: plots.stones(df, STONES[:0], STONES[:0], label),
+        lambda x: STONES[: 2 * len(x)],
+    ),
+    "paired": (plots.paired, lambda x: PAIRED[: len(x)]),
+    "learning": (plots.learning, lambda x: CURVES[: len(x)]),
+}
 
 
 def texts(drawn):
@@ -88,7 +186,9 @@ def test_every_figure_survives_every_size_and_carries_its_label(name, size):
         assert any(t.startswith(("no ", "nothing ")) for t in drawn)
 
 
-@pytest.mark.parametrize("name", ["pass_rates", "slopes", "funnel", "ratio", "curriculum", "learning"])
+@pytest.mark.parametrize(
+    "name", ["pass_rates", "slopes", "funnel", "ratio", "curriculum", "learning"]
+)
 def test_a_given_axis_is_used(name):
     plot, frame = PLOTS[name]
     ax = plt.subplots()[1]
@@ -101,14 +201,25 @@ def test_every_graded_problem_is_a_dot_and_bars_keep_the_counts():
     assert sum(len(c.get_offsets()) for c in ax.collections) == len(few) < plots.DOTS_BELOW
     many = [x for x in problems(40) if x.method == "single" and x.n]
     ax = plots.pass_rates(records.frame(many))
-    heights = sum(p.get_height() for p in ax.patches if p.get_width() < 0.11 and p.get_height() < 0.9)
+    heights = sum(
+        p.get_height() for p in ax.patches if p.get_width() < 0.11 and p.get_height() < 0.9
+    )
     tallest = pd.Series([x.solved for x in many]).value_counts().max()
     assert heights == pytest.approx(0.85 * len(many) / tallest)
 
 
 def test_slopes_link_a_problem_to_the_one_before_it_in_its_own_chain():
     a = Problem(environment="fuzzing", program="a", chain_id="1", n=8, solved=8)
-    b = Problem(environment="fuzzing", program="b", chain_id="1", turn=2, asked="harder", parent_id=a.id, n=8, solved=2)
+    b = Problem(
+        environment="fuzzing",
+        program="b",
+        chain_id="1",
+        turn=2,
+        asked="harder",
+        parent_id=a.id,
+        n=8,
+        solved=2,
+    )
     stranger = b.with_(chain_id="2", program="c")
     ungraded = b.with_(program="d", n=0, solved=0)
     text = texts(plots.slopes(records.frame([a, b, stranger, ungraded])))
@@ -119,21 +230,36 @@ def test_lineage_marks_what_was_dropped_with_its_reason():
     given = [x for x in problems() if x.chain_id == "c3multi"]
     text = texts(plots.lineage(records.frame(given), ["c3multi"]))
     assert "not deterministic" in text and "fuzzing · c3multi" in text
-    assert len(plots.lineage(records.frame(problems(20)), most=4).axes) == 6          # 4 in a grid of 2 x 3
+    assert len(plots.lineage(records.frame(problems(20)), most=4).axes) == 6  # 4 in a grid of 2 x 3
 
 
 def test_ratio_says_why_there_is_no_interval():
     frame = filters.yields([])
-    rows = [("fuzzing", 5, 9, 3, 1 / 3, 9, 0, 0, np.inf, np.nan, np.nan), ("induction", 1, 9, 3, 1 / 3, 9, 1, 1 / 9, 3, np.nan, np.nan),
-            ("deduction", 5, 9, 0, 0, 9, 0, 0, np.nan, np.nan, np.nan), ("all", 9, 27, 6, 2 / 9, 27, 1, 1 / 27, 6, 1, np.inf)]
+    rows = [
+        ("fuzzing", 5, 9, 3, 1 / 3, 9, 0, 0, np.inf, np.nan, np.nan),
+        ("induction", 1, 9, 3, 1 / 3, 9, 1, 1 / 9, 3, np.nan, np.nan),
+        ("deduction", 5, 9, 0, 0, 9, 0, 0, np.nan, np.nan, np.nan),
+        ("all", 9, 27, 6, 2 / 9, 27, 1, 1 / 27, 6, 1, np.inf),
+    ]
     text = texts(plots.ratio(pd.DataFrame(rows, columns=frame.columns[:11])))
-    assert {"∞: single-turn kept none", "no interval: one seed", "no ratio: nothing to divide", "6/27 : 1/27   9 seeds"} <= set(text)
+    assert {
+        "∞: single-turn kept none",
+        "no interval: one seed",
+        "no ratio: nothing to divide",
+        "6/27 : 1/27   9 seeds",
+    } <= set(text)
 
 
 def test_funnel_does_not_count_our_errors():
-    given = [x.with_(dropped_by="error", kept=False) if x.seed_id == "s0" and x.method == "multi" else x for x in problems()]
+    given = [
+        x.with_(dropped_by="error", kept=False) if x.seed_id == "s0" and x.method == "multi" else x
+        for x in problems()
+    ]
     text = texts(plots.funnel(filters.funnel(given)))
-    assert "multi: 21 problems (and 3 lost to our errors) · single: 24 problems" in text and "error" not in text
+    assert (
+        "multi: 21 problems (and 3 lost to our errors) · single: 24 problems" in text
+        and "error" not in text
+    )
 
 
 def test_health_skips_what_was_not_logged_and_rates_start_at_zero():
@@ -145,12 +271,23 @@ def test_health_skips_what_was_not_logged_and_rates_start_at_zero():
 
 
 def test_curriculum_draws_what_the_plan_realised():
-    plan = curricula.plan([x for x in problems(40) if x.kept], "soft", 24, 3, dict.fromkeys(plots.ENVIRONMENTS, 1.0), "broad", 0)
+    plan = curricula.plan(
+        [x for x in problems(40) if x.kept],
+        "soft",
+        24,
+        3,
+        dict.fromkeys(plots.ENVIRONMENTS, 1.0),
+        "broad",
+        0,
+    )
     ax = plots.curriculum(curricula.table("soft", 24), curricula.realised(plan))
     assert sum(type(c).__name__ == "LineCollection" for c in ax.collections) == 4
     assert {"easy", "medium", "hard"} <= set(texts(ax))
 
 
 def test_difficulty_runs_from_light_to_dark():
-    light = [sum(matplotlib.colors.to_rgb(plots.DIFFICULTY[b])) for b in ("easy", "easy-medium", "medium", "hard")]
+    light = [
+        sum(matplotlib.colors.to_rgb(plots.DIFFICULTY[b]))
+        for b in ("easy", "easy-medium", "medium", "hard")
+    ]
     assert light == sorted(light, reverse=True)

@@ -10,11 +10,15 @@ def test_every_shipped_profile_loads_and_says_where_its_values_come_from(name):
     loaded = profile.load(name)
     assert loaded.name == name
     text = (profile.FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
-    assert ("# our choice" in text and "# paper" in text) or ("base: " in text and ("# our choice" in text or "# paper" in text))
+    assert ("# our choice" in text and "# paper" in text) or (
+        "base: " in text and ("# our choice" in text or "# paper" in text)
+    )
 
 
 def test_a_profile_may_stand_on_another(tmp_path):
-    (tmp_path / "mine.yaml").write_text("base: cpu\nname: mine\nteacher:\n  sampling: {temperature: 0.1}\ngrpo: {steps: 7}\n")
+    (tmp_path / "mine.yaml").write_text(
+        "base: cpu\nname: mine\nteacher:\n  sampling: {temperature: 0.1}\ngrpo: {steps: 7}\n"
+    )
     mine, cpu = profile.load(str(tmp_path / "mine.yaml")), profile.load("cpu")
     assert (mine.name, mine.grpo.steps, mine.teacher.sampling.temperature) == ("mine", 7, 0.1)
     assert mine.teacher.sampling.top_p == cpu.teacher.sampling.top_p and mine.rounds == cpu.rounds
@@ -24,25 +28,49 @@ def test_a_profile_may_stand_on_another(tmp_path):
 
 
 def test_overrides_reach_nested_keys_and_none_is_skipped():
-    loaded = profile.load("cpu", {"teacher.sampling.temperature": 0.1, "rounds.turns": 5, "seed": None})
+    loaded = profile.load(
+        "cpu", {"teacher.sampling.temperature": 0.1, "rounds.turns": 5, "seed": None}
+    )
     plain = profile.load("cpu")
-    assert (loaded.teacher.sampling.temperature, loaded.rounds.turns, loaded.seed) == (0.1, 5, plain.seed)
+    assert (loaded.teacher.sampling.temperature, loaded.rounds.turns, loaded.seed) == (
+        0.1,
+        5,
+        plain.seed,
+    )
     assert loaded.teacher.sampling.top_p == plain.teacher.sampling.top_p and plain.rounds.turns != 5
 
 
-@pytest.mark.parametrize("key, where, known", [
-    ("round.turns", "round", "rounds"), ("rounds.turn", "rounds.turn", "turns"), ("grpo.epsilon_hi", "grpo.epsilon_hi", "epsilon_high"),
-    ("teacher.sampling.temprature", "teacher.sampling.temprature", "temperature")])
+@pytest.mark.parametrize(
+    "key, where, known",
+    [
+        ("round.turns", "round", "rounds"),
+        ("rounds.turn", "rounds.turn", "turns"),
+        ("grpo.epsilon_hi", "grpo.epsilon_hi", "epsilon_high"),
+        ("teacher.sampling.temprature", "teacher.sampling.temprature", "temperature"),
+    ],
+)
 def test_a_misspelt_key_is_named_with_the_keys_known_at_its_place(key, where, known):
     with pytest.raises(ProfileError) as e:
         profile.load("cpu", {key: 1})
-    named, _, rest = str(e.value).splitlines()[1].partition(f": unknown key; did you mean {known}?; known here: ")
+    named, _, rest = (
+        str(e.value)
+        .splitlines()[1]
+        .partition(f": unknown key; did you mean {known}?; known here: ")
+    )
     assert named.strip() == where and known in rest.split(", ")
 
 
-@pytest.mark.parametrize("overrides", [
-    {"seeds.lines": [50, 25]}, {"rounds.visible": 4},
-    {"rounds.easier_at": 0.7}, {"filters.p_min": 0.98}, {"grpo.batch": 5}, {"evaluation.ks": [1, 99]}])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"seeds.lines": [50, 25]},
+        {"rounds.visible": 4},
+        {"rounds.easier_at": 0.7},
+        {"filters.p_min": 0.98},
+        {"grpo.batch": 5},
+        {"evaluation.ks": [1, 99]},
+    ],
+)
 def test_values_that_do_not_fit_together_are_refused(overrides):
     with pytest.raises(ProfileError, match=next(iter(overrides)) + ": "):
         profile.load("cpu", overrides)
@@ -56,20 +84,36 @@ def edited(tmp_path, old, new):
 
 
 def test_a_number_that_yaml_reads_as_text_is_explained(tmp_path):
-    assert isinstance(yaml.safe_load("x: 1e-6")["x"], str)                       # the trap itself
-    with pytest.raises(ProfileError, match=r"mine.yaml(.|\n)*grpo.learning_rate: '1e-6' is text to YAML.*write 1.0e-6"):
+    assert isinstance(yaml.safe_load("x: 1e-6")["x"], str)  # the trap itself
+    with pytest.raises(
+        ProfileError,
+        match=r"mine.yaml(.|\n)*grpo.learning_rate: '1e-6' is text to YAML.*write 1.0e-6",
+    ):
         profile.load(edited(tmp_path, "learning_rate: 2.0e-6", "learning_rate: 1e-6"))
 
 
 def test_every_wrong_key_is_in_one_message():
     with pytest.raises(ProfileError) as e:
-        profile.load("cpu", {"rounds.turns": 0, "filters.p_max": 1.5, "grpo.loss_type": "ppo", "colour": "red"})
-    assert all(key in str(e.value) for key in ("rounds.turns", "filters.p_max", "grpo.loss_type", "colour"))
+        profile.load(
+            "cpu",
+            {"rounds.turns": 0, "filters.p_max": 1.5, "grpo.loss_type": "ppo", "colour": "red"},
+        )
+    assert all(
+        key in str(e.value) for key in ("rounds.turns", "filters.p_max", "grpo.loss_type", "colour")
+    )
 
 
-@pytest.mark.parametrize("key, value", [
-    ("rounds.turns", 2.5), ("rounds.baseline", "yes"), ("grpo.group_size", 1), ("rounds.environments", []),
-    ("rounds.environments", ["deduktion"]), ("curriculum.environments", {"deduktion": 1.0})])
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("rounds.turns", 2.5),
+        ("rounds.baseline", "yes"),
+        ("grpo.group_size", 1),
+        ("rounds.environments", []),
+        ("rounds.environments", ["deduktion"]),
+        ("curriculum.environments", {"deduktion": 1.0}),
+    ],
+)
 def test_wrong_values_are_refused_by_key(key, value):
     with pytest.raises(ProfileError, match=key):
         profile.load("cpu", {key: value})
@@ -80,7 +124,10 @@ def test_an_override_below_a_single_value_is_refused():
         profile.load("cpu", {"seed.x": 1})
 
 
-@pytest.mark.parametrize("text, message", [("a: [1", "is not YAML"), ("- a\n- b", "should be a mapping"), ("", "should be a mapping")])
+@pytest.mark.parametrize(
+    "text, message",
+    [("a: [1", "is not YAML"), ("- a\n- b", "should be a mapping"), ("", "should be a mapping")],
+)
 def test_a_file_that_is_no_profile(tmp_path, text, message):
     path = tmp_path / "mine.yaml"
     path.write_text(text)

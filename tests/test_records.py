@@ -9,15 +9,34 @@ import pytest
 from kit import records
 from kit.records import Log, Problem, RecordError, Sample
 
-PROBLEM = Problem(environment="induction", program="def f(x):\n    return 'é\\u2028\\0' + x", inputs=["'a'", "'b'"], outputs=["1", "None"],
-                  message="line\nline \u2028 é", n=8, solved=3, samples=[Sample(answer="{'a': 1}", outcome="failed", reason="wrong")])
+PROBLEM = Problem(
+    environment="induction",
+    program="def f(x):\n    return 'é\\u2028\\0' + x",
+    inputs=["'a'", "'b'"],
+    outputs=["1", "None"],
+    message="line\nline \u2028 é",
+    n=8,
+    solved=3,
+    samples=[Sample(answer="{'a': 1}", outcome="failed", reason="wrong")],
+)
 
 
 def test_the_id_is_of_the_content_alone():
     assert PROBLEM.id == PROBLEM.with_(seed_id="other", turn=4, solved=8, kept=True).id
-    changed = {"environment": "fuzzing", "program": "x", "inputs": ["'a'"], "outputs": ["1"], "message": "", "pre_test": "x", "test": "x"}
+    changed = {
+        "environment": "fuzzing",
+        "program": "x",
+        "inputs": ["'a'"],
+        "outputs": ["1"],
+        "message": "",
+        "pre_test": "x",
+        "test": "x",
+    }
     assert len({PROBLEM.id, *(PROBLEM.with_(**{k: v}).id for k, v in changed.items())}) == 8
-    assert Problem(environment="a", inputs=["1", "2"]).id != Problem(environment="a", inputs=["1"], outputs=["2"]).id
+    assert (
+        Problem(environment="a", inputs=["1", "2"]).id
+        != Problem(environment="a", inputs=["1"], outputs=["2"]).id
+    )
 
 
 def test_parquet_gives_back_the_same_problems(tmp_path):
@@ -25,7 +44,11 @@ def test_parquet_gives_back_the_same_problems(tmp_path):
     records.save(given, tmp_path / "p.parquet")
     assert records.load(tmp_path / "p.parquet") == given
     frame = records.frame(given)
-    assert frame["p"].tolist()[0] == 0.375 and pd.isna(frame["p"][1]) and frame["id"].tolist() == [x.id for x in given]
+    assert (
+        frame["p"].tolist()[0] == 0.375
+        and pd.isna(frame["p"][1])
+        and frame["id"].tolist() == [x.id for x in given]
+    )
 
 
 def test_no_problems_are_a_table_too(tmp_path):
@@ -41,7 +64,10 @@ def test_a_frame_keeps_its_columns_and_gaps(tmp_path):
         records.write_parquet(rows, tmp_path / "t.parquet")
         back = pd.read_parquet(tmp_path / "t.parquet")
         assert list(back.columns) == list(frame.columns) and len(back) == len(rows)
-        assert back.isna()[["bin", "low"]].values.tolist() == rows.isna()[["bin", "low"]].values.tolist()
+        assert (
+            back.isna()[["bin", "low"]].values.tolist()
+            == rows.isna()[["bin", "low"]].values.tolist()
+        )
 
 
 def test_text_that_no_file_can_hold_does_not_lose_the_stage(tmp_path):
@@ -49,10 +75,18 @@ def test_text_that_no_file_can_hold_does_not_lose_the_stage(tmp_path):
     assert records.load(tmp_path / "p.parquet")[1].raw == "a?b"
 
 
-@pytest.mark.parametrize("make, message", [
-    (lambda p: None, "run the notebook that writes it first"), (lambda p: p.write_bytes(b"PAR1 torn"), "not a readable parquet"),
-    (lambda p: pd.DataFrame({"a": [1]}).to_parquet(p), "does not hold problems"),
-    (lambda p: pd.DataFrame({"id": ["x"], "p": [0.5], "colour": ["red"]}).to_parquet(p), "does not hold problems")])
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda p: None, "run the notebook that writes it first"),
+        (lambda p: p.write_bytes(b"PAR1 torn"), "not a readable parquet"),
+        (lambda p: pd.DataFrame({"a": [1]}).to_parquet(p), "does not hold problems"),
+        (
+            lambda p: pd.DataFrame({"id": ["x"], "p": [0.5], "colour": ["red"]}).to_parquet(p),
+            "does not hold problems",
+        ),
+    ],
+)
 def test_load_refuses_kindly(tmp_path, make, message):
     make(tmp_path / "p.parquet")
     with pytest.raises(RecordError, match=message):
@@ -66,7 +100,9 @@ def test_a_torn_last_line_is_cut_and_the_log_goes_on(tmp_path):
     log.append({"n": 2})
     log.close()
     whole = path.read_bytes()
-    for end in range(len(whole) - len(b'{"n": 2}\n') + 1, len(whole)):           # killed after any byte of the last line
+    for end in range(
+        len(whole) - len(b'{"n": 2}\n') + 1, len(whole)
+    ):  # killed after any byte of the last line
         path.write_bytes(whole[:end])
         again = Log(path)
         assert again.repaired and [r["n"] for r in again] == [1]
@@ -107,7 +143,7 @@ class Full:
     def write(self, data):
         if not self.room:
             raise OSError(errno.ENOSPC, "No space left on device")
-        taken = self.file.write(data[:self.room])
+        taken = self.file.write(data[: self.room])
         self.room -= taken
         return taken
 
@@ -120,7 +156,9 @@ def test_a_full_disk_keeps_what_was_written_and_the_log_can_go_on(tmp_path, room
     log = Log(tmp_path / "log.jsonl")
     log.append({"n": 1})
     log._file = Full(log._file, room)
-    with pytest.raises(RecordError, match="disk is full.*free some space and run the same command again"):
+    with pytest.raises(
+        RecordError, match="disk is full.*free some space and run the same command again"
+    ):
         log.append({"n": 2})
     assert (tmp_path / "log.jsonl").read_text() == '{"n": 1}\n'
     log.append({"n": 2})
@@ -137,7 +175,14 @@ def test_the_systems_own_full_device():
 def tiny_disk(tmp_path):
     disk = tmp_path / "tiny"
     disk.mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True, check=False).returncode:
+    if (
+        os.geteuid()
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)],
+            capture_output=True,
+            check=False,
+        ).returncode
+    ):
         pytest.skip("mounting a small tmpfs needs root")
     yield disk
     subprocess.run(["umount", str(disk)], check=True)
@@ -155,8 +200,12 @@ def test_a_small_disk_filled_for_real(tiny_disk):
 def test_a_table_is_written_whole_or_not_at_all_on_a_small_disk(tiny_disk):
     records.save([PROBLEM], tiny_disk / "p.parquet")
     with pytest.raises(RecordError, match="disk is full"):
-        records.save([PROBLEM.with_(raw=os.urandom(50_000).hex()) for _ in range(3)], tiny_disk / "p.parquet")
-    assert records.load(tiny_disk / "p.parquet") == [PROBLEM] and [x.name for x in tiny_disk.iterdir()] == ["p.parquet"]
+        records.save(
+            [PROBLEM.with_(raw=os.urandom(50_000).hex()) for _ in range(3)], tiny_disk / "p.parquet"
+        )
+    assert records.load(tiny_disk / "p.parquet") == [PROBLEM] and [
+        x.name for x in tiny_disk.iterdir()
+    ] == ["p.parquet"]
 
 
 def test_a_table_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -166,6 +215,7 @@ def test_a_table_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     def full(_, part):
         Path(part).write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
+
     monkeypatch.setattr(records.datasets.Dataset, "to_parquet", full)
     with pytest.raises(RecordError, match="disk is full"):
         records.save([], path)
@@ -175,6 +225,7 @@ def test_a_table_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 def test_other_errors_of_the_disk_are_passed_on(tmp_path, monkeypatch):
     def denied(*_):
         raise PermissionError(errno.EACCES, "Permission denied")
+
     monkeypatch.setattr(records.os, "replace", denied)
     with pytest.raises(PermissionError):
         records.save([PROBLEM], tmp_path / "p.parquet")

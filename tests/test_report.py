@@ -51,27 +51,48 @@ def read(folder: Path) -> Page:
     path = report.write(folder)
     page = Page(path)
     assert path.stat().st_size < report.LIMIT and "script" not in page.tags
-    assert not re.search(r"(https?:)?//(?!-)", re.sub(r"data:image/[^\"]*", "", path.read_text(encoding="utf-8"))), "nothing from a network"
+    assert not re.search(
+        r"(https?:)?//(?!-)", re.sub(r"data:image/[^\"]*", "", path.read_text(encoding="utf-8"))
+    ), "nothing from a network"
     for link in page.links:
-        assert link.startswith("data:image/") or link[1:] in page.ids or (folder / link).exists(), link
+        assert link.startswith("data:image/") or link[1:] in page.ids or (folder / link).exists(), (
+            link
+        )
     return page
 
 
 def stage(**facts) -> dict:
-    return {"overrides": {}, "started": "2026-01-01T10:00:00+00:00", "finished": "2026-01-01T11:00:00+00:00", "seconds": 90.0, "counts": {},
-            "recorded": [], "programs": {}, "sandbox": []} | facts
+    return {
+        "overrides": {},
+        "started": "2026-01-01T10:00:00+00:00",
+        "finished": "2026-01-01T11:00:00+00:00",
+        "seconds": 90.0,
+        "counts": {},
+        "recorded": [],
+        "programs": {},
+        "sandbox": [],
+    } | facts
 
 
 def write(folder: Path, **stages) -> Path:
     folder.mkdir(exist_ok=True)
-    (folder / "manifest.json").write_text(json.dumps(
-        {"profile": {"name": "made-up", "seed": 7, "grpo": {"seed": None}}, "versions": {"kit": "abc123"}, "stages": stages}))
+    (folder / "manifest.json").write_text(
+        json.dumps(
+            {
+                "profile": {"name": "made-up", "seed": 7, "grpo": {"seed": None}},
+                "versions": {"kit": "abc123"},
+                "stages": stages,
+            }
+        )
+    )
     return folder
 
 
 def figure(folder: Path, name: str, frame: pd.DataFrame, size: int = 100, png: int = 0) -> None:
     (folder / "figures").mkdir(exist_ok=True)
-    (folder / "figures" / f"{name}.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>".ljust(size))
+    (folder / "figures" / f"{name}.svg").write_text(
+        "<svg xmlns='http://www.w3.org/2000/svg'/>".ljust(size)
+    )
     frame.to_csv(folder / "figures" / f"{name}.csv", index=False)
     if png:
         (folder / "figures" / f"{name}.png").write_bytes(b"0" * png)
@@ -86,30 +107,105 @@ def executed(folder: Path, stem: str, *outputs) -> None:
 
 def test_a_whole_run(tmp_path):
     programs = {"ok": 1000, "timeout": 5, "sandbox_error": 2, "unsupported": 1}
-    folder = write(tmp_path / "run", **{
-        "01_seeds": stage(counts={"seeds": 26, "wild": 10, "real": 16}, overrides={"seeds.wild": 10}),
-        "02_rounds": stage(programs=programs, sandbox=["root"]),
-        "03_filters": stage(counts={"kept": 17, "kept_held_out": 4, "errors": 3}, peak_gb=2.5),
-        "07_findings": stage(counts={"F1": "contradicted", "F2": "supported", "F3": "undecided", "F4": "not tested at this scale"})})
+    folder = write(
+        tmp_path / "run",
+        **{
+            "01_seeds": stage(
+                counts={"seeds": 26, "wild": 10, "real": 16}, overrides={"seeds.wild": 10}
+            ),
+            "02_rounds": stage(programs=programs, sandbox=["root"]),
+            "03_filters": stage(counts={"kept": 17, "kept_held_out": 4, "errors": 3}, peak_gb=2.5),
+            "07_findings": stage(
+                counts={
+                    "F1": "contradicted",
+                    "F2": "supported",
+                    "F3": "undecided",
+                    "F4": "not tested at this scale",
+                }
+            ),
+        },
+    )
     figure(folder, "01_seeds", pd.DataFrame({"source": ["wild"] * 26}))
     figure(folder, "03_mine", pd.DataFrame({"x": [1, 2]}))
     executed(folder, "01_seeds")
-    columns = ["checkpoint", "set", "group", "mode", "k", "n_problems", "errors", "value", "low", "high"]
-    pd.DataFrame([("before", "maths", "all", "sampled", 1, 12, 0, .25, .1, .4), ("after", "maths", "all", "sampled", 1, 12, 1, .5, .3, .7),
-                  ("after", "maths", "level 1", "sampled", 1, 3, 0, .9, .8, 1.)], columns=columns).to_parquet(folder / "summary.parquet")
-    pd.DataFrame([("maths", "all", "sampled", .25, -.05, .55)], columns=["set", "group", "mode", "value", "low", "high"]
-                 ).to_parquet(folder / "difference.parquet")
-    pd.DataFrame([("F6", "medium is best", "medium - easy", mode, value, -.1, .2, 0., 3, 36, "undecided") for mode, value in
-                  (("sampled", .04), ("greedy", .77))] + [("F3", "more", "real", "sampled", float("nan"), None, None, 0., 0, 0, "not tested")],
-                 columns=["claim", "statement", "comparison", "mode", "value", "low", "high", "null", "seeds", "problems", "part"]
-                 ).to_parquet(folder / "board.parquet")
+    columns = [
+        "checkpoint",
+        "set",
+        "group",
+        "mode",
+        "k",
+        "n_problems",
+        "errors",
+        "value",
+        "low",
+        "high",
+    ]
+    pd.DataFrame(
+        [
+            ("before", "maths", "all", "sampled", 1, 12, 0, 0.25, 0.1, 0.4),
+            ("after", "maths", "all", "sampled", 1, 12, 1, 0.5, 0.3, 0.7),
+            ("after", "maths", "level 1", "sampled", 1, 3, 0, 0.9, 0.8, 1.0),
+        ],
+        columns=columns,
+    ).to_parquet(folder / "summary.parquet")
+    pd.DataFrame(
+        [("maths", "all", "sampled", 0.25, -0.05, 0.55)],
+        columns=["set", "group", "mode", "value", "low", "high"],
+    ).to_parquet(folder / "difference.parquet")
+    pd.DataFrame(
+        [
+            (
+                "F6",
+                "medium is best",
+                "medium - easy",
+                mode,
+                value,
+                -0.1,
+                0.2,
+                0.0,
+                3,
+                36,
+                "undecided",
+            )
+            for mode, value in (("sampled", 0.04), ("greedy", 0.77))
+        ]
+        + [("F3", "more", "real", "sampled", float("nan"), None, None, 0.0, 0, 0, "not tested")],
+        columns=[
+            "claim",
+            "statement",
+            "comparison",
+            "mode",
+            "value",
+            "low",
+            "high",
+            "null",
+            "seeds",
+            "problems",
+            "part",
+        ],
+    ).to_parquet(folder / "board.parquet")
     page = read(folder)
-    for text in ("profile made-up", "seed 7", "kit abc123", "2026-01-01 11:00 UTC", "26 snippets 10 wild, 16 real", "17 kept 4 of them held out",
-                 "1 supported, 1 contradicted 2 undecided or not tested", "asked for: seeds.wild = 10", "n: 26 seed snippets; seed 7.",
-                 "0.25 [0.10, 0.40] 0.50 [0.30, 0.70] +0.25 [-0.05, +0.55] 12 1", "+0.04 [-0.10, +0.20] 3 36 undecided", "– 0 0 not tested",
-                 "1,008 programs in the sandbox (mode root)", "3 got no verdict", "03_filters 3"):
+    for text in (
+        "profile made-up",
+        "seed 7",
+        "kit abc123",
+        "2026-01-01 11:00 UTC",
+        "26 snippets 10 wild, 16 real",
+        "17 kept 4 of them held out",
+        "1 supported, 1 contradicted 2 undecided or not tested",
+        "asked for: seeds.wild = 10",
+        "n: 26 seed snippets; seed 7.",
+        "0.25 [0.10, 0.40] 0.50 [0.30, 0.70] +0.25 [-0.05, +0.55] 12 1",
+        "+0.04 [-0.10, +0.20] 3 36 undecided",
+        "– 0 0 not tested",
+        "1,008 programs in the sandbox (mode root)",
+        "3 got no verdict",
+        "03_filters 3",
+    ):
         assert text in page.said, text
-    assert "0.77" not in page.said and "0.90" not in page.said, "greedy and grouped values stand in the figures"
+    assert "0.77" not in page.said and "0.90" not in page.said, (
+        "greedy and grouped values stand in the figures"
+    )
     assert "notebooks/01_seeds.html" in page.links and "figures/03_mine.csv" in page.links
     assert " failed:" not in page.said and "Not all of it" not in page.said
 
@@ -120,20 +216,41 @@ def test_a_folder_in_which_nothing_has_begun(tmp_path):
 
 def test_a_failed_and_a_stopped_notebook(tmp_path):
     stopped = {"overrides": {}, "started": "2026-01-01T10:00:00+00:00"}
-    folder = write(tmp_path / "run", **{"01_seeds": stage(), "02_rounds": stopped, "03_filters": stage()})
-    executed(folder, "03_filters", nbformat.v4.new_output("error", ename="DiskError", evalue="full & <b>lost</b>"))
-    (folder / "notebooks" / "02_rounds.ipynb").write_text('{"cells": [')                     # killed while it was written
+    folder = write(
+        tmp_path / "run", **{"01_seeds": stage(), "02_rounds": stopped, "03_filters": stage()}
+    )
+    executed(
+        folder,
+        "03_filters",
+        nbformat.v4.new_output("error", ename="DiskError", evalue="full & <b>lost</b>"),
+    )
+    (folder / "notebooks" / "02_rounds.ipynb").write_text(
+        '{"cells": ['
+    )  # killed while it was written
     (folder / "figures").mkdir()
-    (folder / "figures" / "02_slopes.svg").write_text("<svg/>")                              # and before its numbers were
+    (folder / "figures" / "02_slopes.svg").write_text("<svg/>")  # and before its numbers were
     page = read(folder)
-    assert "03_filters failed: DiskError: full & <b>lost</b>" in page.said and "the same command goes on" in page.said
-    assert "02_rounds not finished" in page.said and "03_filters failed" in page.said and "01_seeds done" in page.said
+    assert (
+        "03_filters failed: DiskError: full & <b>lost</b>" in page.said
+        and "the same command goes on" in page.said
+    )
+    assert (
+        "02_rounds not finished" in page.said
+        and "03_filters failed" in page.said
+        and "01_seeds done" in page.said
+    )
     assert "b" in page.tags and "evaluation not in this run" in page.said
 
 
 def test_recorded_data_are_said_to_be(tmp_path):
-    folder = write(tmp_path / "run", **{"03_filters": stage(recorded=["problems.parquet"], counts={"kept": 1}), "04_difficulty": stage(),
-                                        "07_findings": stage(recorded=["study"])})
+    folder = write(
+        tmp_path / "run",
+        **{
+            "03_filters": stage(recorded=["problems.parquet"], counts={"kept": 1}),
+            "04_difficulty": stage(),
+            "07_findings": stage(recorded=["study"]),
+        },
+    )
     page = read(folder)
     assert "problems.parquet (read by 03_filters), study (read by 07_findings)" in page.said
     assert "rounds recorded data" in page.said and "filters 1 kept from recorded data" in page.said
@@ -142,11 +259,31 @@ def test_recorded_data_are_said_to_be(tmp_path):
 
 
 def test_text_of_a_model_is_text(tmp_path):
-    folder = write(tmp_path / "run", **{"02_rounds": stage(counts={HOSTILE: HOSTILE}, overrides={"x": HOSTILE}, recorded=[HOSTILE])})
+    folder = write(
+        tmp_path / "run",
+        **{
+            "02_rounds": stage(
+                counts={HOSTILE: HOSTILE}, overrides={"x": HOSTILE}, recorded=[HOSTILE]
+            )
+        },
+    )
     executed(folder, "02_rounds", nbformat.v4.new_output("error", ename="E", evalue=HOSTILE))
-    pd.DataFrame([("F1", HOSTILE, '" onload="x', "sampled", 1., 1., 1., 0., 1, 1, HOSTILE)],
-                 columns=["claim", "statement", "comparison", "mode", "value", "low", "high", "null", "seeds", "problems", "part"]
-                 ).to_parquet(folder / "board.parquet")
+    pd.DataFrame(
+        [("F1", HOSTILE, '" onload="x', "sampled", 1.0, 1.0, 1.0, 0.0, 1, 1, HOSTILE)],
+        columns=[
+            "claim",
+            "statement",
+            "comparison",
+            "mode",
+            "value",
+            "low",
+            "high",
+            "null",
+            "seeds",
+            "problems",
+            "part",
+        ],
+    ).to_parquet(folder / "board.parquet")
     assert read(folder).said.count(HOSTILE) >= 6
 
 
@@ -156,8 +293,13 @@ def test_many_and_large_pictures_stay_below_the_limit(tmp_path):
         figure(folder, f"03_{k:02}", pd.DataFrame({"x": [k]}), size=140_000)
     figure(folder, "01_seeds", pd.DataFrame({"x": [1]}), size=9_000_000, png=1000)
     links = read(folder).links
-    assert sum(link.startswith("data:image/svg") for link in links) >= 20 and "figures/03_59.svg" in links
-    assert sum(link.startswith("data:image/png") for link in links) == 1, "an SVG of many points gives way to its PNG"
+    assert (
+        sum(link.startswith("data:image/svg") for link in links) >= 20
+        and "figures/03_59.svg" in links
+    )
+    assert sum(link.startswith("data:image/png") for link in links) == 1, (
+        "an SVG of many points gives way to its PNG"
+    )
 
 
 def test_a_damaged_manifest_is_named(tmp_path):
@@ -168,12 +310,17 @@ def test_a_damaged_manifest_is_named(tmp_path):
 
 def test_a_training_seed_of_its_own_stands_below_its_figures():
     stages = {"05_grpo": {"overrides": {"grpo.seed": 3}}}
-    assert [report.seed_of(name, stages, {"seed": 7}) for name in ("02_slopes", "05_health", "06_paired")] == [7, 3, 3]
+    assert [
+        report.seed_of(name, stages, {"seed": 7})
+        for name in ("02_slopes", "05_health", "06_paired")
+    ] == [7, 3, 3]
 
 
 def test_every_figure_of_the_notebooks_has_a_caption():
     texts = [notebook.read_text(encoding="utf-8") for notebook in runner.notebooks()]
-    names = {name for text in texts for name in re.findall(r'run\.figure\(.*?\\"(\d\d_\w+)\\"', text)}
+    names = {
+        name for text in texts for name in re.findall(r'run\.figure\(.*?\\"(\d\d_\w+)\\"', text)
+    }
     assert len(names) >= 18 and names <= set(captions.CAPTIONS)
 
 
@@ -181,13 +328,20 @@ def test_every_figure_of_the_notebooks_has_a_caption():
 def test_shipped_figures_fit_their_captions(csv):
     """n comes from the columns that are drawn; "rows" would mean that the caption no longer knows them."""
     _, read, n = captions.caption(csv.stem, pd.read_csv(csv), 0)
-    assert read and re.search(r"\d", n) and not re.search(r"\brows?\b", n) and csv.with_suffix(".svg").exists()
+    assert (
+        read
+        and re.search(r"\d", n)
+        and not re.search(r"\brows?\b", n)
+        and csv.with_suffix(".svg").exists()
+    )
 
 
 def test_the_gallery_shows_every_shipped_figure():
     text = (recording.FIGURES / "README.md").read_text(encoding="utf-8")
     links = re.findall(r"\]\(([\w.]+)\)", text)
-    assert {path.name for path in recording.FIGURES.iterdir() if path.is_file()} - {"README.md"} == set(links)
+    assert {path.name for path in recording.FIGURES.iterdir() if path.is_file()} - {
+        "README.md"
+    } == set(links)
     assert text.count("python -m kit run ") == len(links) // 2
 
 

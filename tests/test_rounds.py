@@ -1,4 +1,5 @@
 """The loop with fake models that answer by rule, in the real sandbox: chains, baseline, repair, resume, counting."""
+
 import multiprocessing
 import random
 import re
@@ -18,7 +19,9 @@ from kit.run import RECORDED
 from kit.sandbox import Sandbox
 from kit.seeds import Seed, from_frame
 
-CPU = profile.load("cpu", {"rounds.environments": ["deduction"], "rounds.attempts": 4, "rounds.stones": 0})
+CPU = profile.load(
+    "cpu", {"rounds.environments": ["deduction"], "rounds.attempts": 4, "rounds.stones": 0}
+)
 SEEDS = [Seed(id=f"s{k}", text=f"x = {k}", source="wild", origin="here:1") for k in range(3)]
 
 
@@ -50,6 +53,7 @@ class FakeModel(Engine):
                 done.set_result([Completion(self.rule(messages, k), tokens=3) for k in range(n)])
             except Exception as e:
                 done.set_exception(e)
+
         threading.Thread(target=later).start()
         return done
 
@@ -58,7 +62,7 @@ def good_teacher(messages, draw):
     """A new function in every turn, told apart by the number of questions that the prompt holds."""
     last = messages[-1]["content"]
     if last.startswith("f("):
-        return "\nf(3)\nf(4)"          # the beginning that it was given, in the type of the argument, is left alone
+        return "\nf(3)\nf(4)"  # the beginning that it was given, in the type of the argument, is left alone
     known = re.findall(r"return \w+ \* (\d+)", "".join(m["content"] for m in messages))
     if last.startswith("The new function"):
         return " is steeper."
@@ -78,37 +82,75 @@ def boxes():
 
 
 def loop(tmp_path, boxes, teacher=good_teacher, student=half_right_student, numbers=CPU):
-    return Rounds(numbers, FakeModel(numbers.teacher, teacher, tmp_path / "teacher.jsonl"),
-                  FakeModel(numbers.student, student, tmp_path / "student.jsonl"), *boxes, tmp_path / "problems.jsonl")
+    return Rounds(
+        numbers,
+        FakeModel(numbers.teacher, teacher, tmp_path / "teacher.jsonl"),
+        FakeModel(numbers.student, student, tmp_path / "student.jsonl"),
+        *boxes,
+        tmp_path / "problems.jsonl",
+    )
 
 
 def test_real_functions_become_problems_without_a_teacher(tmp_path, boxes):
-    seed = Seed(id="r", text="import math\ndef main_solution(x):\n    return {'doubled': math.floor(x) * 2}", source="real", origin="there:1",
-                as_is=True, split="held_out", task="Doubles a number.",
-                generator="def generate_inputs(rng: Random):\n    return {'x': rng.randint(1, 99)}")
+    seed = Seed(
+        id="r",
+        text="import math\ndef main_solution(x):\n    return {'doubled': math.floor(x) * 2}",
+        source="real",
+        origin="there:1",
+        as_is=True,
+        split="held_out",
+        task="Doubles a number.",
+        generator="def generate_inputs(rng: Random):\n    return {'x': rng.randint(1, 99)}",
+    )
 
     def student(messages, draw):
         assert "Hint: Doubles a number." in messages[-1]["content"]
         return f"```python\ndef f(x):\n    return x * {2 + draw % 2}\n```"
+
     rounds = loop(tmp_path, boxes, student=student)
-    one, = rounds.generate([seed])
-    assert (one.method, one.environment, one.split, one.teacher, one.status) == ("real", "induction", "held_out", "", "valid")
+    (one,) = rounds.generate([seed])
+    assert (one.method, one.environment, one.split, one.teacher, one.status) == (
+        "real",
+        "induction",
+        "held_out",
+        "",
+        "valid",
+    )
     assert (one.n, one.solved, len(one.inputs)) == (4, 2, 5) and not rounds.teacher.asked
     assert "doubled" not in one.program, "the task says nothing of a dictionary"
-    assert quality([one]).empty or not quality([one]).of.any(), "no credit and no blame for the teacher"
+    assert quality([one]).empty or not quality([one]).of.any(), (
+        "no credit and no blame for the teacher"
+    )
 
 
-@pytest.mark.parametrize(("generator", "reason"), [
-    ("def generate_inputs(rng):\n    return {'y': 1}", "no usable inputs"), ("def generate_inputs(rng):\n    return [1]", "no usable inputs"),
-    ("def generate_inputs(rng):\n    return {'x': 'a' * 500}", "no usable inputs"), ("def generate_inputs(rng):\n    return 1 / 0", "crashes"),
-    ("def generate_inputs(rng):\n    while True: pass", "times out"), ("", "crashes")])
+@pytest.mark.parametrize(
+    ("generator", "reason"),
+    [
+        ("def generate_inputs(rng):\n    return {'y': 1}", "no usable inputs"),
+        ("def generate_inputs(rng):\n    return [1]", "no usable inputs"),
+        ("def generate_inputs(rng):\n    return {'x': 'a' * 500}", "no usable inputs"),
+        ("def generate_inputs(rng):\n    return 1 / 0", "crashes"),
+        ("def generate_inputs(rng):\n    while True: pass", "times out"),
+        ("", "crashes"),
+    ],
+)
 def test_a_real_function_that_makes_no_problem_says_why(tmp_path, boxes, generator, reason):
-    seed = Seed(id="r", text="def main_solution(x):\n    return x", source="real", origin="there:1", as_is=True, generator=generator)
-    one, = loop(tmp_path, boxes).generate([seed])
+    seed = Seed(
+        id="r",
+        text="def main_solution(x):\n    return x",
+        source="real",
+        origin="there:1",
+        as_is=True,
+        generator=generator,
+    )
+    (one,) = loop(tmp_path, boxes).generate([seed])
     assert (one.status, str(one.reason)) == ("invalid", reason)
 
 
-@pytest.mark.parametrize(("p", "ask"), [(1.0, "harder"), (0.651, "harder"), (0.65, "vary"), (0.01, "vary"), (0.0, "easier")])
+@pytest.mark.parametrize(
+    ("p", "ask"),
+    [(1.0, "harder"), (0.651, "harder"), (0.65, "vary"), (0.01, "vary"), (0.0, "easier")],
+)
 def test_the_papers_rule_of_adaptation(p, ask):
     assert adapt(p, CPU.rounds) == ask
 
@@ -118,7 +160,10 @@ def test_chains_and_the_baseline_at_equal_budget(tmp_path, boxes):
     assert [p.status for p in problems] == ["valid"] * len(problems)
     chains = {m: [p for p in problems if p.method == m] for m in ("multi", "single")}
     assert len(chains["multi"]) == 3 * CPU.rounds.turns
-    assert {m: sum(p.teacher_tokens for p in mine) for m, mine in chains.items()} == {"multi": 72, "single": 72}
+    assert {m: sum(p.teacher_tokens for p in mine) for m, mine in chains.items()} == {
+        "multi": 72,
+        "single": 72,
+    }
     assert all((p.n, p.solved, p.errors) == (4, 2, 0) for p in problems)
     chain = [p for p in chains["multi"] if p.seed_id == "s0"]
     assert [p.asked for p in chain] == ["new", "vary", "vary"]
@@ -141,23 +186,39 @@ def test_an_invalid_answer_gets_its_error_back_once(tmp_path, boxes):
         if "did not work" in text:
             seen.append(text)
             return good_teacher(messages, draw)
-        return " broken(:\n```" if not messages[-1]["content"].startswith("f(") else good_teacher(messages, draw)
+        return (
+            " broken(:\n```"
+            if not messages[-1]["content"].startswith("f(")
+            else good_teacher(messages, draw)
+        )
+
     problems = list(loop(tmp_path, boxes, slips_once).generate(SEEDS[:1]))
     assert problems[0].status == "valid" and "syntax error" in seen[0]
 
 
-@pytest.mark.parametrize(("text", "reason"), [("", "syntax error"), ("I would rather talk about the sea.", "syntax error"),
-                                              (":\n    return " + "9" * 100_000, "syntax error")])
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "syntax error"),
+        ("I would rather talk about the sea.", "syntax error"),
+        (":\n    return " + "9" * 100_000, "syntax error"),
+    ],
+)
 def test_a_hopeless_teacher_ends_the_chain_with_a_counted_reason(text, reason, tmp_path, boxes):
     problems = list(loop(tmp_path, boxes, lambda m, k: text).generate(SEEDS[:1]))
     multi = [p for p in problems if p.method == "multi"]
     assert [(p.status, p.n) for p in multi] == [("invalid", 0)]
-    assert multi[0].reason in {reason, "no usable inputs", "value is not a plain literal"} and multi[0].p is None
+    assert (
+        multi[0].reason in {reason, "no usable inputs", "value is not a plain literal"}
+        and multi[0].p is None
+    )
 
 
 def test_an_endless_answer_is_called_cut_off(tmp_path, boxes):
     run = loop(tmp_path, boxes, lambda m, k: "")
-    run.teacher._send = lambda key, messages, n, sampling: _done([Completion(":\n    x = [1, 1, 1", "length", 240)])
+    run.teacher._send = lambda key, messages, n, sampling: _done(
+        [Completion(":\n    x = [1, 1, 1", "length", 240)]
+    )
     assert {p.reason for p in run.generate(SEEDS[:1])} == {"cut off"}
 
 
@@ -170,6 +231,7 @@ def _done(value):
 def test_a_lost_student_is_an_error_not_a_zero_and_is_tried_again(tmp_path, boxes):
     def lost(messages, draw):
         raise EngineError("timeout")
+
     first = list(loop(tmp_path, boxes, student=lost).generate(SEEDS[:1]))
     assert {(p.status, p.n, p.p) for p in first} == {("error", 0, None)}
     again = list(loop(tmp_path, boxes).generate(SEEDS[:1]))
@@ -184,6 +246,7 @@ def test_an_engine_that_is_gone_stops_the_stage_and_nothing_is_lost(tmp_path, bo
         if len(calls) > 40:
             raise EngineDown("the process ended")
         return half_right_student(messages, draw)
+
     with pytest.raises(EngineDown, match="ended"):
         loop(tmp_path, boxes, student=dies).generate(SEEDS)
     kept = len(list(Log(tmp_path / "problems.jsonl")))
@@ -195,9 +258,14 @@ def test_an_engine_that_is_gone_stops_the_stage_and_nothing_is_lost(tmp_path, bo
 def replayed(folder, seeds):
     """The rounds over the recorded answers of the real models; what one of the killed processes below does."""
     roles = profile.load("cpu")
-    teacher, student = (Replay(role, name=role.model, recording=RECORDED / "completions.parquet") for role in (roles.teacher, roles.student))
+    teacher, student = (
+        Replay(role, name=role.model, recording=RECORDED / "completions.parquet")
+        for role in (roles.teacher, roles.student)
+    )
     with Sandbox(workers=1) as a, Sandbox(workers=1, hash_seed=1) as b:
-        return list(Rounds(roles, teacher, student, a, b, Path(folder) / "problems.jsonl").generate(seeds))
+        return list(
+            Rounds(roles, teacher, student, a, b, Path(folder) / "problems.jsonl").generate(seeds)
+        )
 
 
 def doomed(folder, seeds, ready):
@@ -206,11 +274,15 @@ def doomed(folder, seeds, ready):
 
 
 def test_killed_at_20_random_moments_it_equals_an_undisturbed_run(tmp_path, monkeypatch):
-    seeds = from_frame(pd.read_parquet(RECORDED / "seeds.parquet"))[:8]      # in the order in which they were recorded
+    seeds = from_frame(pd.read_parquet(RECORDED / "seeds.parquet"))[
+        :8
+    ]  # in the order in which they were recorded
     whole = replayed(tmp_path / "whole", seeds)
     size = (tmp_path / "whole" / "problems.jsonl").stat().st_size
     log, context = tmp_path / "killed" / "problems.jsonl", multiprocessing.get_context("forkserver")
-    monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parent}:{Path(__file__).parents[1]}")    # so that the server can import this once
+    monkeypatch.setenv(
+        "PYTHONPATH", f"{Path(__file__).parent}:{Path(__file__).parents[1]}"
+    )  # so that the server can import this once
     context.set_forkserver_preload(["test_rounds"])
     draw, seen = random.Random(0), set()
 
@@ -219,42 +291,71 @@ def test_killed_at_20_random_moments_it_equals_an_undisturbed_run(tmp_path, monk
 
     for _ in range(20):
         ready = context.Event()
-        aim = written() + draw.uniform(-size / 8, size / 4)    # a moment of the work, not of the clock: a machine of any speed is killed at work
+        aim = written() + draw.uniform(
+            -size / 8, size / 4
+        )  # a moment of the work, not of the clock: a machine of any speed is killed at work
         child = context.Process(target=doomed, args=(log.parent, seeds, ready))
         child.start()
         assert ready.wait(60)
         while child.is_alive() and written() < aim:
             time.sleep(0.001)
-        child.join(draw.uniform(0, 0.1))                  # before the first problem too, and not always right after one
+        child.join(
+            draw.uniform(0, 0.1)
+        )  # before the first problem too, and not always right after one
         child.kill()
         child.join()
         seen.add(written())
-        if written() == size:                             # begun anew
+        if written() == size:  # begun anew
             log.unlink()
     print(f"killed with so many bytes of {size} written: {sorted(seen)}")
     assert len(seen) > 9, "the kills came at different moments"
     assert replayed(log.parent, seeds) == whole
-    assert replayed(tmp_path / "again", seeds) == whole, "two runs over the same recording are identical"
+    assert replayed(tmp_path / "again", seeds) == whole, (
+        "two runs over the same recording are identical"
+    )
 
 
 def test_stepping_stones_are_made_top_down(tmp_path, boxes):
-    numbers = profile.load("cpu", {"rounds.environments": ["deduction"], "rounds.attempts": 4, "rounds.stones": 1, "rounds.baseline": False})
+    numbers = profile.load(
+        "cpu",
+        {
+            "rounds.environments": ["deduction"],
+            "rounds.attempts": 4,
+            "rounds.stones": 1,
+            "rounds.baseline": False,
+        },
+    )
     problems = list(loop(tmp_path, boxes, numbers=numbers).generate(SEEDS))
     stones = [p for p in problems if p.method == "stones"]
-    assert [(p.seed_id, p.turn, p.asked) for p in stones] == [("s0", 1, "hard"), ("s0", 2, "medium"), ("s0", 3, "easy")]
-    assert {p.parent_id for p in stones[1:]} == {stones[0].id}, "both variants are made from the hard one"
+    assert [(p.seed_id, p.turn, p.asked) for p in stones] == [
+        ("s0", 1, "hard"),
+        ("s0", 2, "medium"),
+        ("s0", 3, "easy"),
+    ]
+    assert {p.parent_id for p in stones[1:]} == {stones[0].id}, (
+        "both variants are made from the hard one"
+    )
 
 
-@pytest.mark.parametrize(("ask", "aim"), [("new", [0.35, 0.65]), ("harder", [0.35, 0.65]), ("hard", [0.05, 0.16]), ("medium", [0.41, 0.59]),
-                                          ("easy", [0.81, 0.91])])
+@pytest.mark.parametrize(
+    ("ask", "aim"),
+    [
+        ("new", [0.35, 0.65]),
+        ("harder", [0.35, 0.65]),
+        ("hard", [0.05, 0.16]),
+        ("medium", [0.41, 0.59]),
+        ("easy", [0.81, 0.91]),
+    ],
+)
 def test_the_pass_rates_that_the_teacher_is_to_aim_at(ask, aim):
     assert target(ask, CPU.rounds) == aim
 
 
 def test_the_baseline_costs_what_the_chain_costs(tmp_path, boxes):
-    def ends(messages, draw):                # later turns are broken: the chain ends after its first problem
+    def ends(messages, draw):  # later turns are broken: the chain ends after its first problem
         later = messages[-1]["content"].startswith("```python") and len(messages) > 2
         return " broken(:\n```" if later else good_teacher(messages, draw)
+
     problems = list(loop(tmp_path, boxes, ends).generate(SEEDS[:1]))
     tokens = {m: [p.teacher_tokens for p in problems if p.method == m] for m in ("multi", "single")}
     assert len(tokens["multi"]) == 2 and problems[1].status == "invalid"
@@ -263,19 +364,57 @@ def test_the_baseline_costs_what_the_chain_costs(tmp_path, boxes):
 
 def test_quality_counts_what_the_teacher_did():
     from kit.records import Problem
+
     base = {"environment": "deduction", "method": "multi", "n": 4}
-    chain = [Problem(**base, program=f"def f(x):\n    return x * {k}", chain_id="c", turn=k, asked=a, solved=s)
-             for k, a, s in ((1, "new", 4), (2, "harder", 1), (3, "vary", 0), (4, "easier", 0))]
-    twin = Problem(**base, program="def f(y):\n    # other words\n    return y * 1", chain_id="d", turn=1)
-    copy = Problem(environment="deduction", method="multi", chain_id="e", status="invalid", reason="copy of the seed")
+    chain = [
+        Problem(
+            **base,
+            program=f"def f(x):\n    return x * {k}",
+            chain_id="c",
+            turn=k,
+            asked=a,
+            solved=s,
+        )
+        for k, a, s in ((1, "new", 4), (2, "harder", 1), (3, "vary", 0), (4, "easier", 0))
+    ]
+    twin = Problem(
+        **base, program="def f(y):\n    # other words\n    return y * 1", chain_id="d", turn=1
+    )
+    copy = Problem(
+        environment="deduction",
+        method="multi",
+        chain_id="e",
+        status="invalid",
+        reason="copy of the seed",
+    )
     lost = Problem(environment="deduction", method="multi", chain_id="g", status="error")
-    found = quality([*chain, twin, copy, lost, twin.with_(method="single")]).set_index(["environment", "measure"])
-    assert found.loc["all", ["count", "of"]].to_numpy().tolist() == [[5, 6], [1, 6], [4, 5], [1, 1], [0, 1]]
+    found = quality([*chain, twin, copy, lost, twin.with_(method="single")]).set_index(
+        ["environment", "measure"]
+    )
+    assert found.loc["all", ["count", "of"]].to_numpy().tolist() == [
+        [5, 6],
+        [1, 6],
+        [4, 5],
+        [1, 1],
+        [0, 1],
+    ]
     assert found.loc["deduction", "share"].tolist() == found.loc["all", "share"].tolist()
 
 
 def test_steps_join_a_turn_with_the_one_before():
     from kit.records import Problem
-    chain = [Problem(environment="deduction", program=str(k), method="multi", chain_id="c", turn=k, n=4, solved=5 - k) for k in (1, 2, 3)]
+
+    chain = [
+        Problem(
+            environment="deduction",
+            program=str(k),
+            method="multi",
+            chain_id="c",
+            turn=k,
+            n=4,
+            solved=5 - k,
+        )
+        for k in (1, 2, 3)
+    ]
     found = steps(chain)
     assert list(found.change) == [-0.25, -0.25]

@@ -20,7 +20,9 @@ from kit.run import RunError
 def start(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "RECORDED", tmp_path / "recorded")
     (tmp_path / "recorded").mkdir()
-    return lambda stage="02_rounds", profile="smoke", run_dir=str(tmp_path / "run"), **kw: kit.start(stage, profile, run_dir, **kw)
+    return lambda stage="02_rounds", profile="smoke", run_dir=str(tmp_path / "run"), **kw: (
+        kit.start(stage, profile, run_dir, **kw)
+    )
 
 
 def test_a_stage_is_counted_in_the_manifest_and_can_be_opened_again(start, capsys):
@@ -41,8 +43,12 @@ def test_an_override_reaches_this_stage_only(start):
 def test_a_folder_made_with_other_values_is_refused_and_unharmed(start, again):
     run = start(seed=3)
     before = (run.folder / "manifest.json").read_text()
-    with pytest.raises(RunError, match=r"made with other values \(.*seed: 3 -> 4.*choose another RUN_DIR" if again == {"seed": 4}
-                       else r"name: smoke -> cpu.*delete that folder"):
+    with pytest.raises(
+        RunError,
+        match=r"made with other values \(.*seed: 3 -> 4.*choose another RUN_DIR"
+        if again == {"seed": 4}
+        else r"name: smoke -> cpu.*delete that folder",
+    ):
         start(**again)
     assert (run.folder / "manifest.json").read_text() == before
 
@@ -50,9 +56,12 @@ def test_a_folder_made_with_other_values_is_refused_and_unharmed(start, again):
 def test_a_folder_of_a_kit_that_lacked_a_field_goes_on_with_its_default(start):
     run = start(seed=3)
     manifest = json.loads((run.folder / "manifest.json").read_text())
-    assert manifest["profile"]["rounds"].pop("in_flight") == 8 and manifest["profile"]["grpo"].pop("layers") is None
+    assert (
+        manifest["profile"]["rounds"].pop("in_flight") == 8
+        and manifest["profile"]["grpo"].pop("layers") is None
+    )
     (run.folder / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(RunError, match="in_flight: None -> 8"):      # has no default
+    with pytest.raises(RunError, match="in_flight: None -> 8"):  # has no default
         start(seed=3)
     manifest["profile"]["rounds"]["in_flight"] = 8
     (run.folder / "manifest.json").write_text(json.dumps(manifest))
@@ -61,7 +70,9 @@ def test_a_folder_of_a_kit_that_lacked_a_field_goes_on_with_its_default(start):
 
 def test_a_stage_made_with_another_override_is_refused(start):
     start(rounds__turns=4)
-    with pytest.raises(RunError, match=r"holds 02_rounds with \{'rounds.turns': 4\}, now asked with \{\}"):
+    with pytest.raises(
+        RunError, match=r"holds 02_rounds with \{'rounds.turns': 4\}, now asked with \{\}"
+    ):
         start()
     with pytest.raises(RunError, match=r"now asked with \{'rounds.turns': 3\}"):
         start(rounds__turns=3)
@@ -75,18 +86,27 @@ def test_a_misspelt_parameter_leaves_no_folder_behind(start, tmp_path):
 
 
 def test_its_own_record_comes_before_the_recorded_one_which_is_said(start, tmp_path, capsys):
-    theirs, own = Problem(environment="fuzzing", program="recorded"), Problem(environment="fuzzing", program="own")
+    theirs, own = (
+        Problem(environment="fuzzing", program="recorded"),
+        Problem(environment="fuzzing", program="own"),
+    )
     run = start("03_filters")
     runs.records.save([theirs], tmp_path / "recorded" / "rounds.parquet")
     assert run.problems("rounds") == [theirs] and run.label == " (recorded data)"
-    assert run.problems("rounds") and capsys.readouterr().out.count("rounds.parquet comes from data/recorded") == 1
+    assert (
+        run.problems("rounds")
+        and capsys.readouterr().out.count("rounds.parquet comes from data/recorded") == 1
+    )
     run.done()
     assert runs.read_manifest(run.folder)["stages"]["03_filters"]["recorded"] == ["rounds.parquet"]
     fresh = start("04_difficulty")
     fresh.save_problems([own], "rounds")
     assert fresh.problems("rounds") == [own] and not fresh.recorded
     assert fresh.label == " (recorded data)", "an earlier stage rests on them"
-    assert start("01_seeds").label == "" and start("02_rounds", replay=True).label == " (recorded data)"
+    assert (
+        start("01_seeds").label == ""
+        and start("02_rounds", replay=True).label == " (recorded data)"
+    )
 
 
 def test_a_record_that_is_nowhere_names_the_fix(start):
@@ -114,6 +134,7 @@ def test_a_manifest_on_a_full_disk_leaves_the_old_one(start, monkeypatch):
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
+
     monkeypatch.setattr(runs.os, "replace", full)
     with pytest.raises(RecordError, match="disk is full"):
         run.done(kept=1)
@@ -122,13 +143,21 @@ def test_a_manifest_on_a_full_disk_leaves_the_old_one(start, monkeypatch):
 
 def test_a_figure_lies_beside_its_numbers_and_is_the_same_each_time(start):
     from kit import plots
-    run, df = start(), pd.DataFrame({"step": [0, 10], "bin": ["easy", "easy"], "weight": [1.0, 1.0]})
+
+    run, df = (
+        start(),
+        pd.DataFrame({"step": [0, 10], "bin": ["easy", "easy"], "weight": [1.0, 1.0]}),
+    )
     run.figure(plots.curriculum(df), "curriculum", df)
     first = (run.folder / "figures" / "curriculum.svg").read_bytes()
     run.figure(plots.curriculum(df), "curriculum", df)
     folder = run.folder / "figures"
     assert (folder / "curriculum.svg").read_bytes() == first
-    assert sorted(x.name for x in folder.iterdir()) == ["curriculum.csv", "curriculum.png", "curriculum.svg"]
+    assert sorted(x.name for x in folder.iterdir()) == [
+        "curriculum.csv",
+        "curriculum.png",
+        "curriculum.svg",
+    ]
     pd.testing.assert_frame_equal(pd.read_csv(folder / "curriculum.csv"), df, check_dtype=False)
 
 
@@ -139,7 +168,9 @@ def test_a_machine_without_git(monkeypatch):
 
 @pytest.mark.parametrize("word", [signal.SIGINT, signal.SIGTERM])
 def test_a_command_that_is_stopped_says_that_nothing_is_lost(word, capsys):
-    signal.signal(signal.SIGINT, signal.default_int_handler)                 # in the background of a script it is ignored
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # in the background of a script it is ignored
     with pytest.raises(typer.Exit) as ended, stoppable():
         os.kill(os.getpid(), word)
         time.sleep(5)

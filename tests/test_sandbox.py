@@ -20,7 +20,10 @@ import pytest
 from kit import _boxed, sandbox
 from kit.sandbox import Job, Result, Sandbox, arguments, call_text, literal, same, text
 
-pytestmark = [pytest.mark.attack, pytest.mark.skipif(sys.platform != "linux", reason="the walls are Linux's")]
+pytestmark = [
+    pytest.mark.attack,
+    pytest.mark.skipif(sys.platform != "linux", reason="the walls are Linux's"),
+]
 MODES = sandbox.modes() if sys.platform == "linux" else {}
 AVAILABLE = [mode for mode, state in MODES.items() if state == "ok"]
 
@@ -89,7 +92,8 @@ def test_values_survive_wire_and_text(box, value):
 
 def test_values_without_a_literal_still_travel(box):
     made = one(
-        box, "def f(): return [float('nan'), float('inf'), frozenset([1]), bytearray(b'a'), 2 ** 100_000]"
+        box,
+        "def f(): return [float('nan'), float('inf'), frozenset([1]), bytearray(b'a'), 2 ** 100_000]",
     ).returned()[0]
     assert same(made, [math.nan, math.inf, frozenset([1]), bytearray(b"a"), 2**100_000])
     for value in made[:4]:
@@ -264,7 +268,16 @@ def test_arguments():
 
 
 def test_wire_refuses_forged_values():
-    for forged in [{"d": [[[], 1]]}, {"s": [[]]}, {"x": 1}, {}, {"i": "z"}, {"t": 1}, {"d": [1]}, {"t": [], "s": []}]:
+    for forged in [
+        {"d": [[[], 1]]},
+        {"s": [[]]},
+        {"x": 1},
+        {},
+        {"i": "z"},
+        {"t": 1},
+        {"d": [1]},
+        {"t": [], "s": []},
+    ]:
         with pytest.raises((ValueError, TypeError, KeyError)):
             _boxed.decode(forged)
     colliding = [{"i": format(k * (2**61 - 1), "x")} for k in range(20_000)]
@@ -294,7 +307,10 @@ def test_status(box, status):
 
 def test_overflow_by_shared_parts():
     with Sandbox(workers=1, output_bytes=10_000) as small:
-        assert one(small, "def f():\n  a = []\n  for _ in range(50): a = [a, a]\n  return a").status == "overflow"
+        assert (
+            one(small, "def f():\n  a = []\n  for _ in range(50): a = [a, a]\n  return a").status
+            == "overflow"
+        )
         assert one(small, "def f(): return 'x' * 9_000").status == "ok"
         assert one(small, "def f(): return 'x' * 10_001").status == "overflow"
 
@@ -343,7 +359,13 @@ def test_hostile_results_become_plain_values(box):
             return a"""
     calls = tuple(("f", (i,)) for i in range(5)) + (("cycle", ()), ("deep", ()))
     (result,) = box.map([Job(textwrap.dedent(code), calls)])
-    assert result.values == (("ok", 1), ("ok", "a"), ("ok", [1]), ("ok", {"a": 1}), *[("err", "Unencodable")] * 3)
+    assert result.values == (
+        ("ok", 1),
+        ("ok", "a"),
+        ("ok", [1]),
+        ("ok", {"a": 1}),
+        *[("err", "Unencodable")] * 3,
+    )
     assert [type(value) for _, value in result.values[:4]] == [int, str, list, dict]
     named = "from collections import namedtuple, Counter\ndef f(): return namedtuple('P', 'x')(1), Counter('aab')"
     assert same(one(box, named).returned()[0], ((1,), {"a": 2, "b": 1}))
@@ -368,7 +390,9 @@ def test_system_call_numbers_agree_with_libseccomp():
         pytest.skip("libseccomp is not installed; the sandbox does not need it")
     for machine, (_, architecture) in _boxed.MACHINES.items():
         for name, number in _boxed.system_calls(machine).items():
-            found = library.seccomp_syscall_resolve_name_arch(ctypes.c_uint32(architecture), name.encode())
+            found = library.seccomp_syscall_resolve_name_arch(
+                ctypes.c_uint32(architecture), name.encode()
+            )
             assert found == number, (machine, name)
         assert len(_boxed.seccomp_filter(machine)) % 8 == 0
 
@@ -418,9 +442,13 @@ def test_a_starved_program_is_no_slow_program():
     os.sched_setaffinity(0, {min(ours)})
     try:
         with Sandbox(workers=1, timeout=0.5) as box:
-            for _ in range(9):                       # a session each: the kernel may share a core among sessions, not processes
+            for _ in range(
+                9
+            ):  # a session each: the kernel may share a core among sessions, not processes
                 command = [sys.executable, "-c", "print(flush=True)\nwhile True: pass"]
-                hogs.append(subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True))
+                hogs.append(
+                    subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
+                )
             assert all(hog.stdout.readline() for hog in hogs)
             begin = time.monotonic()
             assert one(box, work).returned() == [1] and time.monotonic() - begin > 2.5
@@ -448,7 +476,9 @@ def test_sipping_cpu_buys_little_time():
 
 
 def test_killed_worker_is_replaced_and_its_program_retried(box):
-    future = box.submit(Job("import time\ndef f():\n    time.sleep(0.7)\n    return 7", (("f", ()),)))
+    future = box.submit(
+        Job("import time\ndef f():\n    time.sleep(0.7)\n    return 7", (("f", ()),))
+    )
     time.sleep(0.35)
     for worker in list(box._live):
         worker.kill()
@@ -464,7 +494,11 @@ def test_worker_that_dies_twice_is_no_verdict(monkeypatch):
 
         monkeypatch.setattr(sandbox._Worker, "exchange", gone)
         result = one(box, "def f(): return 1")
-        assert result.status == "sandbox_error" and result.returned() is None and box.counts["sandbox_error"] == 1
+        assert (
+            result.status == "sandbox_error"
+            and result.returned() is None
+            and box.counts["sandbox_error"] == 1
+        )
 
 
 def test_child_without_seal_is_never_believed():
@@ -478,7 +512,9 @@ def test_submit_from_many_threads_that_end(box):
     futures = {}
 
     def work(k):
-        futures[k] = [box.submit(Job("def f(x): return x * x", (("f", (k * 10 + i,)),))) for i in range(10)]
+        futures[k] = [
+            box.submit(Job("def f(x): return x * x", (("f", (k * 10 + i,)),))) for i in range(10)
+        ]
 
     threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
     for thread in threads:
@@ -486,7 +522,9 @@ def test_submit_from_many_threads_that_end(box):
     for thread in threads:
         thread.join()
     for k, made in futures.items():
-        assert [future.result(60).returned() for future in made] == [[(k * 10 + i) ** 2] for i in range(10)]
+        assert [future.result(60).returned() for future in made] == [
+            [(k * 10 + i) ** 2] for i in range(10)
+        ]
 
 
 def test_run_streams_and_looks_ahead_a_little(box):
@@ -504,24 +542,38 @@ def test_run_streams_and_looks_ahead_a_little(box):
         if len(seen) == 50:
             break
     assert all(value == [index] for index, value in seen.items())
-    assert [r.returned() for r in box.map(Job("def f(x): return x", (("f", (i,)),)) for i in range(20))] == [
-        [i] for i in range(20)
-    ]
+    assert [
+        r.returned() for r in box.map(Job("def f(x): return x", (("f", (i,)),)) for i in range(20))
+    ] == [[i] for i in range(20)]
 
 
 def test_slow_programs_do_not_hold_up_fast_ones(box):
-    jobs = [Job("def f(x):\n    while x % 25 == 0: pass\n    return x", (("f", (i,)),)) for i in range(100)]
+    jobs = [
+        Job("def f(x):\n    while x % 25 == 0: pass\n    return x", (("f", (i,)),))
+        for i in range(100)
+    ]
     order = [index for index, _ in box.run(jobs)]
-    assert sorted(order) == list(range(100)) and order.index(0) > 5        # results come as they are ready
-    assert [r.status for r in box.map(jobs)] == ["timeout" if i % 25 == 0 else "ok" for i in range(100)]
+    assert (
+        sorted(order) == list(range(100)) and order.index(0) > 5
+    )  # results come as they are ready
+    assert [r.status for r in box.map(jobs)] == [
+        "timeout" if i % 25 == 0 else "ok" for i in range(100)
+    ]
 
 
 def test_a_batch_ends_at_its_deadline(box):
-    jobs = [Job("import time\ndef f(x):\n    time.sleep(x)\n    return x", (("f", (x,)),)) for x in (0, 2, 2, 2, 2, 2, 2, 0)]
+    jobs = [
+        Job("import time\ndef f(x):\n    time.sleep(x)\n    return x", (("f", (x,)),))
+        for x in (0, 2, 2, 2, 2, 2, 2, 0)
+    ]
     began = time.monotonic()
     results = box.map(jobs, deadline=0.6)
-    assert time.monotonic() - began < 2           # none of them was waited for
-    assert results[0].returned() == [0] and {r.status for r in results[1:]} == {"sandbox_error"} and "batch's 0.6 s" in results[-1].detail
+    assert time.monotonic() - began < 2  # none of them was waited for
+    assert (
+        results[0].returned() == [0]
+        and {r.status for r in results[1:]} == {"sandbox_error"}
+        and "batch's 0.6 s" in results[-1].detail
+    )
     assert len(box.map(itertools.repeat(jobs[0], 50), deadline=30)) == 50
     assert one(box, "def f(): return 1").returned() == [1]
 
@@ -529,13 +581,22 @@ def test_a_batch_ends_at_its_deadline(box):
 @pytest.mark.slow
 def test_inside_a_ray_task(monkeypatch):
     ray = pytest.importorskip("ray")
-    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "120")              # a busy machine needs more than its 30
+    monkeypatch.setenv(
+        "RAY_raylet_start_wait_time_s", "120"
+    )  # a busy machine needs more than its 30
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
     try:
+
         @ray.remote
         def work(k):
             with Sandbox(workers=1) as box:
-                return [r.returned() for r in box.map(Job("def f(x): return x * x", (("f", (i,)),)) for i in range(k))]
+                return [
+                    r.returned()
+                    for r in box.map(
+                        Job("def f(x): return x * x", (("f", (i,)),)) for i in range(k)
+                    )
+                ]
+
         assert ray.get([work.remote(3), work.remote(2)]) == [[[0], [1], [4]], [[0], [1]]]
     finally:
         ray.shutdown()
@@ -547,20 +608,32 @@ def test_inside_trls_reward_function():
 
     from kit import environments, grpo, profile
     from kit.records import Problem
+
     envs = environments.make(profile.load("cpu").rounds)
-    problem = Problem(environment="abduction", program="def f(x):\n    return x * x", inputs=["3"], outputs=["9"])
+    problem = Problem(
+        environment="abduction", program="def f(x):\n    return x * x", inputs=["3"], outputs=["9"]
+    )
     with Sandbox(workers=2) as box:
         reward = grpo.reward_function([problem], envs, box)
         answers = [[{"content": f"<answer>{x}</answer>"}] for x in (3, -3, 4)]
-        call = dict(prompts=None, completions=answers, problem_id=[problem.id] * 3, environment=["abduction"] * 3, bin=["hard"] * 3)
+        call = dict(
+            prompts=None,
+            completions=answers,
+            problem_id=[problem.id] * 3,
+            environment=["abduction"] * 3,
+            bin=["hard"] * 3,
+        )
         with ThreadPoolExecutor(4) as pool:
-            assert [f.result() for f in [pool.submit(reward, **call) for _ in range(8)]] == [[1.0, 1.0, 0.0]] * 8
+            assert [f.result() for f in [pool.submit(reward, **call) for _ in range(8)]] == [
+                [1.0, 1.0, 0.0]
+            ] * 8
 
 
 @pytest.mark.slow
 def test_a_short_soak():
     sys.path.insert(0, str(Path(__file__).parent / "bench"))
     from soak import soak
+
     figures = soak(4000)
     assert figures["wrong"] == figures["sandbox_error"] == figures["survivors"] == 0, figures
     early, late = figures["tenths"][1], figures["tenths"][-1]
@@ -576,7 +649,9 @@ def test_bad_arguments_are_the_callers_fault(box):
 
 def test_close():
     box = Sandbox(workers=1)
-    futures = [box.submit(Job("import time\ndef f(): time.sleep(3)", (("f", ()),))) for _ in range(3)]
+    futures = [
+        box.submit(Job("import time\ndef f(): time.sleep(3)", (("f", ()),))) for _ in range(3)
+    ]
     time.sleep(0.3)
     begin = time.monotonic()
     box.close()

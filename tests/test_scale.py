@@ -1,5 +1,6 @@
 """Sharded rounds over the recording, in the real sandbox: the records of one process, from local workers, from Slurm's scripts and from a Ray
 cluster of two nodes, one of which is killed."""
+
 import contextlib
 import json
 import os
@@ -27,15 +28,20 @@ from tests.endpoint import FakeEndpoint
 pytest.importorskip("datatrove")
 from kit import scale  # noqa: E402
 
-pytestmark = pytest.mark.skipif(not (RECORDED / "completions.parquet").exists(), reason="no data/recorded in this checkout")
+pytestmark = pytest.mark.skipif(
+    not (RECORDED / "completions.parquet").exists(), reason="no data/recorded in this checkout"
+)
 CPU = profile.load("cpu", {"teacher.engine": "replay", "student.engine": "replay"})
 
 
 def some_seeds(folder, train, held_out, real):
     """The first recorded seeds of each kind, which serve the environments that they served when recorded; written into a run folder."""
     table = pd.read_parquet(RECORDED / "seeds.parquet")
-    kinds = [table[~table.as_is & (table.split == "train")][:train], table[~table.as_is & (table.split == "held_out")][:held_out],
-             table[table.as_is][:real]]
+    kinds = [
+        table[~table.as_is & (table.split == "train")][:train],
+        table[~table.as_is & (table.split == "held_out")][:held_out],
+        table[table.as_is][:real],
+    ]
     table = table[table.id.isin(pd.concat(kinds).id)]
     records.write_parquet(table, folder / "seeds.parquet")
     return from_frame(table)
@@ -43,21 +49,34 @@ def some_seeds(folder, train, held_out, real):
 
 def single(folder, seeds):
     """What one process makes of them."""
-    teacher, student = (Replay(role, name=role.model, recording=RECORDED / "completions.parquet") for role in (CPU.teacher, CPU.student))
+    teacher, student = (
+        Replay(role, name=role.model, recording=RECORDED / "completions.parquet")
+        for role in (CPU.teacher, CPU.student)
+    )
     with Sandbox(workers=2) as box, Sandbox(workers=2, hash_seed=1) as other:
-        records.save(Rounds(CPU, teacher, student, box, other, folder / "problems.jsonl").generate(seeds), folder / "problems.parquet")
+        records.save(
+            Rounds(CPU, teacher, student, box, other, folder / "problems.jsonl").generate(seeds),
+            folder / "problems.parquet",
+        )
     return records.load(folder / "problems.parquet")
 
 
 def joined(folder):
-    return sorted((Problem.model_validate(row) for row in Log(folder / "problems.jsonl")), key=lambda p: (p.chain_id, p.turn))
+    return sorted(
+        (Problem.model_validate(row) for row in Log(folder / "problems.jsonl")),
+        key=lambda p: (p.chain_id, p.turn),
+    )
 
 
 def assert_equal(problems, whole):
     """But for real functions near the time limit, which are valid on some machines and at some times (see test_notebooks)."""
-    slow = {p.seed_id for p in [*problems, *whole] if p.method == "real" and p.reason == "times out"}
+    slow = {
+        p.seed_id for p in [*problems, *whole] if p.method == "real" and p.reason == "times out"
+    }
     assert len(slow) < 3 and len(whole) > 30
-    assert [p for p in problems if p.seed_id not in slow] == [p for p in whole if p.seed_id not in slow]
+    assert [p for p in problems if p.seed_id not in slow] == [
+        p for p in whole if p.seed_id not in slow
+    ]
 
 
 def written(log):
@@ -77,10 +96,16 @@ def test_two_local_tasks_make_the_records_of_one_process(small):
     folder, whole = small
     assert_equal(joined(folder), whole)
     assert {p.method for p in whole} == {"multi", "single", "stones", "real"}
-    sizes = [len(records.load(folder / f"shards/rounds/{rank:05d}/problems.parquet")) for rank in (0, 1)]
+    sizes = [
+        len(records.load(folder / f"shards/rounds/{rank:05d}/problems.parquet")) for rank in (0, 1)
+    ]
     assert min(sizes) > 0 and sum(sizes) == len(whole)
     stage = read_manifest(folder)["stages"]["scale_rounds"]
-    assert stage["counts"] == {"problems": len(whole), "errors": 0} and stage["tasks"] == 2 and stage["programs"]["ok"] > 0
+    assert (
+        stage["counts"] == {"problems": len(whole), "errors": 0}
+        and stage["tasks"] == 2
+        and stage["programs"]["ok"] > 0
+    )
 
 
 def test_the_rounds_in_the_run_folder_find_every_problem_written(small, monkeypatch):
@@ -105,7 +130,22 @@ def test_the_same_command_again_skips_what_is_done(small, tmp_path):
 def test_killed_in_the_middle_the_same_command_goes_on(small, tmp_path):
     """All processes at once, as a machine without power."""
     some_seeds(tmp_path, 4, 1, 2)
-    command = psutil.Popen([sys.executable, "-m", "kit", "scale", "--out", str(tmp_path), "--tasks", "2", "--workers", "2", "--replay"], cwd=ROOT)
+    command = psutil.Popen(
+        [
+            sys.executable,
+            "-m",
+            "kit",
+            "scale",
+            "--out",
+            str(tmp_path),
+            "--tasks",
+            "2",
+            "--workers",
+            "2",
+            "--replay",
+        ],
+        cwd=ROOT,
+    )
     logs = [tmp_path / f"shards/rounds/{rank:05d}/problems.jsonl" for rank in (0, 1)]
     while not all(written(log) > 3 for log in logs):
         assert command.poll() is None
@@ -115,9 +155,14 @@ def test_killed_in_the_middle_the_same_command_goes_on(small, tmp_path):
             process.kill()
     command.wait()
     before = [log.read_bytes().rpartition(b"\n")[0] for log in logs]
-    assert not (tmp_path / "problems.jsonl").exists() and len(list(tmp_path.glob("logs/scale-rounds/completions/*"))) < 2
+    assert (
+        not (tmp_path / "problems.jsonl").exists()
+        and len(list(tmp_path.glob("logs/scale-rounds/completions/*"))) < 2
+    )
     scale.run("rounds", "cpu", str(tmp_path), tasks=2, replay=True)
-    assert all(log.read_bytes().startswith(rows) for log, rows in zip(logs, before)), "what was written stays"
+    assert all(log.read_bytes().startswith(rows) for log, rows in zip(logs, before)), (
+        "what was written stays"
+    )
     assert_equal(joined(tmp_path), small[1])
 
 
@@ -140,7 +185,7 @@ def remove(folder):
 
 def tear(folder):
     data = (path := folder / "shards/rounds/00001/problems.parquet").read_bytes()
-    path.write_bytes(data[:len(data) // 2])
+    path.write_bytes(data[: len(data) // 2])
 
 
 def shorten(folder):
@@ -148,8 +193,13 @@ def shorten(folder):
 
 
 def repeat(folder):
-    shutil.copyfile(folder / "shards/rounds/00000/problems.parquet", folder / "shards/rounds/00001/problems.parquet")
-    shutil.copyfile(folder / "shards/rounds/00000/shard.json", folder / "shards/rounds/00001/shard.json")
+    shutil.copyfile(
+        folder / "shards/rounds/00000/problems.parquet",
+        folder / "shards/rounds/00001/problems.parquet",
+    )
+    shutil.copyfile(
+        folder / "shards/rounds/00000/shard.json", folder / "shards/rounds/00001/shard.json"
+    )
 
 
 def write_nothing(folder):
@@ -168,8 +218,17 @@ def note(folder, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-@pytest.mark.parametrize(("damage", "why"), [(remove, "cannot be read"), (tear, "not a readable parquet"), (shorten, "rows where its task wrote"),
-                                             (repeat, "of other seeds"), (write_nothing, "has nothing of"), (lose_a_turn_twice, "or one twice")])
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (remove, "cannot be read"),
+        (tear, "not a readable parquet"),
+        (shorten, "rows where its task wrote"),
+        (repeat, "of other seeds"),
+        (write_nothing, "has nothing of"),
+        (lose_a_turn_twice, "or one twice"),
+    ],
+)
 def test_a_damaged_shard_is_refused_and_then_made_anew(damage, why, small, tmp_path):
     folder = shutil.copytree(small[0], tmp_path / "run")
     (folder / "problems.jsonl").unlink()
@@ -177,7 +236,9 @@ def test_a_damaged_shard_is_refused_and_then_made_anew(damage, why, small, tmp_p
     with pytest.raises(scale.ScaleError, match=f"00001 .*{why}"):
         scale.run("rounds", "cpu", str(folder), tasks=2, replay=True)
     assert not (folder / "problems.jsonl").exists()
-    scale.run("rounds", "cpu", str(folder), tasks=2, replay=True)      # from the shard's own log, so at once
+    scale.run(
+        "rounds", "cpu", str(folder), tasks=2, replay=True
+    )  # from the shard's own log, so at once
     assert_equal(joined(folder), small[1])
 
 
@@ -185,13 +246,21 @@ def test_errors_of_ours_are_left_out_said_and_tried_again(small, tmp_path, capsy
     folder = shutil.copytree(small[0], tmp_path / "run")
     log = folder / "shards/rounds/00001/problems.jsonl"
     *rows, last = Log(log)
-    log.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {**last, "status": "error", "reason": "lost", "n": 0, "solved": 0}]))
+    log.write_text(
+        "".join(
+            json.dumps(row) + "\n"
+            for row in [*rows, {**last, "status": "error", "reason": "lost", "n": 0, "solved": 0}]
+        )
+    )
     records.save((Problem.model_validate(row) for row in rows), log.with_suffix(".parquet"))
     note(folder, rows=len(rows), errors=1)
     step = scale.Generate(Run("scale_rounds", CPU, folder, {}), 1, 2)
     (folder / "problems.jsonl").unlink()
     assert step.join(2) == {"problems": len(small[1]) - 1, "errors": 1}
-    assert scale.run("rounds", "cpu", str(folder), tasks=2, replay=True) == {"problems": len(small[1]), "errors": 0}
+    assert scale.run("rounds", "cpu", str(folder), tasks=2, replay=True) == {
+        "problems": len(small[1]),
+        "errors": 0,
+    }
     assert_equal(joined(folder), small[1])
 
 
@@ -208,13 +277,25 @@ def test_programs_run_again_give_the_recorded_outputs(small, tmp_path):
     problems = joined(folder)
     valid = [p for p in problems if p.status == "valid"]
     with (folder / "problems.jsonl").open("w") as file:
-        file.writelines(json.dumps((p.with_(outputs=["'no'"]) if p == valid[0] else p).model_dump()) + "\n" for p in problems)
-    assert scale.run("verify", "cpu", str(folder), tasks=2, replay=True) == {"problems": len(valid), "same": len(valid) - 1, "differs": 1}
+        file.writelines(
+            json.dumps((p.with_(outputs=["'no'"]) if p == valid[0] else p).model_dump()) + "\n"
+            for p in problems
+        )
+    assert scale.run("verify", "cpu", str(folder), tasks=2, replay=True) == {
+        "problems": len(valid),
+        "same": len(valid) - 1,
+        "differs": 1,
+    }
     table = pd.read_parquet(folder / "verified.parquet")
     assert table[table.outcome == "differs"].chain_id.tolist() == [valid[0].chain_id]
-    with (folder / "problems.jsonl").open("w") as file:          # problems that were made since are looked at too
+    with (folder / "problems.jsonl").open(
+        "w"
+    ) as file:  # problems that were made since are looked at too
         file.writelines(json.dumps(p.model_dump()) + "\n" for p in problems)
-    assert scale.run("verify", "cpu", str(folder), tasks=2, replay=True) == {"problems": len(valid), "same": len(valid)}
+    assert scale.run("verify", "cpu", str(folder), tasks=2, replay=True) == {
+        "problems": len(valid),
+        "same": len(valid),
+    }
 
 
 @pytest.mark.slow
@@ -224,18 +305,28 @@ def test_tasks_share_an_endpoint_and_go_on_when_it_is_back(tmp_path):
 
     def begin(server):
         roles = {name: {**role, "endpoints": [server.url]} for name in ("teacher", "student")}
-        (tmp_path / "served.yaml").write_text(json.dumps({"base": "cpu", **roles, "rounds": {"turns": 1, "attempts": 2, "stones": 0}}))
-        return scale.run("rounds", str(tmp_path / "served.yaml"), str(tmp_path / "run"), tasks=2, workers=2)
+        (tmp_path / "served.yaml").write_text(
+            json.dumps({"base": "cpu", **roles, "rounds": {"turns": 1, "attempts": 2, "stones": 0}})
+        )
+        return scale.run(
+            "rounds", str(tmp_path / "served.yaml"), str(tmp_path / "run"), tasks=2, workers=2
+        )
+
     (tmp_path / "run").mkdir()
     shutil.move(tmp_path / "seeds.parquet", tmp_path / "run")
     with FakeEndpoint(["ok"] * 6 + ["dead"], seconds=0.05) as server:
         with pytest.raises(EngineDown, match="no endpoint"):
             begin(server)
         answered = sum(word == "ok" for word, _ in server.seen)
-    with FakeEndpoint(seconds=0.05) as server:           # at another address: that is no part of what a run is
+    with FakeEndpoint(
+        seconds=0.05
+    ) as server:  # at another address: that is no part of what a run is
         counts = begin(server)
         assert server.busiest <= 4
-    logs = [len(list(Log(path))) for path in (tmp_path / "run").glob("shards/rounds/*/completions/02_rounds-*.jsonl")]
+    logs = [
+        len(list(Log(path)))
+        for path in (tmp_path / "run").glob("shards/rounds/*/completions/02_rounds-*.jsonl")
+    ]
     assert sum(logs) == answered + len(server.seen) and answered == 6 and len(logs) == 4
     assert counts["problems"] == len(joined(tmp_path / "run")) >= 6 and counts["errors"] == 0
 
@@ -246,12 +337,20 @@ def test_every_worker_with_a_model_of_its_own_is_refused(tmp_path):
         scale.run("rounds", "cpu", str(tmp_path), tasks=2, workers=2)
 
 
-@pytest.mark.parametrize(("wrong", "why"), [({"stage": "grpo"}, "choose one of rounds, verify"), ({"executor": "dask"}, "local, slurm, ray"),
-                                            ({"options": {"cpus": 3}}, "local executor has no option cpus")])
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"stage": "grpo"}, "choose one of rounds, verify"),
+        ({"executor": "dask"}, "local, slurm, ray"),
+        ({"options": {"cpus": 3}}, "local executor has no option cpus"),
+    ],
+)
 def test_what_does_not_exist_is_refused(wrong, why, tmp_path):
     some_seeds(tmp_path, 2, 0, 0)
     with pytest.raises(scale.ScaleError, match=why):
-        scale.run(**{"stage": "rounds", "profile": "cpu", "out": str(tmp_path), "replay": True, **wrong})
+        scale.run(
+            **{"stage": "rounds", "profile": "cpu", "out": str(tmp_path), "replay": True, **wrong}
+        )
 
 
 def test_seeds_are_not_taken_from_the_recording_unasked(tmp_path):
@@ -274,9 +373,12 @@ print("Submitted batch job 17")
 @pytest.mark.slow
 def test_the_scripts_for_slurm_do_the_work(small, tmp_path, monkeypatch, capsys):
     seeds = some_seeds(tmp_path / "run", 4, 1, 2)
-    for name, text in {"sbatch": FAKE_SBATCH.format(python=sys.executable), "scontrol": "#!/bin/sh\necho here\n", "launch_pickled_pipeline":
-                       f"#!{sys.executable}\nfrom datatrove.tools.launch_pickled_pipeline import main\nmain()\n",
-                       "srun": "#!/bin/bash\nwhile [[ $1 != launch* ]]; do shift; done\nexec \"$@\"\n"}.items():
+    for name, text in {
+        "sbatch": FAKE_SBATCH.format(python=sys.executable),
+        "scontrol": "#!/bin/sh\necho here\n",
+        "launch_pickled_pipeline": f"#!{sys.executable}\nfrom datatrove.tools.launch_pickled_pipeline import main\nmain()\n",
+        "srun": '#!/bin/bash\nwhile [[ $1 != launch* ]]; do shift; done\nexec "$@"\n',
+    }.items():
         (path := tmp_path / "bin" / name).parent.mkdir(exist_ok=True)
         path.write_text(text)
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
@@ -284,10 +386,34 @@ def test_the_scripts_for_slurm_do_the_work(small, tmp_path, monkeypatch, capsys)
     monkeypatch.setenv("FAKE_SLURM", str(tmp_path / "submitted"))
     with pytest.raises(scale.ScaleError, match="partition=NAME"):
         scale.run("rounds", "cpu", str(tmp_path / "run"), tasks=2, executor="slurm", replay=True)
-    options = {"partition": "cpus", "time": "24:00:00", "account": "ours", "cpus_per_task": 2, "env_command": ":"}
-    scale.run("rounds", "cpu", str(tmp_path / "run"), tasks=2, workers=2, executor="slurm", replay=True, options=options)
+    options = {
+        "partition": "cpus",
+        "time": "24:00:00",
+        "account": "ours",
+        "cpus_per_task": 2,
+        "env_command": ":",
+    }
+    scale.run(
+        "rounds",
+        "cpu",
+        str(tmp_path / "run"),
+        tasks=2,
+        workers=2,
+        executor="slurm",
+        replay=True,
+        options=options,
+    )
     script = (tmp_path / "submitted").read_text()
-    assert all(f"#SBATCH --{line}\n" in script for line in ("partition=cpus", "time=24:00:00", "account=ours", "cpus-per-task=2", "array=0-1%2"))
+    assert all(
+        f"#SBATCH --{line}\n" in script
+        for line in (
+            "partition=cpus",
+            "time=24:00:00",
+            "account=ours",
+            "cpus-per-task=2",
+            "array=0-1%2",
+        )
+    )
     assert_equal(joined(tmp_path / "run"), small[1])
     assert len(seeds) == 7
 
@@ -297,7 +423,11 @@ def cluster():
     """Two nodes of one core each on this machine; gives the function that kills the second with all that runs on it."""
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
-    os.environ |= {"RAY_agent_register_timeout_ms": "180000", "RAY_health_check_failure_threshold": "20"}     # a busy machine is not a dead node
+
+    os.environ |= {
+        "RAY_agent_register_timeout_ms": "180000",
+        "RAY_health_check_failure_threshold": "20",
+    }  # a busy machine is not a dead node
     node = {"num_cpus": 1, "memory": 3 << 30, "object_store_memory": 100 << 20}
     made = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
     second = made.add_node(**node)
@@ -306,9 +436,10 @@ def cluster():
 
     def kill():
         for process in (*raylet.children(recursive=True), raylet):
-            with contextlib.suppress(psutil.NoSuchProcess):                # a child of one that is gone already
+            with contextlib.suppress(psutil.NoSuchProcess):  # a child of one that is gone already
                 process.kill()
         made.remove_node(second, allow_graceful=False)
+
     yield kill
     ray.shutdown()
     made.shutdown()
@@ -328,6 +459,7 @@ def test_two_ray_nodes_make_the_records_of_one_process(killed, cluster, tmp_path
 
     class Together(scale.Generate):
         """A task that has written its sixth problem waits for the other's sixth, so that the kill finds both at work."""
+
         def run(self, data, rank=0, world_size=1):
             append = Log.append
 
@@ -336,6 +468,7 @@ def test_two_ray_nodes_make_the_records_of_one_process(killed, cluster, tmp_path
                 while begun(logs[rank]) and not all(map(begun, logs)):
                     time.sleep(0.02)
                 return place
+
             with mock.patch.object(Log, "append", waiting):
                 super().run(data, rank, world_size)
 
@@ -345,10 +478,22 @@ def test_two_ray_nodes_make_the_records_of_one_process(killed, cluster, tmp_path
         state.append([marker.exists() for marker in done])
         cluster()
         state.append([marker.exists() for marker in done])
+
     if killed:
         monkeypatch.setitem(scale.STAGES, "rounds", Together)
         threading.Thread(target=kill_in_the_middle, daemon=True).start()
-    scale.run("rounds", "cpu", str(tmp_path / "run"), tasks=2, workers=2, executor="ray", replay=True, options={"mem_per_cpu_gb": 1})
+    scale.run(
+        "rounds",
+        "cpu",
+        str(tmp_path / "run"),
+        tasks=2,
+        workers=2,
+        executor="ray",
+        replay=True,
+        options={"mem_per_cpu_gb": 1},
+    )
     if killed:
-        assert state[0] == [False, False] and False in state[1], "killed while both tasks were at work"
+        assert state[0] == [False, False] and False in state[1], (
+            "killed while both tasks were at work"
+        )
     assert_equal(joined(tmp_path / "run"), single(tmp_path / "whole", seeds))

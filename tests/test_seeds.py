@@ -18,12 +18,18 @@ def write(folder, name, text):
     path.write_text(text, encoding="utf-8")
 
 
-LOGIC = "def f(xs):\n    total = 0\n" + "".join(f"    if xs[0] > {k}:\n        total += {k}\n" for k in range(30)) + "    return total\n"
+LOGIC = (
+    "def f(xs):\n    total = 0\n"
+    + "".join(f"    if xs[0] > {k}:\n        total += {k}\n" for k in range(30))
+    + "    return total\n"
+)
 
 
 def test_as_many_as_asked_and_all_distinct(found):
     asked = profile.load("cpu").seeds
-    assert [s.source for s in found] == ["wild"] * asked.wild + ["real"] * (asked.real + asked.problems)
+    assert [s.source for s in found] == ["wild"] * asked.wild + ["real"] * (
+        asked.real + asked.problems
+    )
     assert [s.as_is for s in found] == [False] * (asked.wild + asked.real) + [True] * asked.problems
     assert all(bool(s.task) == bool(s.generator) == (s.source == "real") for s in found)
     assert len({s.id for s in found}) == len(found)
@@ -42,13 +48,19 @@ def test_wild_seeds_are_consecutive_lines(found):
             path, first, last = re.fullmatch(r"(.+\.py):(\d+)-(\d+)", s.origin).groups()
             assert 25 <= len(s.text.split("\n")) == int(last) - int(first) + 1 <= 50
             base = next(b for _, b, _ in seeds._installed() if (b / path).exists())
-            lines = (base / path).read_text(encoding="utf-8").split("\n")[int(first) - 1:int(last)]
+            lines = (
+                (base / path).read_text(encoding="utf-8").split("\n")[int(first) - 1 : int(last)]
+            )
             assert [x.strip() for x in lines] == [x.strip() for x in s.text.split("\n")]
 
 
 def test_origins_tell_nothing_about_the_machine(found):
     for s in found:
-        assert not s.origin.startswith(("/", "..")) and "site-packages" not in s.origin and str(Path.home()) not in s.origin
+        assert (
+            not s.origin.startswith(("/", ".."))
+            and "site-packages" not in s.origin
+            and str(Path.home()) not in s.origin
+        )
         assert s.licence and "unknown" not in s.licence
     assert {s.licence for s in found if s.source == "real"} == {"Apache-2.0 (reasoning-gym 0.1.25)"}
 
@@ -65,9 +77,15 @@ def test_the_split_is_stratified_and_keeps_files_together(found):
     for source in ("wild", "real"):
         some = [s for s in found if s.source == source]
         assert abs(sum(s.split == "held_out" for s in some) - share * len(some)) <= 1
-    many = [seeds.Seed(id=str(k), text=str(k), source="wild", origin=f"a/{k % 10}.py:{k}-{k}") for k in range(50)]
+    many = [
+        seeds.Seed(id=str(k), text=str(k), source="wild", origin=f"a/{k % 10}.py:{k}-{k}")
+        for k in range(50)
+    ]
     parted = seeds.split(many, 0.3)
-    files = {half: {s.origin.split(":")[0] for s in parted if s.split == half} for half in ("train", "held_out")}
+    files = {
+        half: {s.origin.split(":")[0] for s in parted if s.split == half}
+        for half in ("train", "held_out")
+    }
     assert not files["train"] & files["held_out"] and len(files["held_out"]) == 3
     assert {s.split for s in seeds.split(many, 0.0)} == {"train"}
 
@@ -76,7 +94,11 @@ def test_windows_without_logic_and_odd_files_are_passed_over(tmp_path):
     write(tmp_path, "good.py", LOGIC)
     write(tmp_path, "table.py", "X = [\n" + "    1,\n" * 60 + "]\n")
     write(tmp_path, "flat.py", "def f():\n" + "    x = 1\n" * 60)
-    write(tmp_path, "docs.py", 'def f(x):\n    """\n' + "    if words\n" * 60 + '    """\n    return x\n')
+    write(
+        tmp_path,
+        "docs.py",
+        'def f(x):\n    """\n' + "    if words\n" * 60 + '    """\n    return x\n',
+    )
     write(tmp_path, "broken.py", LOGIC + "def (:\n")
     write(tmp_path, "fence.py", LOGIC + "# ```\n")
     write(tmp_path, "made.py", "# Auto-generated, do not edit\n" + LOGIC)
@@ -90,7 +112,9 @@ def test_windows_without_logic_and_odd_files_are_passed_over(tmp_path):
 
 
 def test_too_few_seeds_are_said_to_be(tmp_path):
-    with pytest.raises(seeds.SeedError, match="3 asked for, but there are only 0 wild seeds in 0 files"):
+    with pytest.raises(
+        seeds.SeedError, match="3 asked for, but there are only 0 wild seeds in 0 files"
+    ):
         seeds.wild(3, roots=[tmp_path])
     with pytest.raises(seeds.SeedError, match="lower seeds.real"):
         seeds.real(5000)
@@ -102,5 +126,6 @@ def test_too_few_seeds_are_said_to_be(tmp_path):
 def test_the_table_gives_the_seeds_back(found, tmp_path):
     seeds.frame(found).to_parquet(tmp_path / "seeds.parquet")
     import pandas as pd
+
     assert seeds.from_frame(pd.read_parquet(tmp_path / "seeds.parquet")) == found
     assert seeds.from_frame(seeds.frame([])) == []

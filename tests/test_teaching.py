@@ -1,4 +1,5 @@
 """notebooks/TEACHING.md promises numbers to a class: they are those of data/recorded, and its commands are known to the kit."""
+
 import re
 from pathlib import Path
 
@@ -13,25 +14,48 @@ from kit.run import RECORDED
 TEXT = (Path(__file__).parent.parent / "notebooks" / "TEACHING.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.skipif(not (RECORDED / "filtered.parquet").exists(), reason="no data/recorded in this checkout")
+@pytest.mark.skipif(
+    not (RECORDED / "filtered.parquet").exists(), reason="no data/recorded in this checkout"
+)
 def test_what_a_class_is_promised_is_what_was_recorded():
     problems = records.load(RECORDED / "filtered.parquet")
-    tables = {name: pd.read_parquet(RECORDED / f"{name}.parquet") for name in ("yields", "plan", "train", "difference", "difficulty")}
+    tables = {
+        name: pd.read_parquet(RECORDED / f"{name}.parquet")
+        for name in ("yields", "plan", "train", "difference", "difficulty")
+    }
     quality = rounds.quality(problems).set_index(["environment", "measure"]).loc["all"]
     multi = [p for p in problems if p.method == "multi" and p.p is not None]
-    steps, f1, f2 = rounds.steps(problems), findings.f1(tables["yields"]), findings.f2(rounds.steps(problems))
+    steps, f1, f2 = (
+        rounds.steps(problems),
+        findings.f1(tables["yields"]),
+        findings.f2(rounds.steps(problems)),
+    )
     dropped = pd.Series([p.dropped_by for p in problems]).value_counts()
     bins = tables["difficulty"].bin[[p.kept for p in problems]].value_counts()
     mean = pd.Series([p.p for p in multi]).groupby([p.environment for p in multi]).mean()
     size, by_id = profile.load("cpu").grpo.group_size, {p.id: p for p in problems}
-    dead = pd.Series([by_id[i].p ** size + (1 - by_id[i].p) ** size for i in tables["plan"].problem_id]).mean()
+    dead = pd.Series(
+        [by_id[i].p ** size + (1 - by_id[i].p) ** size for i in tables["plan"].problem_id]
+    ).mean()
     single = [p for p in problems if p.method == "single" and p.p is not None]
-    first = {p.seed_id: p.p for p in single if p.turn == 1 and p.p > profile.load("cpu").rounds.harder_above}
-    again = pd.Series([first[p.seed_id] - p.p for p in single if p.turn > 1 and p.seed_id in first]).mean()
+    first = {
+        p.seed_id: p.p
+        for p in single
+        if p.turn == 1 and p.p > profile.load("cpu").rounds.harder_above
+    }
+    again = pd.Series(
+        [first[p.seed_id] - p.p for p in single if p.turn > 1 and p.seed_id in first]
+    ).mean()
     moved = tables["difference"].query("set == 'synthetic' and group == 'all'").set_index("mode")
     half, low = len(tables["train"]) // 2, difficulty.interval(4, 8)
-    plan = {p.id: p for p in problems if p.id in set(tables["plan"].problem_id) and p.environment == "deduction" and p.asked == "harder"}
-    second = min(plan.values(), key=lambda p: p.p - by_id[p.parent_id].p)                # notebook 00 follows it
+    plan = {
+        p.id: p
+        for p in problems
+        if p.id in set(tables["plan"].problem_id)
+        and p.environment == "deduction"
+        and p.asked == "harder"
+    }
+    second = min(plan.values(), key=lambda p: p.p - by_id[p.parent_id].p)  # notebook 00 follows it
     promised = [
         f"{second.solved} of {second.n}; of the version before, which only returned the sum, {by_id[second.parent_id].solved} of",
         f"{quality['count']['valid']} of {quality['of']['valid']} valid",
@@ -42,12 +66,19 @@ def test_what_a_class_is_promised_is_what_was_recorded():
         f"Here it is {f1.value:.2f} [{f1.low:.2f}, {f1.high:.2f}]: the claim is {f1.verdict}",
         f"1 / {tables['yields'].single_share.iloc[-1]:.2f} is {1 / tables['yields'].single_share.iloc[-1]:.1f}",
         f"Hard: {bins['hard']}, then medium {bins['medium']}, easy-medium {bins['easy-medium']}, easy {bins['easy']}",
-        ", ".join(f"{name} {mean[name]:.2f}" for name in ("induction", "deduction", "abduction", "fuzzing")),
+        ", ".join(
+            f"{name} {mean[name]:.2f}"
+            for name in ("induction", "deduction", "abduction", "fuzzing")
+        ),
         f"{dead:.0%} expected from the pass rates, {tables['train'].frac_reward_zero_std.mean():.0%} measured",
         f"from {tables['train'].reward[:half].mean():.2f} to {tables['train'].reward[half:].mean():.2f}",
         f"sampled {moved.value['sampled']:+.2f}, greedy {moved.value['greedy']:+.2f}",
-        " and ".join(f"[{moved.low[mode]:+.2f}, {moved.high[mode]:+.2f}]" for mode in ("sampled", "greedy")),
-        f"fall by {again:.2f} on an independent draw, so {-steps[steps.asked == 'harder'].change.mean():.2f} is", f"{low[0]:.2f} to {low[1]:.2f}"]
+        " and ".join(
+            f"[{moved.low[mode]:+.2f}, {moved.high[mode]:+.2f}]" for mode in ("sampled", "greedy")
+        ),
+        f"fall by {again:.2f} on an independent draw, so {-steps[steps.asked == 'harder'].change.mean():.2f} is",
+        f"{low[0]:.2f} to {low[1]:.2f}",
+    ]
     assert [text for text in promised if text not in TEXT] == []
     assert grpo.advantages([1, 1, 1, 1]) == [0, 0, 0, 0]
 
@@ -55,14 +86,26 @@ def test_what_a_class_is_promised_is_what_was_recorded():
 def test_its_commands_and_parameters_exist():
     commands = {command.name or command.callback.__name__ for command in app.registered_commands}
     assert set(re.findall(r"python -m kit (\w+)", TEXT)) <= commands
-    parameters = {name for notebook in runner.notebooks() for name in runner.parameters_of(notebook)}
-    named = set(re.findall(r"-p ([A-Z_]+)=", TEXT)) | set(re.findall(r"`([A-Z_]+) = ", TEXT)) | {"RUN_DIR"}
+    parameters = {
+        name for notebook in runner.notebooks() for name in runner.parameters_of(notebook)
+    }
+    named = (
+        set(re.findall(r"-p ([A-Z_]+)=", TEXT))
+        | set(re.findall(r"`([A-Z_]+) = ", TEXT))
+        | {"RUN_DIR"}
+    )
     assert named and named <= parameters
 
 
 def test_the_profile_of_a_shared_server_loads(tmp_path):
     text = re.search(r"```yaml\n(.+?)```", TEXT, re.S)[1]
-    (tmp_path / "ours.yaml").write_text("\n".join(line[2:] for line in text.splitlines()), encoding="utf-8")
+    (tmp_path / "ours.yaml").write_text(
+        "\n".join(line[2:] for line in text.splitlines()), encoding="utf-8"
+    )
     ours = profile.load(str(tmp_path / "ours.yaml"))
     assert yaml.safe_load((tmp_path / "ours.yaml").read_text())["name"] == ours.name == "ours"
-    assert ours.teacher.endpoints and ours.student.endpoints and ours.teacher.sampling == profile.load("cpu").teacher.sampling
+    assert (
+        ours.teacher.endpoints
+        and ours.student.endpoints
+        and ours.teacher.sampling == profile.load("cpu").teacher.sampling
+    )

@@ -3,6 +3,7 @@
 The oddities are the checker's and decide verdicts: a script becomes the body of a function, all tests run in one process, and the
 names below are imported for it. Values come back as they are; they are compared outside.
 """
+
 import ast
 import io
 import sys
@@ -10,7 +11,11 @@ import types
 
 STAR = "string re datetime collections heapq bisect copy math random statistics itertools functools operator io sys json builtins typing".split()
 NAMED = [name for name in STAR if name not in ("builtins", "typing")]
-PRELUDE = "\n".join([f"from {name} import *" for name in STAR] + [f"import {name}" for name in NAMED] + ["sys.setrecursionlimit(50000)", ""])
+PRELUDE = "\n".join(
+    [f"from {name} import *" for name in STAR]
+    + [f"import {name}" for name in NAMED]
+    + ["sys.setrecursionlimit(50000)", ""]
+)
 
 answer = None
 
@@ -57,7 +62,14 @@ def script(code):
     imports = [node for node in body if isinstance(node, (ast.Import, ast.ImportFrom))]
     rest = [node for node in body if node not in imports]
     nothing = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
-    whole = ast.FunctionDef(name="wrapped_function", args=nothing, body=rest, decorator_list=[], type_params=[], lineno=1)
+    whole = ast.FunctionDef(
+        name="wrapped_function",
+        args=nothing,
+        body=rest,
+        decorator_list=[],
+        type_params=[],
+        lineno=1,
+    )
     return ast.unparse(ast.Module([*imports, whole], []))
 
 

@@ -11,6 +11,7 @@ Where the verdict differs from the checker's (package nvidia-livecodebench 26.3;
 `sys.stdin.buffer` works, as in later versions of the checker; a second is one of CPU time, so that a busy machine fails nobody; a value that
 only says it equals the expected one does not.
 """
+
 import base64
 import binascii
 import json
@@ -33,16 +34,29 @@ from kit.evaluation import Item
 from kit.sandbox import PRELOAD, Job, Result, Sandbox
 
 REPOSITORY = "livecodebench/code_generation_lite"
-FILES = ("test.jsonl", *(f"test{k}.jsonl" for k in range(2, 7)))      # release_v1 is the first, release_v6 all six
-LIMITS = {"timeout": 6.0, "memory_mb": 4096, "output_bytes": 64 << 20, "preload": (*PRELOAD, "numpy")}
-SAMPLING = {"temperature": 0.2, "top_p": 0.95, "max_tokens": 2000}    # the defaults of its runner, with 10 samples
+FILES = (
+    "test.jsonl",
+    *(f"test{k}.jsonl" for k in range(2, 7)),
+)  # release_v1 is the first, release_v6 all six
+LIMITS = {
+    "timeout": 6.0,
+    "memory_mb": 4096,
+    "output_bytes": 64 << 20,
+    "preload": (*PRELOAD, "numpy"),
+}
+SAMPLING = {
+    "temperature": 0.2,
+    "top_p": 0.95,
+    "max_tokens": 2000,
+}  # the defaults of its runner, with 10 samples
 HARNESS = Path(__file__).with_name("_contest.py").read_text(encoding="utf-8")
-TESTS_LIMIT = 1 << 30                                                   # bytes of one problem's hidden tests, unpacked
+TESTS_LIMIT = 1 << 30  # bytes of one problem's hidden tests, unpacked
 
 
 @dataclass(frozen=True)
 class Part:
     """Of the release with so many files the problems of contests on or after `since` and before `until`."""
+
     about: str
     files: int
     since: str
@@ -51,12 +65,24 @@ class Part:
     levels: dict[str, int] | None = None
 
 
-PARTS = {"livecodebench": Part("the paper's window of release_v6", 6, "2024-08-01", "2025-06-01", 454, {"easy": 110, "medium": 141, "hard": 203}),
-         "livecodebench_v5": Part("release_v5, for curves by difficulty", 5, "2023-05-01", "2025-02-01", 880)}
+PARTS = {
+    "livecodebench": Part(
+        "the paper's window of release_v6",
+        6,
+        "2024-08-01",
+        "2025-06-01",
+        454,
+        {"easy": 110, "medium": 141, "hard": 203},
+    ),
+    "livecodebench_v5": Part(
+        "release_v5, for curves by difficulty", 5, "2023-05-01", "2025-02-01", 880
+    ),
+}
 
 
 class Test(BaseModel):
     """One input with its wanted output: text of stdin and stdout, or JSON lines of arguments and result (functional)."""
+
     input: str
     output: str
     testtype: Literal["stdin", "functional"]
@@ -64,6 +90,7 @@ class Test(BaseModel):
 
 class Row(BaseModel):
     """One line of the files, but for the hidden tests: these can be large and are read when they are needed."""
+
     question_title: str
     question_content: str
     platform: str
@@ -80,14 +107,15 @@ class Row(BaseModel):
 @dataclass(frozen=True)
 class Task:
     """Where a problem stands, and what is needed to ask and to run it."""
+
     path: Path
-    place: int                                         # of its line, in bytes
+    place: int  # of its line, in bytes
     id: str
     difficulty: str
     date: str
     question: str
     starter: str
-    function: str                                      # "" for those that read standard input
+    function: str  # "" for those that read standard input
     public: tuple[Test, ...]
 
     def tests(self) -> list[Test]:
@@ -101,14 +129,16 @@ class Task:
 def tasks(part: str, folder: str = "") -> list[Task]:
     """The problems of one of PARTS in the original's order, by question id. Raises FormatError, and Unavailable without folder or hub."""
     wanted, found = PARTS[part], {}
-    for name in FILES[:wanted.files]:
+    for name in FILES[: wanted.files]:
         for task in _read(fetch(REPOSITORY, name, folder)):
             if wanted.since <= task.date < wanted.until:
                 found[task.id] = task
     levels = Counter(t.difficulty for t in found.values())
     if len(found) != wanted.count or wanted.levels and levels != wanted.levels:
-        raise FormatError(f"{wanted.about} should have {wanted.count} problems {wanted.levels or ''}, and {len(found)} were found {dict(levels)}: "
-                          f"the files of {REPOSITORY} have changed, or some are older than that release")
+        raise FormatError(
+            f"{wanted.about} should have {wanted.count} problems {wanted.levels or ''}, and {len(found)} were found {dict(levels)}: "
+            f"the files of {REPOSITORY} have changed, or some are older than that release"
+        )
     return sorted(found.values(), key=lambda t: t.id)
 
 
@@ -120,10 +150,21 @@ def _read(path: Path):
                 row = Row.model_validate_json(line)
             except ValidationError as e:
                 first = e.errors()[0]
-                raise FormatError(f"{path.name}, byte {place}: {'.'.join(map(str, first['loc'])) or 'the line'}: {first['msg']}; the format of "
-                                  f"{REPOSITORY} has changed, or the file is damaged") from None
-            yield Task(path, place, row.question_id, row.difficulty, row.contest_date.date().isoformat(), row.question_content, row.starter_code,
-                       row.metadata.get("func_name") or "", tuple(row.public_test_cases))
+                raise FormatError(
+                    f"{path.name}, byte {place}: {'.'.join(map(str, first['loc'])) or 'the line'}: {first['msg']}; the format of "
+                    f"{REPOSITORY} has changed, or the file is damaged"
+                ) from None
+            yield Task(
+                path,
+                place,
+                row.question_id,
+                row.difficulty,
+                row.contest_date.date().isoformat(),
+                row.question_content,
+                row.starter_code,
+                row.metadata.get("func_name") or "",
+                tuple(row.public_test_cases),
+            )
 
 
 TEXT = {"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE"}
@@ -134,10 +175,16 @@ def hidden(packed: str) -> list[Test]:
     """Hidden tests from JSON, or from base64 of zlib of a pickled JSON text. The pickle is read as data, opcode by opcode, and never
     loaded: it may hold one text and nothing that makes an object. Raises FormatError."""
     try:
-        text = packed if packed.lstrip().startswith("[") else _pickled_text(_unpacked(base64.b64decode(packed, validate=True)))
+        text = (
+            packed
+            if packed.lstrip().startswith("[")
+            else _pickled_text(_unpacked(base64.b64decode(packed, validate=True)))
+        )
         return [Test.model_validate(row) for row in json.loads(text)]
     except (binascii.Error, zlib.error, ValueError, TypeError) as e:
-        raise FormatError(f"the hidden tests are not base64 of zlib of a pickled JSON text: {str(e)[:200]}") from None
+        raise FormatError(
+            f"the hidden tests are not base64 of zlib of a pickled JSON text: {str(e)[:200]}"
+        ) from None
 
 
 def _unpacked(data: bytes) -> bytes:
@@ -152,25 +199,41 @@ def _pickled_text(data: bytes) -> str:
     steps = [(op.name, value) for op, value, _ in pickletools.genops(data)]
     if other := {name for name, _ in steps} - HARMLESS:
         raise ValueError(f"the pickle holds {', '.join(sorted(other))}, not only a text")
-    text, = [value for name, value in steps if name in TEXT]
+    (text,) = [value for name, value in steps if name in TEXT]
     return text
 
 
-def items(part: str = "livecodebench", n: int | None = None, seed: int = 0, folder: str = "") -> list[Item]:
+def items(
+    part: str = "livecodebench", n: int | None = None, seed: int = 0, folder: str = ""
+) -> list[Item]:
     """n problems of a part, drawn without replacement; None: all. Raises FormatError, Unavailable."""
     known = tasks(part, folder)
-    drawn = known if n is None else random.Random(f"livecodebench {seed}").sample(known, min(n, len(known)))
-    return [Item(f"{part}/{t.id}", part, t.difficulty, prompt("evaluate_livecodebench", question=t.question, starter=t.starter),
-                 partial(grade, t), {"question_id": t.id, "contest_date": t.date, "text": t.question}) for t in drawn]
+    drawn = (
+        known
+        if n is None
+        else random.Random(f"livecodebench {seed}").sample(known, min(n, len(known)))
+    )
+    return [
+        Item(
+            f"{part}/{t.id}",
+            part,
+            t.difficulty,
+            prompt("evaluate_livecodebench", question=t.question, starter=t.starter),
+            partial(grade, t),
+            {"question_id": t.id, "contest_date": t.date, "text": t.question},
+        )
+        for t in drawn
+    ]
 
 
 # ------------------------------------------------------------------ grading
+
 
 def extract(completion: str) -> str:
     """What stands between the last two lines with a fence; "" if there are fewer."""
     lines = completion.split("\n")
     fences = [k for k, line in enumerate(lines) if "```" in line]
-    return "\n".join(lines[fences[-2] + 1:fences[-1]]) if len(fences) > 1 else ""
+    return "\n".join(lines[fences[-2] + 1 : fences[-1]]) if len(fences) > 1 else ""
 
 
 def grade(task: Task, completions: list[str], box: Sandbox) -> list[Verdict]:
@@ -178,13 +241,26 @@ def grade(task: Task, completions: list[str], box: Sandbox) -> list[Verdict]:
     tests, codes = task.tests(), [extract(c) for c in completions]
     found = _run(task, tests[:1], {code for code in codes if code.strip()}, box)
     if len(tests) > 1:
-        found |= _run(task, tests, {code for code, verdict in found.items() if verdict.outcome == "passed"}, box)
+        found |= _run(
+            task,
+            tests,
+            {code for code, verdict in found.items() if verdict.outcome == "passed"},
+            box,
+        )
     return [found.get(code) or Verdict("failed", Reason.NO_CODE) for code in codes]
 
 
 def _run(task: Task, tests: list[Test], codes: set[str], box: Sandbox) -> dict[str, Verdict]:
-    calls = [("call", ([json.loads(line) for line in t.input.split("\n")],)) if task.function else ("feed", (t.input,)) for t in tests]
-    jobs = {code: box.submit(Job(HARNESS, (("load", (code, task.function)), *calls), each=True)) for code in sorted(codes)}
+    calls = [
+        ("call", ([json.loads(line) for line in t.input.split("\n")],))
+        if task.function
+        else ("feed", (t.input,))
+        for t in tests
+    ]
+    jobs = {
+        code: box.submit(Job(HARNESS, (("load", (code, task.function)), *calls), each=True))
+        for code in sorted(codes)
+    }
     return {code: _verdict(future.result(), task, tests) for code, future in jobs.items()}
 
 
@@ -192,7 +268,10 @@ def _verdict(result: Result, task: Task, tests: list[Test]) -> Verdict:
     if result.no_verdict:
         return Verdict("error", result.detail)
     alike = equal if task.function else same_lines
-    if any(kind == "ok" and not alike(value, test.output) for (kind, value), test in zip(result.values[1:], tests)):
+    if any(
+        kind == "ok" and not alike(value, test.output)
+        for (kind, value), test in zip(result.values[1:], tests)
+    ):
         return Verdict("failed", Reason.WRONG)
     return Verdict("passed") if result.returned() else failure(result)
 
@@ -204,8 +283,12 @@ def equal(value, expected: str) -> bool:
 
 def same_lines(printed: str, expected: str) -> bool:
     """Line by line, without the blanks at the ends: the same text, or the same exact decimal numbers."""
-    ours, theirs = ([line.strip() for line in text.strip().split("\n")] for text in (printed, expected))
-    return len(ours) == len(theirs) and all(a == b or _same_numbers(a, b) for a, b in zip(ours, theirs))
+    ours, theirs = (
+        [line.strip() for line in text.strip().split("\n")] for text in (printed, expected)
+    )
+    return len(ours) == len(theirs) and all(
+        a == b or _same_numbers(a, b) for a, b in zip(ours, theirs)
+    )
 
 
 def _same_numbers(a: str, b: str) -> bool:

@@ -3,6 +3,7 @@
 A question asks for the final answer in \\boxed{}. Answers are LaTeX that a model wrote: they are read and compared in worker processes with
 limits on memory and CPU time, so that none blocks a run.
 """
+
 import atexit
 import functools
 import json
@@ -22,22 +23,25 @@ from kit.benchmarks import FormatError, fetch
 from kit.environments.base import Reason, Verdict, prompt
 from kit.evaluation import Item
 
-SECONDS, MEMORY, WORKERS = 10.0, 4 << 30, 2            # CPU of one comparison; bytes of a worker
-PATIENCE = 10                                          # times SECONDS: a machine that is as slow as that fails us, not the answer
+SECONDS, MEMORY, WORKERS = 10.0, 4 << 30, 2  # CPU of one comparison; bytes of a worker
+PATIENCE = 10  # times SECONDS: a machine that is as slow as that fails us, not the answer
 
 
 @dataclass(frozen=True)
 class Source:
     """Where a published set of maths problems lies, how many it has, and how its columns are called."""
+
     repository: str
     file: str
     rows: int
-    id: str                                            # the column that names a problem
-    level: str = ""                                    # the column with its difficulty
+    id: str  # the column that names a problem
+    level: str = ""  # the column with its difficulty
 
 
-SOURCES = {"math500": Source("HuggingFaceH4/MATH-500", "test.jsonl", 500, "unique_id", "level"),
-           "aime24": Source("HuggingFaceH4/aime_2024", "data/train-00000-of-00001.parquet", 30, "id")}
+SOURCES = {
+    "math500": Source("HuggingFaceH4/MATH-500", "test.jsonl", 500, "unique_id", "level"),
+    "aime24": Source("HuggingFaceH4/aime_2024", "data/train-00000-of-00001.parquet", 30, "id"),
+}
 
 
 def items(name: str, n: int | None = None, seed: int = 0, folder: str = "") -> list[Item]:
@@ -45,18 +49,38 @@ def items(name: str, n: int | None = None, seed: int = 0, folder: str = "") -> l
     source = SOURCES[name]
     path = fetch(source.repository, source.file, folder)
     try:
-        rows = pd.read_parquet(path) if path.suffix == ".parquet" else pd.DataFrame(map(json.loads, path.read_text(encoding="utf-8").splitlines()))
+        rows = (
+            pd.read_parquet(path)
+            if path.suffix == ".parquet"
+            else pd.DataFrame(map(json.loads, path.read_text(encoding="utf-8").splitlines()))
+        )
     except (ValueError, OSError) as e:
         raise FormatError(f"{path} cannot be read: {str(e)[:200]}") from None
     needed = ["problem", "answer", source.id, *([source.level] if source.level else [])]
     if missing := [column for column in needed if column not in rows]:
-        raise FormatError(f"{path.name} of {source.repository} lacks {', '.join(missing)}; it has {', '.join(rows)}: its format has changed")
+        raise FormatError(
+            f"{path.name} of {source.repository} lacks {', '.join(missing)}; it has {', '.join(rows)}: its format has changed"
+        )
     if len(rows) != source.rows:
-        raise FormatError(f"{path.name} of {source.repository} has {len(rows)} problems, not {source.rows}: it has changed, or is cut off")
-    drawn = list(rows.itertuples()) if n is None else random.Random(f"{name} {seed}").sample(list(rows.itertuples()), min(n, len(rows)))
-    return [Item(f"{name}/{getattr(x, source.id)}", name, f"level {getattr(x, source.level)}" if source.level else "AIME",
-                 prompt("evaluate_boxed", question=x.problem), partial(grade, str(x.answer)),
-                 {"question": x.problem, "answer": str(x.answer), "text": x.problem}) for x in drawn]
+        raise FormatError(
+            f"{path.name} of {source.repository} has {len(rows)} problems, not {source.rows}: it has changed, or is cut off"
+        )
+    drawn = (
+        list(rows.itertuples())
+        if n is None
+        else random.Random(f"{name} {seed}").sample(list(rows.itertuples()), min(n, len(rows)))
+    )
+    return [
+        Item(
+            f"{name}/{getattr(x, source.id)}",
+            name,
+            f"level {getattr(x, source.level)}" if source.level else "AIME",
+            prompt("evaluate_boxed", question=x.problem),
+            partial(grade, str(x.answer)),
+            {"question": x.problem, "answer": str(x.answer), "text": x.problem},
+        )
+        for x in drawn
+    ]
 
 
 def grade(gold: str, completions: Iterable[str], box=None) -> list[Verdict]:
@@ -73,26 +97,39 @@ def _outcome(gold: str, completion: str, first) -> Verdict:
     for future in (first, None):
         try:
             found = (future or _begun(gold, completion)).result()
-            return Verdict("passed") if found == "passed" else Verdict("error", found) if found.startswith("gold") else Verdict("failed", found)
+            return (
+                Verdict("passed")
+                if found == "passed"
+                else Verdict("error", found)
+                if found.startswith("gold")
+                else Verdict("failed", found)
+            )
         except TooLong:
-            return Verdict("error", f"a comparison got less than {SECONDS:g} s of CPU in {PATIENCE * SECONDS:g} s: this machine is too busy")
+            return Verdict(
+                "error",
+                f"a comparison got less than {SECONDS:g} s of CPU in {PATIENCE * SECONDS:g} s: this machine is too busy",
+            )
         except ProcessExpired as e:
             if e.exitcode == -signal.SIGPROF:
                 return Verdict("failed", Reason.TIMEOUT)
-            died = e                                     # the worker died, by this answer or another one: once more
+            died = e  # the worker died, by this answer or another one: once more
     return Verdict("error", f"the worker that compared answers died twice ({died})")
 
 
 @functools.cache
 def _pool() -> ProcessPool:
     import multiprocessing
-    pool = ProcessPool(WORKERS, max_tasks=1000, initializer=_begin, context=multiprocessing.get_context("spawn"))
+
+    pool = ProcessPool(
+        WORKERS, max_tasks=1000, initializer=_begin, context=multiprocessing.get_context("spawn")
+    )
     atexit.register(lambda: (pool.stop(), pool.join()))
     return pool
 
 
 def _begin() -> None:
     import math_verify  # noqa: F401                   before the clock of the first comparison runs
+
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
@@ -111,7 +148,10 @@ def _compare(gold: str, completion: str, seconds: float) -> str:
     import logging
 
     from math_verify import parse, verify
-    logging.getLogger("math_verify").setLevel(logging.ERROR)         # says at each call that it has no time limit: the worker has
+
+    logging.getLogger("math_verify").setLevel(
+        logging.ERROR
+    )  # says at each call that it has no time limit: the worker has
     try:
         with _limited(seconds):
             expected = parse(f"\\boxed{{{gold}}}", parsing_timeout=None)

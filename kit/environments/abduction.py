@@ -2,12 +2,22 @@
 
 Any input with f(input) = o is right (our choice: f may be many-to-one). The paper prints i_hat = i: `equality: input`.
 """
-from kit.environments.base import Environment, Reason, Verdict, execute, failure, given_arguments, usable
+
+from kit.environments.base import (
+    Environment,
+    Reason,
+    Verdict,
+    execute,
+    failure,
+    given_arguments,
+    usable,
+)
 from kit.sandbox import Job, arguments, literal, same
 
 
 class Abduction(Environment):
     """The function and an output are given; an input is wanted. `equality` says whether any input with that output will do."""
+
     name = "abduction"
 
     def verify(self, draft, box, other):
@@ -30,7 +40,12 @@ class Abduction(Environment):
 
 if __name__ == "__main__":
     from kit.environments.base import demo
-    problem, verdicts = demo(Abduction(), "def f(x):\n    return x * x", ["3"],
-                             ["<answer>-3</answer>", "<answer>f(4)</answer>", "<answer>__import__('os')</answer>"])
+
+    problem, verdicts = demo(
+        Abduction(),
+        "def f(x):\n    return x * x",
+        ["3"],
+        ["<answer>-3</answer>", "<answer>f(4)</answer>", "<answer>__import__('os')</answer>"],
+    )
     assert problem.outputs == ["9"]
     assert [v.outcome for v in verdicts] == ["passed", "failed", "failed"]

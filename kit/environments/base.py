@@ -5,6 +5,7 @@ are sent the teacher's answer, and return a draft; so a small teacher can be ask
 and whoever drives them need not know. `verify(draft)` runs the draft in two boxes and returns a Problem with its outputs.
 `solve_prompt(problem)` is what student and policy see; `grade(problem, answers)` says what each answer is worth.
 """
+
 import ast
 import re
 from collections.abc import Generator
@@ -21,15 +22,20 @@ from kit.sandbox import Job, Result, Sandbox, arguments, call_text, parse, same,
 Messages = list[dict]
 Dialogue = Generator[Messages, str, Problem]
 
-_prompts = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent / "prompts"),
-                              undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+_prompts = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent / "prompts"),
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 
 
-LONGEST = 400                                        # characters of an input or output: a student has to read it (our choice)
+LONGEST = 400  # characters of an input or output: a student has to read it (our choice)
 
 
 class Reason(StrEnum):
     """Why a teacher's draft is invalid, or a student's answer failed."""
+
     EMPTY = "empty answer"
     CUT_OFF = "cut off"
     NO_CODE = "no code"
@@ -66,7 +72,8 @@ class InfrastructureError(RuntimeError):
 @dataclass(frozen=True)
 class Verdict:
     """What an answer is worth: passed and failed are about the answer, error is about us and counts for neither."""
-    outcome: str                                    # passed | failed | error
+
+    outcome: str  # passed | failed | error
     reason: str = ""
 
     @property
@@ -77,11 +84,19 @@ class Verdict:
 
 def prompt(name: str, **values) -> Messages:
     """Render `prompts/<name>.md`; lines `<!-- user -->`, `<!-- assistant -->`, `<!-- system -->` part its messages."""
-    parts = re.split(r"^<!-- (system|user|assistant) -->\n", _prompts.get_template(f"{name}.md").render(**values), flags=re.M)
-    return [{"role": role, "content": content.strip()} for role, content in zip(parts[1::2], parts[2::2])]
+    parts = re.split(
+        r"^<!-- (system|user|assistant) -->\n",
+        _prompts.get_template(f"{name}.md").render(**values),
+        flags=re.M,
+    )
+    return [
+        {"role": role, "content": content.strip()}
+        for role, content in zip(parts[1::2], parts[2::2])
+    ]
 
 
 # ------------------------------------------------------------------ reading what models write
+
 
 def code_block(answer: str) -> str:
     """The last fenced Python block; a bare answer that begins like code is taken whole. Raises Rejected."""
@@ -109,7 +124,9 @@ def module(code: str, *functions: str) -> str:
     tree.body = [node for node in tree.body if isinstance(node, keep)]
     defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     if missing := [name for name in functions if name not in defined]:
-        raise Rejected(Reason.NO_FUNCTION, f"no function named {' or '.join(missing)} at the top level")
+        raise Rejected(
+            Reason.NO_FUNCTION, f"no function named {' or '.join(missing)} at the top level"
+        )
     return ast.unparse(tree)
 
 
@@ -125,17 +142,37 @@ def docstring(code: str) -> str:
 
 # One concrete argument for a small teacher, in turn: several allowed types make it write isinstance dispatchers (our choice).
 ARGUMENTS = ("xs: list[int]", "s: str", "n: int", "words: list[str]", "counts: dict[str, int]")
-OPENINGS = {"list[str]": "['", "list": "[", "str": "'", "dict[str": "{'", "dict": "{"}       # of a literal, by type
+OPENINGS = {
+    "list[str]": "['",
+    "list": "[",
+    "str": "'",
+    "dict[str": "{'",
+    "dict": "{",
+}  # of a literal, by type
 # One concrete way to the next version, in turn: told only "harder", a small teacher hands back the old function (our choice).
-HINTS = {"harder": ("let the position of an element matter as well as its value", "carry a running value from one step of the loop to the next",
-                    "treat repeated elements otherwise than the first ones", "treat two kinds of elements differently, then combine the results",
-                    "stop early under a condition that depends on what was seen before"),
-         "easier": ("drop one condition", "replace the loop by one built-in function", "return only a number",
-                    "look at one property of the argument only"),
-         "vary": ("let another property of the argument decide", "replace a sum by a maximum, or a count by a selection",
-                  "go through the argument in another order", "group the elements instead of counting them"),
-         "medium": ("drop one condition", "keep the loop, drop one of its special cases"),
-         "easy": ("keep only the first step", "replace the loop by one built-in function")}
+HINTS = {
+    "harder": (
+        "let the position of an element matter as well as its value",
+        "carry a running value from one step of the loop to the next",
+        "treat repeated elements otherwise than the first ones",
+        "treat two kinds of elements differently, then combine the results",
+        "stop early under a condition that depends on what was seen before",
+    ),
+    "easier": (
+        "drop one condition",
+        "replace the loop by one built-in function",
+        "return only a number",
+        "look at one property of the argument only",
+    ),
+    "vary": (
+        "let another property of the argument decide",
+        "replace a sum by a maximum, or a count by a selection",
+        "go through the argument in another order",
+        "group the elements instead of counting them",
+    ),
+    "medium": ("drop one condition", "keep the loop, drop one of its special cases"),
+    "easy": ("keep only the first step", "replace the loop by one built-in function"),
+}
 
 
 def turn_to(choices: tuple, *what):
@@ -154,7 +191,7 @@ def calls(answer: str, name: str = "f") -> list[str]:
             try:
                 call = parse(line[start:end], mode="eval").body
                 if isinstance(call, ast.Call) and not call.keywords:
-                    found.append(call_text(arguments(line[start + len(name) + 1:end - 1])))
+                    found.append(call_text(arguments(line[start + len(name) + 1 : end - 1])))
                     break
             except (SyntaxError, ValueError, RecursionError, MemoryError):
                 continue
@@ -163,21 +200,62 @@ def calls(answer: str, name: str = "f") -> list[str]:
 
 def copied(program: str, seed: str) -> bool:
     """Whether most of the program's lines stand in the seed: a copy teaches nothing. Threshold 0.8: our choice."""
+
     def lines(code):
         return [re.sub(r"\s+", "", x) for x in code.splitlines() if len(x.strip()) > 8]
+
     try:
         seed = ast.unparse(parse(seed)) + "\n" + seed
     except (SyntaxError, ValueError):
         pass
-    own, theirs = lines(program)[1:], set(lines(seed))          # the signature is renamed to f, so not compared
+    own, theirs = (
+        lines(program)[1:],
+        set(lines(seed)),
+    )  # the signature is renamed to f, so not compared
     return bool(own) and sum(x in theirs for x in own) >= 0.8 * len(own)
 
 
 # What depends on more than a program's input, or lets it look at its caller.
-_UNSTABLE = {"time", "os", "uuid", "secrets", "threading", "locale", "platform", "socket", "subprocess", "getpass", "tempfile", "gc", "weakref",
-             "inspect", "traceback", "ctypes", "importlib", "datetime.now", "datetime.utcnow", "datetime.today", "date.today", "sys.argv",
-             "sys._getframe", "sys.getrefcount", "sys.hash_info", "random.SystemRandom"}
-_UNSTABLE_CALLS = {"id", "hash", "object", "input", "open", "globals", "locals", "vars", "dir", "__import__"}
+_UNSTABLE = {
+    "time",
+    "os",
+    "uuid",
+    "secrets",
+    "threading",
+    "locale",
+    "platform",
+    "socket",
+    "subprocess",
+    "getpass",
+    "tempfile",
+    "gc",
+    "weakref",
+    "inspect",
+    "traceback",
+    "ctypes",
+    "importlib",
+    "datetime.now",
+    "datetime.utcnow",
+    "datetime.today",
+    "date.today",
+    "sys.argv",
+    "sys._getframe",
+    "sys.getrefcount",
+    "sys.hash_info",
+    "random.SystemRandom",
+}
+_UNSTABLE_CALLS = {
+    "id",
+    "hash",
+    "object",
+    "input",
+    "open",
+    "globals",
+    "locals",
+    "vars",
+    "dir",
+    "__import__",
+}
 
 
 def unstable_name(code: str) -> str:
@@ -186,8 +264,11 @@ def unstable_name(code: str) -> str:
     own = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     own |= {n.name for n in nodes if isinstance(n, ast.FunctionDef)}
     called = [n for n in nodes if isinstance(n, ast.Call)]
-    seeded = any(n.args and ast.unparse(n.func) in ("random.seed", "seed", "random.Random", "Random") for n in called)
-    known_as: dict[str, str] = {}                   # the program's name for a module or its member -> the real one
+    seeded = any(
+        n.args and ast.unparse(n.func) in ("random.seed", "seed", "random.Random", "Random")
+        for n in called
+    )
+    known_as: dict[str, str] = {}  # the program's name for a module or its member -> the real one
     for node in nodes:
         if isinstance(node, ast.Import):
             known_as |= {a.asname or a.name: a.name for a in node.names}
@@ -198,7 +279,11 @@ def unstable_name(code: str) -> str:
         if isinstance(node, ast.Attribute):
             first, dot, rest = ast.unparse(node).partition(".")
             names.append(known_as.get(first, first) + dot + rest)
-    names += [n.func.id for n in called if isinstance(n.func, ast.Name) and n.func.id in _UNSTABLE_CALLS - own]
+    names += [
+        n.func.id
+        for n in called
+        if isinstance(n.func, ast.Name) and n.func.id in _UNSTABLE_CALLS - own
+    ]
     for name in names:
         parts = name.split(".")
         if parts[0] in _UNSTABLE or ".".join(parts[-2:]) in _UNSTABLE or name in _UNSTABLE_CALLS:
@@ -218,7 +303,10 @@ def last_tag(answer: str, tag: str = "answer") -> str:
 
 # ------------------------------------------------------------------ running
 
-def execute(code: str, inputs: list[str], box: Sandbox, other: Sandbox, name: str = "f") -> list[str]:
+
+def execute(
+    code: str, inputs: list[str], box: Sandbox, other: Sandbox, name: str = "f"
+) -> list[str]:
     """Outputs as literal text for each input, the same in two boxes with different hash and random seeds, on a second call in
     one process, and when the inputs come in reverse. Raises Rejected for the program's faults, InfrastructureError for ours."""
     if found := unstable_name(code):
@@ -227,7 +315,7 @@ def execute(code: str, inputs: list[str], box: Sandbox, other: Sandbox, name: st
     once = tuple((name, a) for a in arguments_)
     first, second = box.submit(Job(code, once + once)), other.submit(Job(code, once[::-1], seed=1))
     twice, reverse = values(first.result()), values(second.result())
-    here, repeat = twice[:len(once)], twice[len(once):]
+    here, repeat = twice[: len(once)], twice[len(once) :]
     if not all(same(a, b) and same(a, c) for a, b, c in zip(here, repeat, reverse[::-1])):
         raise Rejected(Reason.UNSTABLE, "two runs on the same input gave different outputs")
     try:
@@ -247,7 +335,9 @@ def usable(program: str, inputs: list[str], box) -> list[str]:
     good = [i for i, r in zip(inputs, results) if r.returned() is not None]
     if not good:
         why = [str(r.values[-1][1]) if r.values else r.status for r in results]
-        raise Rejected(Reason.CRASH, "f runs on none of the inputs: " + ", ".join(dict.fromkeys(why)))
+        raise Rejected(
+            Reason.CRASH, "f runs on none of the inputs: " + ", ".join(dict.fromkeys(why))
+        )
     return good
 
 
@@ -259,17 +349,25 @@ def values(result: Result) -> list:
         raise Rejected(Reason.TIMEOUT)
     if (out := result.returned()) is None:
         errors = [v for kind, v in result.values if kind == "err"]
-        raise Rejected(Reason.NOT_PLAIN if "Unencodable" in errors else Reason.CRASH, ", ".join(dict.fromkeys(errors)) or result.status)
+        raise Rejected(
+            Reason.NOT_PLAIN if "Unencodable" in errors else Reason.CRASH,
+            ", ".join(dict.fromkeys(errors)) or result.status,
+        )
     return out
 
 
 class Environment:
     """Base of the four. A subclass gives `name`, the dialogue's middle (`ask`), `check`, `job` and `judge`."""
+
     name: str
-    task: str = ""                                   # what the student sees and must do, for the teacher; the four have it in _task.md
+    task: str = (
+        ""  # what the student sees and must do, for the teacher; the four have it in _task.md
+    )
     visible: int | None = None
 
-    def __init__(self, form: str = "two_calls", inputs: int = 5, visible: int = 3, equality: str = "output"):
+    def __init__(
+        self, form: str = "two_calls", inputs: int = 5, visible: int = 3, equality: str = "output"
+    ):
         self.form, self.inputs, self.visible, self.equality = form, inputs, visible, equality
 
     def probe(self, problem: Problem) -> tuple[str, tuple[str, ...]]:
@@ -280,21 +378,47 @@ class Environment:
     def propose(self, seed: str, ask: str = "new", target=(0.35, 0.65)) -> Dialogue:
         """Turn 1: from a seed snippet. `ask` is "new", or "hard" with the pass rates that count as hard."""
         argument = turn_to(ARGUMENTS, self.name, seed)
-        return self._dialogue(prompt(f"propose_{self.form}", environment=self.name, task=self.task, seed=seed, argument=argument,
-                                     k=self.inputs, ask=ask, target=target), seed)
+        return self._dialogue(
+            prompt(
+                f"propose_{self.form}",
+                environment=self.name,
+                task=self.task,
+                seed=seed,
+                argument=argument,
+                k=self.inputs,
+                ask=ask,
+                target=target,
+            ),
+            seed,
+        )
 
     def revise(self, problem: Problem, ask: str, target=(0.35, 0.65)) -> Dialogue:
         """A later turn: sees the previous problem and the summary of its attempts, nothing else (paper, sec. 4).
 
         `ask`: harder, easier, vary, medium or easy. `target`: lowest and highest pass rate that the new version should have."""
         argument = ast.unparse(function(problem.program).args)
-        messages = prompt(f"revise_{self.form}", problem=problem, task=self.task, pairs=list(zip(problem.inputs, problem.outputs)), ask=ask,
-                          target=target, k=self.inputs, argument=argument, hint=turn_to(HINTS[ask], problem.id),
-                          solved=[s for s in problem.samples if s.outcome == "passed"],
-                          failed=[s for s in problem.samples if s.outcome == "failed"])
-        if self.form == "two_calls":     # first the idea: asked for the code at once, a small teacher repeats the old one
+        messages = prompt(
+            f"revise_{self.form}",
+            problem=problem,
+            task=self.task,
+            pairs=list(zip(problem.inputs, problem.outputs)),
+            ask=ask,
+            target=target,
+            k=self.inputs,
+            argument=argument,
+            hint=turn_to(HINTS[ask], problem.id),
+            solved=[s for s in problem.samples if s.outcome == "passed"],
+            failed=[s for s in problem.samples if s.outcome == "failed"],
+        )
+        if (
+            self.form == "two_calls"
+        ):  # first the idea: asked for the code at once, a small teacher repeats the old one
             idea = {"role": "assistant", "content": (yield messages)}
-            messages = [*messages[:-1], idea, *prompt("write", argument=argument, environment=self.name)]
+            messages = [
+                *messages[:-1],
+                idea,
+                *prompt("write", argument=argument, environment=self.name),
+            ]
         return (yield from self._dialogue(messages, problem.program))
 
     def _dialogue(self, messages: Messages, origin: str) -> Dialogue:
@@ -303,7 +427,10 @@ class Environment:
             self._new(draft.program, origin)
         else:
             program = self._new(module(code_block((yield messages)), "f"), origin)
-            messages = [*messages[:-1], {"role": "assistant", "content": f"```python\n{program}\n```"}]
+            messages = [
+                *messages[:-1],
+                {"role": "assistant", "content": f"```python\n{program}\n```"},
+            ]
             draft = yield from self.complete(program, messages)
         return draft
 
@@ -315,13 +442,22 @@ class Environment:
 
     def complete(self, program: str, messages: Messages) -> Dialogue:
         """Two-call form, second call: the inputs for a program that is already written."""
-        return self.draft(program, calls((yield messages + self.ask_inputs(program, self.used + 2))))
+        return self.draft(
+            program, calls((yield messages + self.ask_inputs(program, self.used + 2)))
+        )
 
     def ask_inputs(self, program: str, k: int) -> Messages:
         """The request for k inputs; its answer is begun in the type of the first argument, which a small teacher else forgets."""
         kind = signature(program).partition(": ")[2].partition(")")[0]
-        return prompt("inputs", k=k, environment=self.name, signature=signature(program),
-                      opening=next((opening for name, opening in OPENINGS.items() if kind.startswith(name)), ""))
+        return prompt(
+            "inputs",
+            k=k,
+            environment=self.name,
+            signature=signature(program),
+            opening=next(
+                (opening for name, opening in OPENINGS.items() if kind.startswith(name)), ""
+            ),
+        )
 
     @property
     def used(self) -> int:
@@ -332,17 +468,26 @@ class Environment:
         """An unverified problem; its message (our choice: the docstring, where the teacher gave none). Raises Rejected."""
         if not inputs:
             raise Rejected(Reason.NO_INPUTS, "no call f(...) with literal arguments")
-        return Problem(environment=self.name, program=code, inputs=list(dict.fromkeys(inputs)), message=message or docstring(code))
+        return Problem(
+            environment=self.name,
+            program=code,
+            inputs=list(dict.fromkeys(inputs)),
+            message=message or docstring(code),
+        )
 
     def read(self, answer: str) -> Problem:
         """One-call form (the paper's): one function, inputs in ```input blocks, a ```message block. Raises Rejected."""
-        program = module(code_block(re.sub(r"```(input|message).*?```", "", answer, flags=re.S)), "f")
+        program = module(
+            code_block(re.sub(r"```(input|message).*?```", "", answer, flags=re.S)), "f"
+        )
         inputs = []
         for block in re.findall(r"```input[ \t]*\n(.*?)```", answer, flags=re.S):
             try:
                 inputs.append(call_text(arguments(block)))
             except ValueError as e:
-                raise Rejected(Reason.NO_INPUTS, f"{block.strip()[:80]} is not a literal: {e}") from None
+                raise Rejected(
+                    Reason.NO_INPUTS, f"{block.strip()[:80]} is not a literal: {e}"
+                ) from None
         message = re.findall(r"```message[ \t]*\n(.*?)```", answer, flags=re.S)
         return self.draft(program, inputs, message[-1].strip() if message else "")
 
@@ -354,8 +499,14 @@ class Environment:
     def solve_prompt(self, problem: Problem) -> Messages:
         """The messages that student and policy get: prompts/solve_<name>.md, filled in."""
         given = function(problem.program).args.args
-        return prompt(f"solve_{self.name}", problem=problem, visible=self.visible, arity=len(given), names=", ".join(a.arg for a in given),
-                      types=", ".join(ast.unparse(a.annotation) for a in given if a.annotation))
+        return prompt(
+            f"solve_{self.name}",
+            problem=problem,
+            visible=self.visible,
+            arity=len(given),
+            names=", ".join(a.arg for a in given),
+            types=", ".join(ast.unparse(a.annotation) for a in given if a.annotation),
+        )
 
     def read_answer(self, problem: Problem, completion: str) -> str:
         """The text between the answer marks. Raises Rejected."""
@@ -389,7 +540,9 @@ def grade_all(items: list[tuple[Environment, Problem, str]], box: Sandbox) -> li
         env, problem, _ = items[k]
         result = future.result() if future else None
         lost = result is not None and result.no_verdict
-        verdicts[k] = Verdict("error", result.detail) if lost else env.judge(problem, answer, result)
+        verdicts[k] = (
+            Verdict("error", result.detail) if lost else env.judge(problem, answer, result)
+        )
     return verdicts
 
 
@@ -407,7 +560,9 @@ def given_arguments(answer: str) -> tuple:
 def signature(program: str) -> str:
     """`f(xs: list[int]) -> int` of a program, without its body."""
     node = function(program)
-    return f"f({ast.unparse(node.args)})" + (f" -> {ast.unparse(node.returns)}" if node.returns else "")
+    return f"f({ast.unparse(node.args)})" + (
+        f" -> {ast.unparse(node.returns)}" if node.returns else ""
+    )
 
 
 def failure(result: Result) -> Verdict:
@@ -420,7 +575,9 @@ def prompt_hash(messages: Messages) -> str:
     return records.digest(messages)
 
 
-def demo(env: Environment, program: str, inputs: list[str], completions: list[str]) -> tuple[Problem, list[Verdict]]:
+def demo(
+    env: Environment, program: str, inputs: list[str], completions: list[str]
+) -> tuple[Problem, list[Verdict]]:
     """A problem made by hand and verdicts on a few answers, in the real sandbox: the examples at the end of each environment."""
     draft = env.draft(program, inputs)
     with Sandbox(workers=1) as box, Sandbox(workers=1, hash_seed=1) as other:

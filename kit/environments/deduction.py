@@ -2,12 +2,14 @@
 
 The answer is a literal that is read, never run: restating the call earns nothing.
 """
+
 from kit.environments.base import Environment, Reason, Verdict, execute, usable
 from kit.sandbox import literal, same
 
 
 class Deduction(Environment):
     """The function and an input are given; the output is wanted. No program runs to grade it."""
+
     name = "deduction"
 
     def verify(self, draft, box, other):
@@ -27,7 +29,12 @@ class Deduction(Environment):
 
 if __name__ == "__main__":
     from kit.environments.base import demo
-    problem, verdicts = demo(Deduction(), "def f(x):\n    return x * x", ["3"],
-                             ["<answer>9</answer>", "<answer>f(3)</answer>", "<answer>9.0</answer>"])
+
+    problem, verdicts = demo(
+        Deduction(),
+        "def f(x):\n    return x * x",
+        ["3"],
+        ["<answer>9</answer>", "<answer>f(3)</answer>", "<answer>9.0</answer>"],
+    )
     assert problem.outputs == ["9"]
     assert [v.outcome for v in verdicts] == ["passed", "failed", "failed"]

@@ -3,6 +3,7 @@
 The reward is 1 iff `pre_test_f(input)` passes and `test_f(input)` fails. A problem is valid (our choice) if execution finds
 both a witness (passes the precondition, fails the test) and a benign input (passes both) among the teacher's inputs.
 """
+
 import ast
 
 from kit.environments.base import (
@@ -46,14 +47,23 @@ def outcome(*args):
 
 class Fuzzing(Environment):
     """The function, a precondition and a test are given; an input that the test fails on is wanted."""
+
     name = "fuzzing"
 
     def complete(self, program, messages):
         """Two-call form: the tests for a function that is already written, then inputs for both outcomes."""
         returns = ast.unparse(function(program).returns or ast.Constant(None)).partition("[")[0]
-        messages = messages + prompt("tests", signature=signature(program), property=turn_to(PROPERTIES.get(returns, PROPERTIES["None"]), program))
+        messages = messages + prompt(
+            "tests",
+            signature=signature(program),
+            property=turn_to(PROPERTIES.get(returns, PROPERTIES["None"]), program),
+        )
         tests = module(code_block((yield messages)), "pre_test_f", "test_f")
-        messages = [*messages[:-1], {"role": "assistant", "content": f"```python\n{tests}\n```"}, *self.ask_inputs(program, self.inputs)]
+        messages = [
+            *messages[:-1],
+            {"role": "assistant", "content": f"```python\n{tests}\n```"},
+            *self.ask_inputs(program, self.inputs),
+        ]
         return self.draft(f"{program}\n\n{tests}", calls((yield messages)))
 
     def draft(self, code, inputs, message=""):
@@ -75,9 +85,13 @@ class Fuzzing(Environment):
         draft = draft.with_(inputs=list(dict.fromkeys(draft.inputs + edges(draft))))
         outcomes = execute(self.code(draft), draft.inputs, box, other, name="outcome")
         if "'fail'" not in outcomes:
-            raise Rejected(Reason.NO_WITNESS, "test_f holds for every input that pre_test_f lets through")
+            raise Rejected(
+                Reason.NO_WITNESS, "test_f holds for every input that pre_test_f lets through"
+            )
         if "'pass'" not in outcomes:
-            raise Rejected(Reason.NO_BENIGN, "test_f fails for every input that pre_test_f lets through")
+            raise Rejected(
+                Reason.NO_BENIGN, "test_f fails for every input that pre_test_f lets through"
+            )
         return draft.with_(outputs=outcomes)
 
     def job(self, problem, answer):
@@ -93,26 +107,47 @@ class Fuzzing(Environment):
 
 # One concrete property of the result, in turn, by what f says it returns: asked for "a property", a small teacher joins several that
 # contradict each other (our choice).
-PROPERTIES = {"int": ("is greater than 0", "is even", "is less than 10", "is not 1"), "float": ("is greater than 0", "is less than 10"),
-              "bool": ("is True",), "str": ("is not empty", "is longer than 2 characters", "differs from the argument", "has no repeated character"),
-              "list": ("is not empty", "has no repeated element", "has at least two elements", "is sorted"),
-              "dict": ("is not empty", "has at most two keys"),
-              "None": ("differs from the argument", "is truthy")}
+PROPERTIES = {
+    "int": ("is greater than 0", "is even", "is less than 10", "is not 1"),
+    "float": ("is greater than 0", "is less than 10"),
+    "bool": ("is True",),
+    "str": (
+        "is not empty",
+        "is longer than 2 characters",
+        "differs from the argument",
+        "has no repeated character",
+    ),
+    "list": ("is not empty", "has no repeated element", "has at least two elements", "is sorted"),
+    "dict": ("is not empty", "has at most two keys"),
+    "None": ("differs from the argument", "is truthy"),
+}
 # Values at the edges of each type, tried beside the teacher's own inputs (our choice).
 WORDS = ("", "a", "aa", "Ab c", "x-1", "hello world", "12", "level")
-EDGES = {"int": (0, 1, 2, 3, 7, 10, 25, 100, -1, -8), "str": WORDS, "float": (0.0, 0.5, 3.0, -1.5), "bool": (True, False), "tuple": ((), (1, 2)),
-         "list": ([], [0], [5], [1, 1], [-1, 2], [3, 1, 2], [4, 8, 15, 16, 23]),
-         "list[str]": ([], *([w] for w in WORDS), ["b", "a", "b"], ["one", "three", "two"]),
-         "dict": ({}, {"a": 0}, {"a": 1}, {"a": -1, "b": 2}, {"x": 3, "y": 3, "z": 10})}
+EDGES = {
+    "int": (0, 1, 2, 3, 7, 10, 25, 100, -1, -8),
+    "str": WORDS,
+    "float": (0.0, 0.5, 3.0, -1.5),
+    "bool": (True, False),
+    "tuple": ((), (1, 2)),
+    "list": ([], [0], [5], [1, 1], [-1, 2], [3, 1, 2], [4, 8, 15, 16, 23]),
+    "list[str]": ([], *([w] for w in WORDS), ["b", "a", "b"], ["one", "three", "two"]),
+    "dict": ({}, {"a": 0}, {"a": 1}, {"a": -1, "b": 2}, {"x": 3, "y": 3, "z": 10}),
+}
 
 
 def edges(draft: Problem) -> list[str]:
     """Further inputs: one argument of the first input at a time replaced by an edge value of its type, the one that f names if it does."""
-    first, named = arguments(draft.inputs[0]), [a.annotation and ast.unparse(a.annotation) for a in function(draft.program).args.args]
+    first, named = (
+        arguments(draft.inputs[0]),
+        [a.annotation and ast.unparse(a.annotation) for a in function(draft.program).args.args],
+    )
     named += [None] * (len(first) - len(named))
     types = [name or type(value).__name__ for name, value in zip(named, first)]
-    return [call_text((*first[:k], value, *first[k + 1:])) for k, name in enumerate(types)
-            for value in EDGES.get(name, EDGES.get(name.partition("[")[0].lower(), ()))]
+    return [
+        call_text((*first[:k], value, *first[k + 1 :]))
+        for k, name in enumerate(types)
+        for value in EDGES.get(name, EDGES.get(name.partition("[")[0].lower(), ()))
+    ]
 
 
 def only(code: str, name: str) -> str:
@@ -129,7 +164,13 @@ def without(code: str, *names: str) -> str:
 
 if __name__ == "__main__":
     from kit.environments.base import demo
+
     code = "def f(x):\n    return abs(x) % 7\n\ndef pre_test_f(x):\n    return isinstance(x, int)\n\ndef test_f(x):\n    assert f(x) < 6"
-    problem, verdicts = demo(Fuzzing(), code, ["1", "13"], ["<answer>-6</answer>", "<answer>7</answer>", "<answer>'a'</answer>"])
+    problem, verdicts = demo(
+        Fuzzing(),
+        code,
+        ["1", "13"],
+        ["<answer>-6</answer>", "<answer>7</answer>", "<answer>'a'</answer>"],
+    )
     assert {"'pass'", "'fail'"} <= set(problem.outputs)
     assert [v.outcome for v in verdicts] == ["passed", "failed", "failed"]

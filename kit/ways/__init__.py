@@ -2,6 +2,7 @@
 
 Each way is one file over `grade(row, answer)`; rows come from `kit.export`. A library is imported only where its own way is.
 """
+
 import functools
 import os
 import threading
@@ -23,7 +24,7 @@ def grade(row: dict, answer: str) -> Verdict:
 
     All grading of a process goes through one sandbox, made for the first answer, with the profiles' limits."""
     env, problem = export.problem(row)
-    with _lock:                                        # else two threads would make a sandbox each
+    with _lock:  # else two threads would make a sandbox each
         box = _box(os.getpid())
     return env.grade(problem, [answer], box)[0]
 
@@ -31,5 +32,7 @@ def grade(row: dict, answer: str) -> Verdict:
 def reward(row: dict, answer: str) -> float:
     """1.0 or 0.0, for libraries that know no reward of None. Raises InfrastructureError instead of an error's verdict."""
     if (verdict := grade(row, answer)).reward is None:
-        raise InfrastructureError(f"the sandbox failed, so nothing is known of this answer: {verdict.reason}")
+        raise InfrastructureError(
+            f"the sandbox failed, so nothing is known of this answer: {verdict.reason}"
+        )
     return verdict.reward

@@ -6,6 +6,7 @@
 Text is what the prompts ask for and what any instruct model can do. TRL's environments act through tools alone: they never see the text of a
 completion, and TRL refuses a tokenizer whose chat template has no tool calls.
 """
+
 from concurrent.futures import ThreadPoolExecutor
 
 from kit.ways import grade
@@ -13,7 +14,10 @@ from kit.ways import grade
 
 def reward(prompts, completions, *, log_metric=None, **columns) -> list[float | None]:
     """TRL's reward function over the columns of an export: 1.0, 0.0, or None where our sandbox failed, which TRL leaves out of the group."""
-    rows = [{name: column[k] for name, column in columns.items() if isinstance(column, list)} for k in range(len(completions))]
+    rows = [
+        {name: column[k] for name, column in columns.items() if isinstance(column, list)}
+        for k in range(len(completions))
+    ]
     answers = [completion[-1]["content"] for completion in completions]
     with ThreadPoolExecutor(16) as pool:
         rewards = [verdict.reward for verdict in pool.map(grade, rows, answers)]

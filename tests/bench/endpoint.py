@@ -1,7 +1,8 @@
 """How much of an endpoint's speed arrives: requests in flight against throughput, and what the client itself costs.
 
-    PYTHONPATH=. python tests/bench/endpoint.py         # a FakeEndpoint in a process of its own that answers after 0.2 s; about 1 minute
+PYTHONPATH=. python tests/bench/endpoint.py         # a FakeEndpoint in a process of its own that answers after 0.2 s; about 1 minute
 """
+
 import argparse
 import multiprocessing
 import time
@@ -23,13 +24,28 @@ def serve(seconds: float, addresses) -> None:
 def main(seconds: float, replicas: int) -> None:
     context = multiprocessing.get_context("spawn")
     addresses = context.Queue()
-    servers = [context.Process(target=serve, args=(seconds, addresses), daemon=True) for _ in range(replicas)]
+    servers = [
+        context.Process(target=serve, args=(seconds, addresses), daemon=True)
+        for _ in range(replicas)
+    ]
     for server in servers:
         server.start()
     urls = [addresses.get() for _ in servers]
-    table = Table("in flight", "requests", "requests/s", "of what the server could give", "client: CPU ms a request")
+    table = Table(
+        "in flight",
+        "requests",
+        "requests/s",
+        "of what the server could give",
+        "client: CPU ms a request",
+    )
     for flying in (1, 8, 32, 128):
-        role = Role(model="m", engine="openai", endpoints=urls, concurrency=flying, sampling=Sampling(temperature=1.0, max_tokens=9))
+        role = Role(
+            model="m",
+            engine="openai",
+            endpoints=urls,
+            concurrency=flying,
+            sampling=Sampling(temperature=1.0, max_tokens=9),
+        )
         count = max(20, flying * 15)
         with Endpoint(role) as engine:
             engine.chat([[{"role": "user", "content": "warm"}]])
@@ -37,7 +53,13 @@ def main(seconds: float, replicas: int) -> None:
             engine.chat([[{"role": "user", "content": f"{k} " * 200}] for k in range(count)])
             took, cpu = time.perf_counter() - began, time.process_time() - cpu
         ideal = -(-count // flying) * seconds
-        table.add_row(str(flying), str(count), f"{count / took:.1f}", f"{ideal / took:.0%}", f"{1000 * cpu / count:.1f}")
+        table.add_row(
+            str(flying),
+            str(count),
+            f"{count / took:.1f}",
+            f"{ideal / took:.0%}",
+            f"{1000 * cpu / count:.1f}",
+        )
     Console().print(table)
     for server in servers:
         server.kill()

@@ -1,9 +1,10 @@
 """Is the engine what the rounds wait for, does memory stay flat, and how many tokens are a prompt and an answer?
 
-    python tests/bench/rounds.py engine runs/large     # a finished run's rounds against its prompts alone, real models; about 15 minutes
-    python tests/bench/rounds.py replay --seeds 10000  # recorded answers: problems per second and memory; about 20 minutes
-    python tests/bench/rounds.py tokens                # recorded answers: what kit/plan.py takes from them; a minute
+python tests/bench/rounds.py engine runs/large     # a finished run's rounds against its prompts alone, real models; about 15 minutes
+python tests/bench/rounds.py replay --seeds 10000  # recorded answers: problems per second and memory; about 20 minutes
+python tests/bench/rounds.py tokens                # recorded answers: what kit/plan.py takes from them; a minute
 """
+
 import argparse
 import re
 import resource
@@ -23,7 +24,7 @@ from kit.rounds import Rounds
 from kit.run import RECORDED, read_manifest
 from kit.sandbox import Sandbox
 
-BLOCK = 32      # tokens: the unit of the prefix cache in kit/vllm_child.py on a CPU
+BLOCK = 32  # tokens: the unit of the prefix cache in kit/vllm_child.py on a CPU
 
 
 class Noting(Replay):
@@ -49,30 +50,68 @@ def engine(folder: Path, every: int) -> None:
     known = seeds.from_frame(pd.read_parquet(folder / "seeds.parquet"))
     some = {seed.id for seed in known[::every]}
     with tempfile.TemporaryDirectory() as part:
-        write_recording(sorted((folder / "completions").glob("02_rounds-*.jsonl")), recording := Path(part, "completions.parquet"))
+        write_recording(
+            sorted((folder / "completions").glob("02_rounds-*.jsonl")),
+            recording := Path(part, "completions.parquet"),
+        )
         noting = {name: Noting(role, recording=recording) for name, role in roles.items()}
         with Sandbox() as box, Sandbox(hash_seed=1) as other:
-            Rounds(settings, noting["teacher"], noting["student"], box, other, Path(part, "problems.jsonl")).generate(known)
-        asked = {name: [ask for ask in e.asked if ask[2].split("/")[0].partition("-")[2] in some] for name, e in noting.items()}
-        with VLLM(roles["teacher"], stderr=Path(part, "t.log")) as teacher, VLLM(roles["student"], stderr=Path(part, "s.log")) as student:
+            Rounds(
+                settings,
+                noting["teacher"],
+                noting["student"],
+                box,
+                other,
+                Path(part, "problems.jsonl"),
+            ).generate(known)
+        asked = {
+            name: [ask for ask in e.asked if ask[2].split("/")[0].partition("-")[2] in some]
+            for name, e in noting.items()
+        }
+        with (
+            VLLM(roles["teacher"], stderr=Path(part, "t.log")) as teacher,
+            VLLM(roles["student"], stderr=Path(part, "s.log")) as student,
+        ):
             alone = {"teacher": teacher, "student": student}
             began = time.perf_counter()
-            with ThreadPoolExecutor() as pool:                        # side by side, as in the notebook
+            with ThreadPoolExecutor() as pool:  # side by side, as in the notebook
                 list(pool.map(VLLM.start, alone.values()))
             start, began = time.perf_counter() - began, time.perf_counter()
-            for future in [alone[name].submit(*each) for name, mine in asked.items() for each in mine]:
+            for future in [
+                alone[name].submit(*each) for name, mine in asked.items() for each in mine
+            ]:
                 future.result()
             seconds = time.perf_counter() - began
-    whole = {name: sum(c[2] for row in Log(folder / f"completions/02_rounds-{name}.jsonl") for c in row["completions"]) for name in roles}
+    whole = {
+        name: sum(
+            c[2]
+            for row in Log(folder / f"completions/02_rounds-{name}.jsonl")
+            for c in row["completions"]
+        )
+        for name in roles
+    }
     own = {name: e.counts["tokens"] for name, e in alone.items()}
     table = Table("what", "teacher tokens", "student tokens", "seconds", "tokens/s")
-    rate, need = sum(own.values()) / seconds, start + sum(whole.values()) * seconds / sum(own.values())
-    for what, tokens, took in (("their prompts alone, in part", own, seconds), ("that rate for all, and the start", whole, need),
-                               ("the rounds", whole, stage["seconds"])):
-        table.add_row(what, *(f"{t:,}" for t in tokens.values()), f"{took:.0f}", f"{sum(tokens.values()) / took:.1f}")
+    rate, need = (
+        sum(own.values()) / seconds,
+        start + sum(whole.values()) * seconds / sum(own.values()),
+    )
+    for what, tokens, took in (
+        ("their prompts alone, in part", own, seconds),
+        ("that rate for all, and the start", whole, need),
+        ("the rounds", whole, stage["seconds"]),
+    ):
+        table.add_row(
+            what,
+            *(f"{t:,}" for t in tokens.values()),
+            f"{took:.0f}",
+            f"{sum(tokens.values()) / took:.1f}",
+        )
     Console().print(table)
-    print(f"engines start in {start:.0f} s and write {rate:.1f} tokens/s; of the rounds' time they alone need {need / stage['seconds']:.2f}, "
-          f"bar >= 0.90 ({len(known)} seeds; alone: {len(some)} of them)")
+    print(
+        f"engines start in {start:.0f} s and write {rate:.1f} tokens/s; of the rounds' time they alone need {need / stage['seconds']:.2f}, "
+        f"bar >= 0.90 ({len(known)} seeds; alone: {len(some)} of them)"
+    )
 
 
 class Copies(Replay):
@@ -85,57 +124,147 @@ class Copies(Replay):
 def replay(count: int) -> None:
     """The chains of the recorded seeds over and over, each copy with an id of its own, verified and graded in the real sandbox."""
     settings = profile.load("cpu", {"rounds.stones": 0, "rounds.baseline": False})
-    recorded, each = seeds.from_frame(pd.read_parquet(RECORDED / "seeds.parquet")), len(settings.rounds.environments)
-    splits = [[s for s in recorded if s.split == split and not s.as_is] for split in ("train", "held_out")]
+    recorded, each = (
+        seeds.from_frame(pd.read_parquet(RECORDED / "seeds.parquet")),
+        len(settings.rounds.environments),
+    )
+    splits = [
+        [s for s in recorded if s.split == split and not s.as_is] for split in ("train", "held_out")
+    ]
     # Of each split a multiple of the environments, so that every copy serves the environment that the recorded one served.
-    recorded = [s for mine in splits for s in mine[:len(mine) // each * each]]
-    copies = [s.model_copy(update={"id": f"{s.id}~{k}"}) for k in range(-(-count // len(recorded))) for s in recorded]
+    recorded = [s for mine in splits for s in mine[: len(mine) // each * each]]
+    copies = [
+        s.model_copy(update={"id": f"{s.id}~{k}"})
+        for k in range(-(-count // len(recorded)))
+        for s in recorded
+    ]
     table = Table("seeds", "problems", "seconds", "problems/s", "peak memory of this process, MB")
     for part in (count // 10, count):
-        with tempfile.TemporaryDirectory() as folder, Sandbox() as box, Sandbox(hash_seed=1) as other:
-            teacher, student = (Copies(role, name=role.model, recording=RECORDED / "completions.parquet") for role in (settings.teacher, settings.student))
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            Sandbox() as box,
+            Sandbox(hash_seed=1) as other,
+        ):
+            teacher, student = (
+                Copies(role, name=role.model, recording=RECORDED / "completions.parquet")
+                for role in (settings.teacher, settings.student)
+            )
             began = time.perf_counter()
-            problems = sum(1 for _ in Rounds(settings, teacher, student, box, other, Path(folder, "p.jsonl")).generate(copies[:part]))
+            problems = sum(
+                1
+                for _ in Rounds(
+                    settings, teacher, student, box, other, Path(folder, "p.jsonl")
+                ).generate(copies[:part])
+            )
             seconds = time.perf_counter() - began
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-        table.add_row(f"{part:,}", f"{problems:,}", f"{seconds:.0f}", f"{problems / seconds:.1f}", f"{peak:.0f}")
+        table.add_row(
+            f"{part:,}",
+            f"{problems:,}",
+            f"{seconds:.0f}",
+            f"{problems / seconds:.1f}",
+            f"{peak:.0f}",
+        )
     Console().print(table)
 
 
 def tokens() -> None:
     """READ, USED and VALID of kit/plan.py, from the recording. A prompt is read but for its longest beginning, in whole blocks, that one
     before it had; the policy's are read whole (transformers keeps no cache from step to step)."""
-    problems, plan, evaluated, trained = (pd.read_parquet(RECORDED / f"{name}.parquet") for name in ("problems", "plan", "evaluation", "train"))
-    settings = profile.load("cpu", {"rounds.stones": problems.chain_id[problems.method == "stones"].nunique()})
-    filtered, envs = {p.id: p for p in records.load(RECORDED / "filtered.parquet")}, environments.make(settings.rounds)
-    noting = {name: Noting(role, name=role.model, recording=RECORDED / "completions.parquet") for name, role in
-              (("teacher", settings.teacher), ("student", settings.student))}
+    problems, plan, evaluated, trained = (
+        pd.read_parquet(RECORDED / f"{name}.parquet")
+        for name in ("problems", "plan", "evaluation", "train")
+    )
+    settings = profile.load(
+        "cpu", {"rounds.stones": problems.chain_id[problems.method == "stones"].nunique()}
+    )
+    filtered, envs = (
+        {p.id: p for p in records.load(RECORDED / "filtered.parquet")},
+        environments.make(settings.rounds),
+    )
+    noting = {
+        name: Noting(role, name=role.model, recording=RECORDED / "completions.parquet")
+        for name, role in (("teacher", settings.teacher), ("student", settings.student))
+    }
     with tempfile.TemporaryDirectory() as folder, Sandbox() as box, Sandbox(hash_seed=1) as other:
         known = seeds.from_frame(pd.read_parquet(RECORDED / "seeds.parquet"))
-        list(Rounds(settings, noting["teacher"], noting["student"], box, other, Path(folder, "problems.jsonl")).generate(known))
+        list(
+            Rounds(
+                settings,
+                noting["teacher"],
+                noting["student"],
+                box,
+                other,
+                Path(folder, "problems.jsonl"),
+            ).generate(known)
+        )
     g, e = settings.grpo, settings.evaluation
-    items = [*evaluation.synthetic(filtered.values(), envs, e.synthetic), *evaluation.real(filtered.values(), envs, e.real),
-             *evaluation.humaneval(e.humaneval), *evaluation.maths(e.maths)]
-    table = Table("who", "prompts", "tokens of a prompt", "read", "share of max_tokens in an answer")
+    items = [
+        *evaluation.synthetic(filtered.values(), envs, e.synthetic),
+        *evaluation.real(filtered.values(), envs, e.real),
+        *evaluation.humaneval(e.humaneval),
+        *evaluation.maths(e.maths),
+    ]
+    table = Table(
+        "who", "prompts", "tokens of a prompt", "read", "share of max_tokens in an answer"
+    )
     rows = []
     for who, noted in noting.items():
-        written = pd.Series([c.tokens for answer in noted.answers if not answer.exception() for c in answer.result()])
-        rows.append((who, noted.role.model, [messages for messages, *_ in noted.asked], written.mean(), noted.role.sampling.max_tokens))
-    prompts = [envs[row.environment].solve_prompt(filtered[row.problem_id]) for row in plan.itertuples()]
+        written = pd.Series(
+            [
+                c.tokens
+                for answer in noted.answers
+                if not answer.exception()
+                for c in answer.result()
+            ]
+        )
+        rows.append(
+            (
+                who,
+                noted.role.model,
+                [messages for messages, *_ in noted.asked],
+                written.mean(),
+                noted.role.sampling.max_tokens,
+            )
+        )
+    prompts = [
+        envs[row.environment].solve_prompt(filtered[row.problem_id]) for row in plan.itertuples()
+    ]
     rows.append(("policy", g.policy, prompts, trained.completion_length.mean(), g.max_tokens))
     prompts = [item.messages for item in items for _ in ("sampled", "greedy")]
-    rows.append(("evaluation", g.policy, prompts, evaluated.tokens.sum() / (len(evaluated) * (e.n + 1)), e.max_tokens))
+    rows.append(
+        (
+            "evaluation",
+            g.policy,
+            prompts,
+            evaluated.tokens.sum() / (len(evaluated) * (e.n + 1)),
+            e.max_tokens,
+        )
+    )
     for who, model, prompts, answer, longest in rows:
         words = grpo.tokenizer(model)
-        texts = [words.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False) for messages in prompts]
+        texts = [
+            words.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=True, return_dict=False
+            )
+            for messages in prompts
+        ]
         whole, seen, cached = sum(map(len, texts)), set(), 0
         for text in texts if who != "policy" else ():
             beginnings = [tuple(text[:k]) for k in range(BLOCK, len(text), BLOCK)]
             cached += BLOCK * sum(b in seen for b in beginnings)
             seen.update(beginnings)
-        table.add_row(who, str(len(prompts)), f"{whole / len(prompts):.0f}", f"{(whole - cached) / len(prompts):.0f}", f"{answer / longest:.2f}")
+        table.add_row(
+            who,
+            str(len(prompts)),
+            f"{whole / len(prompts):.0f}",
+            f"{(whole - cached) / len(prompts):.0f}",
+            f"{answer / longest:.2f}",
+        )
     Console().print(table)
-    print(f"valid: {(problems.status[problems.method != 'real'] == 'valid').mean():.2f} of the teacher's problems")
+    print(
+        f"valid: {(problems.status[problems.method != 'real'] == 'valid').mean():.2f} of the teacher's problems"
+    )
 
 
 if __name__ == "__main__":
@@ -143,7 +272,12 @@ if __name__ == "__main__":
     what = parser.add_subparsers(required=True)
     one = what.add_parser("engine")
     one.add_argument("run", type=Path)
-    one.add_argument("--every", type=int, default=5, help="only every Nth seed's prompts go to the engine alone (default 5)")
+    one.add_argument(
+        "--every",
+        type=int,
+        default=5,
+        help="only every Nth seed's prompts go to the engine alone (default 5)",
+    )
     one.set_defaults(call=lambda given: engine(given.run, given.every))
     two = what.add_parser("replay")
     two.add_argument("--seeds", type=int, default=10_000)

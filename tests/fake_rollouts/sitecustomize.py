@@ -3,6 +3,7 @@ Everything else is real: rewards, gathering, advantages, loss, averaging, steps,
 CPU, which it declines to.
 
 Python imports a module of this name as it starts, so the script that is trained holds no hook."""
+
 import importlib.abc
 import importlib.util
 import json
@@ -12,11 +13,20 @@ import sys
 
 def fake_rollouts(trainer, prompt_ids, images, fields, num_generations, **_):
     """For `GRPOTrainer._generate_single_turn`: this process's prompts, as tokens -> (completions as tokens, None)."""
-    answers = json.loads(os.environ["FAKE_ROLLOUTS"])                     # what is in a prompt -> the completions of its group
+    answers = json.loads(
+        os.environ["FAKE_ROLLOUTS"]
+    )  # what is in a prompt -> the completions of its group
     words, first = trainer.processing_class, trainer.accelerator.process_index * len(prompt_ids)
     texts = [words.decode(tokens) for tokens in prompt_ids]
-    chosen = [next(group for part, group in answers.items() if part in text)[(first + k) % num_generations] for k, text in enumerate(texts)]
-    return [words.encode(text, add_special_tokens=False) + [words.eos_token_id] for text in chosen], None
+    chosen = [
+        next(group for part, group in answers.items() if part in text)[
+            (first + k) % num_generations
+        ]
+        for k, text in enumerate(texts)
+    ]
+    return [
+        words.encode(text, add_special_tokens=False) + [words.eos_token_id] for text in chosen
+    ], None
 
 
 def patch_trainer(module):
@@ -30,6 +40,7 @@ def patch_state(module):
         made(self, *args, **options)
         if plugin := options.get("fsdp_plugin") or vars(self).get("fsdp_plugin"):
             self.distributed_type, self.fsdp_plugin = module.DistributedType.FSDP, plugin
+
     module.AcceleratorState.__init__ = sharded
 
 
@@ -48,6 +59,7 @@ class Finder(importlib.abc.MetaPathFinder):
         def patched(module):
             load(module)
             patch(module)
+
         spec.loader.exec_module = patched
         return spec
 

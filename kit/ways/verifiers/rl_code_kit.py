@@ -6,10 +6,13 @@
 Where our sandbox fails, the reward raises: verifiers marks the rollout as failed (`trace.ok` is False, its reward is None) and runs it again if
 `--env.agent.retries.max-retries` says so. Beware that `trace.reward` of a failed rollout reads 0.0: ask `trace.ok` first.
 """
+
 import asyncio
 
 import verifiers.v1 as vf
-from verifiers.v1.harnesses.null.harness import NullHarness  # the model alone: found by its being exported, it becomes our default
+from verifiers.v1.harnesses.null.harness import (
+    NullHarness,
+)  # the model alone: found by its being exported, it becomes our default
 
 from kit import export
 from kit.ways import reward
@@ -19,6 +22,7 @@ __all__ = ["CodeEnv", "CodeTaskset", "NullHarness"]
 
 class CodeData(vf.TaskData):
     """A row of `kit.export`; the model sees its prompt only."""
+
     row: dict
 
 
@@ -40,8 +44,18 @@ class CodeConfig(vf.TasksetConfig):
 
 class CodeTaskset(vf.Taskset[CodeTask, CodeConfig]):
     def load(self) -> list[CodeTask]:
-        return [CodeTask(CodeData(id=row["id"], name=f"{row['environment']} {row['id']}", prompt=row["prompt"], row=row), self.config.task)
-                for row in export.load(self.config.data)[self.config.split]]
+        return [
+            CodeTask(
+                CodeData(
+                    id=row["id"],
+                    name=f"{row['environment']} {row['id']}",
+                    prompt=row["prompt"],
+                    row=row,
+                ),
+                self.config.task,
+            )
+            for row in export.load(self.config.data)[self.config.split]
+        ]
 
 
 class CodeEnvConfig(vf.SingleAgentEnvConfig):
