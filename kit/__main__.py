@@ -14,7 +14,10 @@ from rich.table import Table
 
 @contextlib.contextmanager
 def stoppable():
-    """Ctrl-C, or a cluster that wants its node back (SIGTERM), ends a long command with a sentence."""
+    """Ctrl-C, or a cluster that wants its node back (SIGTERM), ends a long command with a sentence.
+
+    The exit code is then 130.
+    """
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -26,40 +29,51 @@ def stoppable():
 
 
 def given(parameters: list[str] | None) -> dict:
-    """`NAME=VALUE` texts -> values as YAML reads them, except that 24:00:00 is no number."""
-    return {
-        name: value if value.count(":") > 1 else yaml.safe_load(value)
-        for name, _, value in (p.partition("=") for p in parameters or [])
-    }
+    """`NAME=VALUE` texts -> values as YAML reads them, except that 24:00:00 stays a text."""
+    values = {}
+    for parameter in parameters or []:
+        name, _, value = parameter.partition("=")
+        values[name] = value if value.count(":") > 1 else yaml.safe_load(value)
+    return values
 
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Tutorial and reproduction kit for arXiv 2603.24202: synthetic problems, curricula and GRPO for code.",
+    help="Tutorial and reproduction kit for arXiv 2603.24202: synthetic problems, curricula and "
+    "GRPO for code.",
 )
 console = Console()
+
+# Options that several commands have.
+_ProfileOption = Annotated[
+    str, typer.Option(help="a name in kit/profiles, or the path of a .yaml file")
+]
+_ParameterOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--parameter",
+        "-p",
+        help="NAME=VALUE, sets a parameter of a notebook that is run; may be repeated",
+    ),
+]
 
 
 @app.command()
 def run(
-    profile: Annotated[
-        str, typer.Option(help="a name in kit/profiles, or the path of a .yaml file")
-    ] = "cpu",
-    out: Annotated[str, typer.Option(help="run folder; default runs/<profile>")] = "",
+    profile: _ProfileOption = "cpu",
+    out: Annotated[str, typer.Option(help="run folder; default: runs/<profile>")] = "",
     only: Annotated[
-        list[str] | None, typer.Option(help="number of a notebook, e.g. 02; may be repeated")
-    ] = None,
-    parameter: Annotated[
         list[str] | None,
-        typer.Option("--parameter", "-p", help="NAME=VALUE of a notebook parameter"),
+        typer.Option(help="run only the notebook with this number, e.g. 02; may be repeated"),
     ] = None,
+    parameter: _ParameterOption = None,
     force: Annotated[
-        bool, typer.Option(help="execute finished notebooks again; records already there are used")
+        bool, typer.Option(help="run finished notebooks again; they use the records that exist")
     ] = False,
 ) -> None:
-    """Execute the notebooks headless, in order; run it again to go on where it stopped."""
+    """Run the notebooks in order, without a browser. Run it again to go on where it stopped."""
     from kit import runner
 
     with stoppable():
@@ -68,48 +82,43 @@ def run(
 
 @app.command()
 def study(
-    profile: Annotated[
-        str, typer.Option(help="a name in kit/profiles, or the path of a .yaml file")
-    ] = "cpu",
+    profile: _ProfileOption = "cpu",
     arms: Annotated[
-        str, typer.Option(help="names in kit/arms.yaml with commas between them; default all")
+        str, typer.Option(help="names in kit/arms.yaml, separated by commas; default: all")
     ] = "",
     seeds: Annotated[
         str,
-        typer.Option(
-            help="seeds of training, with commas between them; a verdict needs at least three"
-        ),
+        typer.Option(help="seeds of training, separated by commas; a verdict needs three or more"),
     ] = "0,1,2",
     out: Annotated[
-        str, typer.Option(help="folder of the run folders; default runs/study-<profile>")
+        str, typer.Option(help="folder for the run folders; default: runs/study-<profile>")
     ] = "",
     data: Annotated[
         str,
         typer.Option(
-            help="run folder whose filtered problems are trained on; default the recorded ones"
+            help="train on the filtered problems of this run folder; default: the recorded ones"
         ),
     ] = "",
-    jobs: Annotated[int, typer.Option(min=1, help="runs at once")] = 1,
-    parameter: Annotated[
-        list[str] | None, typer.Option("--parameter", "-p", help="NAME=VALUE of notebook 05 or 06")
-    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="how many runs at the same time")] = 1,
+    parameter: _ParameterOption = None,
     keep_policies: Annotated[
         bool, typer.Option(help="keep the trained weights of every run")
     ] = False,
-    dry: Annotated[bool, typer.Option(help="draw all plans, say what would run, and stop")] = False,
+    dry: Annotated[
+        bool, typer.Option(help="draw all plans, say how many runs there are, and stop")
+    ] = False,
 ) -> None:
-    """Notebooks 05 and 06 over a grid of arms and seeds; notebook 07 reads what comes out. Run it again to go on."""
+    """Run notebooks 05 and 06 for every arm and seed. Run it again to go on.
+
+    Notebook 07 reads the results.
+    """
     from kit import study
     from kit.run import RECORDED, ROOT
 
     folder = Path(out or ROOT / "runs" / f"study-{Path(profile).stem}").resolve()
-    runs = study.prepare(
-        profile,
-        folder,
-        Path(data or RECORDED),
-        [a for a in arms.split(",") if a],
-        [int(s) for s in seeds.split(",")],
-    )
+    chosen = list(filter(None, arms.split(",")))
+    numbers = [int(seed) for seed in seeds.split(",")]
+    runs = study.prepare(profile, folder, Path(data or RECORDED), chosen, numbers)
     console.print(f"{len(runs)} runs in {folder}, {sum(map(study.done, runs))} of them done")
     if not dry:
         with stoppable():
@@ -118,33 +127,40 @@ def study(
 
 @app.command()
 def scale(
-    profile: Annotated[
-        str, typer.Option(help="a name in kit/profiles, or the path of a .yaml file")
-    ] = "cpu",
+    profile: _ProfileOption = "cpu",
     out: Annotated[
         str,
-        typer.Option(help="run folder, on a disk that all machines see; default runs/<profile>"),
+        typer.Option(help="run folder, on a disk that all machines see; default: runs/<profile>"),
     ] = "",
     stage: Annotated[
-        str, typer.Option(help="rounds, or verify: run all problems' programs again")
+        str, typer.Option(help="rounds; or verify: run the programs of all problems again")
     ] = "rounds",
-    tasks: Annotated[int, typer.Option(min=1, help="shards; the same in every call")] = 1,
-    workers: Annotated[int, typer.Option(min=1, help="tasks at once")] = 1,
+    tasks: Annotated[int, typer.Option(min=1, help="number of shards; the same in every call")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="how many tasks at the same time")] = 1,
     executor: Annotated[str, typer.Option(help="local, slurm or ray")] = "local",
     replay: Annotated[
-        bool, typer.Option(help="answer from data/recorded instead of models")
+        bool, typer.Option(help="take answers from data/recorded instead of asking models")
     ] = False,
     option: Annotated[
         list[str] | None,
-        typer.Option("--option", "-o", help="NAME=VALUE for datatrove's executor or sbatch"),
+        typer.Option(
+            "--option",
+            "-o",
+            help="NAME=VALUE, an option of datatrove's executor or of sbatch; may be repeated",
+        ),
     ] = None,
 ) -> None:
-    """Notebook 02's rounds sharded by seed over processes, Slurm or Ray; `run` goes on from there. Run it again to go on."""
+    """Run the rounds of notebook 02 on many processes, with Slurm or with Ray.
+
+    Each shard has some of the seeds. Run it again to go on; afterwards `run` does the other
+    notebooks.
+    """
     try:
         from kit import scale
-    except ModuleNotFoundError as e:
+    except ModuleNotFoundError as error:
         sys.exit(
-            f"error: {e.name} is not there: `pip install -c constraints.txt -e '.[scale]'` in the kit's folder brings it"
+            f"error: {error.name} is not there: install it with "
+            "`pip install -c constraints.txt -e '.[scale]'` in the kit's folder"
         )
     with stoppable():
         scale.run(stage, profile, out, tasks, workers, executor, replay, given(option))
@@ -152,63 +168,53 @@ def scale(
 
 @app.command()
 def plan(
-    profile: Annotated[
-        str, typer.Option(help="a name in kit/profiles, or the path of a .yaml file")
-    ] = "cpu",
+    profile: _ProfileOption = "cpu",
     device: Annotated[
-        str, typer.Option(help="cpu, 24gb, 80gb or 141gb; default what the profile asks for")
+        str, typer.Option(help="cpu, 24gb, 80gb or 141gb; default: what the profile asks for")
     ] = "",
-    trainings: Annotated[int, typer.Option(min=1, help="arms x seeds of a study")] = 1,
+    trainings: Annotated[
+        int, typer.Option(min=1, help="number of trainings: arms x seeds of a study")
+    ] = 1,
 ) -> None:
-    """Tell what a profile costs before it is run: tokens, device hours, memory, disk."""
+    """Say what a profile costs before it is run: tokens, device hours, memory, disk."""
     from kit import plan
     from kit import profile as profiles
 
     loaded = profiles.load(profile)
     chosen = plan.device(loaded, device)
     rows = plan.stages(loaded, chosen, trainings)
-    cards, total = max(1, loaded.needs.gpus), rows.hours.sum()
-    unit, scale = ("minutes", 60) if total < 2 else ("hours of a device", 1)
+    hours = rows.hours.sum()
+    unit, scale = ("minutes", 60) if hours < 2 else ("hours of a device", 1)
+    columns = ("stage", "answers", "tokens written", unit, "memory, GB")
     table = Table(
-        "stage",
-        "answers",
-        "tokens written",
-        unit,
-        "memory, GB",
+        *columns,
         title=f"{loaded.name}: {loaded.about}",
         caption=f"On {chosen.about}. Orders of magnitude: see kit/plan.py for what is assumed.",
     )
     for row in rows.itertuples():
+        time = f"{scale * row.hours:,.1f}"
         table.add_row(
-            row.stage,
-            f"{row.requests:,.0f}",
-            f"{row.written:,.0f}",
-            f"{scale * row.hours:,.1f}",
-            f"{row.memory_gb:,.0f}",
+            row.stage, f"{row.requests:,.0f}", f"{row.written:,.0f}", time, f"{row.memory_gb:,.0f}"
         )
     table.add_section()
-    table.add_row(
-        "all",
-        "",
-        f"{rows.written.sum():,.0f}",
-        f"{scale * total:,.1f}",
-        f"disk {plan.disk_gb(loaded):,.0f}",
-    )
+    disk = f"disk {plan.disk_gb(loaded):,.0f}"
+    table.add_row("all", "", f"{rows.written.sum():,.0f}", f"{scale * hours:,.1f}", disk)
     console.print(table)
+    cards = loaded.needs.gpus
     if cards > 1:
         console.print(
-            f"{total / cards:,.1f} hours on {cards} such cards, if all are busy all the time"
+            f"{hours / cards:,.1f} hours on {cards} such cards, if all are busy all the time"
         )
 
 
 @app.command()
 def doctor() -> None:
-    """Tell what this machine can run, and the sentence that fixes each lack."""
+    """Say what this machine can run, and what to do where something is missing."""
     from kit import doctor
 
     checks = doctor.examine()
     console.print(doctor.table(checks))
-    raise typer.Exit(any(c.state == "lack" for c in checks))
+    raise typer.Exit(any(check.state == "lack" for check in checks))
 
 
 @app.command()
@@ -217,33 +223,27 @@ def models(
         list[str] | None, typer.Option(help="name of a model to fetch now; may be repeated")
     ] = None,
 ) -> None:
-    """List the models by digest: what is there, where from, which licence, how large."""
+    """List the models: what is there, where it comes from, its licence and size."""
     from kit import models
 
     for name in fetch or []:
         models.path(name)
-    table = Table(
-        "model", "state", "where from", "licence", "size", caption=f"kept in {models.cache()}"
-    )
+    columns = ("model", "state", "where from", "licence", "size")
+    table = Table(*columns, caption=f"kept in {models.cache()}")
     for card in models.cards():
-        table.add_row(
-            card["name"],
-            card["state"],
-            card["source"],
-            card["licence"],
-            f"{card['bytes'] / 1e9:.1f} GB" if card["bytes"] else "–",
-        )
+        size = f"{card['bytes'] / 1e9:.1f} GB" if card["bytes"] else "–"
+        table.add_row(card["name"], card["state"], card["source"], card["licence"], size)
     console.print(table)
 
 
 @app.command()
 def record(
-    run_dir: Annotated[str, typer.Argument(help="a finished run folder")],
+    run_dir: Annotated[str, typer.Argument(help="a finished run folder, or a study's folder")],
     timed: Annotated[
-        str, typer.Option(help="take the README's minutes from this run instead")
+        str, typer.Option(help="take the minutes in README.md from this run instead")
     ] = "",
 ) -> None:
-    """Copy a run's records (or the tables of a study's runs), small enough for git, to data/recorded, and its numbers into README.md."""
+    """Copy a run (or the tables of a study) to data/recorded, and its numbers into README.md."""
     from kit import recording
 
     if any(Path(run_dir).glob("*/*/arm.json")):
@@ -254,25 +254,29 @@ def record(
 
 @app.command()
 def export(
-    run_dir: Annotated[str, typer.Argument(help="run folder; default the recorded problems")] = "",
-    out: Annotated[str, typer.Option(help="folder of the data set; default runs/export")] = "",
+    run_dir: Annotated[str, typer.Argument(help="run folder; default: the recorded problems")] = "",
+    out: Annotated[str, typer.Option(help="folder of the data set; default: runs/export")] = "",
     push: Annotated[
         str,
         typer.Option(
             metavar="OWNER/NAME", help="upload it to the Hugging Face hub under this name"
         ),
     ] = "",
-    private: Annotated[bool, typer.Option(help="visible to its owner only, on the hub")] = False,
+    private: Annotated[
+        bool, typer.Option(help="with --push: only its owner can see it on the hub")
+    ] = False,
 ) -> None:
-    """Write a run's kept problems as a data set: parquet and a card, for datasets.load_dataset. Nothing is uploaded without --push."""
+    """Write the kept problems of a run as a data set, for datasets.load_dataset.
+
+    The data set is parquet and a card. Nothing is uploaded without --push.
+    """
     from kit import export
     from kit.run import RECORDED, ROOT
 
     folder = Path(out or ROOT / "runs" / "export")
     counts = export.write(run_dir or RECORDED, folder)
-    console.print(
-        f"{folder}: " + ", ".join(f"{n} problems to {split}" for split, n in counts.items())
-    )
+    told = ", ".join(f"{count} problems to {split}" for split, count in counts.items())
+    console.print(f"{folder}: {told}")
     if push:
         console.print(f"uploaded to {export.push(folder, push, private)}")
 
@@ -281,13 +285,12 @@ def main() -> None:
     """Known errors are one clear message; anything else is a bug and shows its traceback."""
     try:
         app()
-    except Exception as e:
-        source = type(e).__module__.partition(".")[0]
+    except Exception as error:
+        source = type(error).__module__.partition(".")[0]
         if source not in ("kit", "papermill"):
             raise
-        sys.exit(
-            f"error: {e}" if source == "kit" else 1
-        )  # the runner has told about a notebook's failure
+        # The runner has told about a notebook's failure.
+        sys.exit(f"error: {error}" if source == "kit" else 1)
 
 
 if __name__ == "__main__":

@@ -1,61 +1,76 @@
-"""What stands below a figure, in one place for the report and the gallery: the question, how to read it, and n from the numbers drawn."""
+"""What stands below a figure, for the report and the gallery: the question, how to read it, and n.
+
+n comes from the numbers that are drawn.
+"""
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import pandas as pd
 
-DRAWN = pd.DataFrame  # the CSV beside the figure
+# The CSV beside the figure.
+DRAWN: TypeAlias = pd.DataFrame
 
 
-def _count(n: float, what: str) -> str:
-    return f"{int(n):,} {what}" + ("" if n == 1 else "s")
+def _counts(**numbers: float) -> str:
+    """Numbers with their nouns, in the plural where that is due; `_` in a noun is a space."""
+    parts = [f"{int(n):,} {what}{'' if n == 1 else 's'}" for what, n in numbers.items()]
+    return ", ".join(parts).replace("_", " ")
 
 
 def _rows(what: str) -> Callable[[DRAWN], str]:
-    return lambda df: _count(len(df), what)
+    """For figures of which each row is one thing."""
+    return lambda df: _counts(**{what: len(df)})
 
 
 def _graded(df: DRAWN) -> str:
-    return f"{_count(len(df), 'problem')}, {df.p.notna().sum():,} of them graded"
+    return f"{_counts(problem=len(df))}, {df.p.count():,} of them graded"
 
 
 def _chains(df: DRAWN) -> str:
-    return f"{_count(df.chain_id.nunique(), 'chain')}, {_graded(df)}"
+    return f"{_counts(chain=df.chain_id.nunique())}, {_graded(df)}"
+
+
+def _settings(df: DRAWN) -> str:
+    kept = df[df.chosen].kept.max()
+    return f"{_counts(setting=len(df), problem=kept)} kept with the chosen ones"
 
 
 def _sets(df: DRAWN) -> str:
-    """Problems per evaluation set."""
-    whole = df[df.group == "all"] if "all" in set(df.group) else df
-    return ", ".join(
-        f"{name} {int(n)}" for name, n in whole.groupby("set", sort=False).n_problems.max().items()
-    )
+    """Problems per evaluation set: those of the group `all` where there is one."""
+    sizes = df.groupby("set", sort=False).n_problems.max()
+    return ", ".join(f"{name} {int(n)}" for name, n in sizes.items())
 
 
 def _trainings(df: DRAWN) -> str:
-    runs = df[["arm", "seed"]].drop_duplicates()
-    return f"{_count(len(runs), 'training')}, {_count(df.arm.nunique(), 'arm')}, {_count(runs.seed.nunique(), 'seed')}"
+    return _counts(
+        training=df.groupby(["arm", "seed"]).ngroups, arm=df.arm.nunique(), seed=df.seed.nunique()
+    )
 
 
 def _arms(df: DRAWN) -> str:
-    return f"{_count(df[df.arm == df.arm.iloc[0]].problems.sum(), 'problem')}, {_count(df.seeds.max(), 'seed')}"
+    first = df[df.arm == df.arm.iloc[0]]
+    return _counts(problem=first.problems.sum(), seed=df.seeds.max())
 
 
 def _claims(df: DRAWN) -> str:
-    return f"{_count(df.claim.nunique(), 'claim')}, {df[df.value.notna()].claim.nunique()} of them tested; seeds and n of each stand at the right"
+    tested = f"{df.dropna(subset='value').claim.nunique()} of them tested"
+    claims = _counts(claim=df.claim.nunique())
+    return f"{claims}, {tested}; seeds and n of each stand at the right"
 
 
-# name of a figure -> (question, how to read it, its n); in the order in which they are shown
+# Name of a figure -> (question, how to read it, its n); in the order in which they are shown.
 CAPTIONS: dict[str, tuple[str, str, Callable[[DRAWN], str]]] = {
     "01_seeds": (
         "Where do the seeds come from?",
         "Left: snippets per package. Right: their length, and which are held out.",
-        _rows("seed snippet"),
+        _rows("seed_snippet"),
     ),
     "02_teacher": (
         "Can this teacher write problems?",
         "Shares with 95% intervals, per environment; grey, where drawn: an earlier run.",
-        lambda df: _count(
-            df[(df.environment == "all") & (df.measure == "valid")].of.sum(), "problem"
+        lambda df: _counts(
+            problem=df.query("environment == 'all' and measure == 'valid'").of.sum()
         ),
     ),
     "02_pass_rates": (
@@ -65,7 +80,8 @@ CAPTIONS: dict[str, tuple[str, str, Callable[[DRAWN], str]]] = {
     ),
     "02_slopes": (
         "Does the teacher steer the difficulty?",
-        "A line joins a problem and its revision: red should fall, blue should rise. Bold: the mean.",
+        "A line joins a problem and its revision: red should fall, blue should rise. "
+        "Bold: the mean.",
         _chains,
     ),
     "02_lineage": (
@@ -76,19 +92,18 @@ CAPTIONS: dict[str, tuple[str, str, Callable[[DRAWN], str]]] = {
     "03_funnel": (
         "What becomes of the problems?",
         "Shares lost to each filter, and kept, per method.",
-        lambda df: _count(df["count"].sum(), "problem"),
+        lambda df: _counts(problem=df["count"].sum()),
     ),
     "03_ratio": (
         "Do several turns yield more than several single draws?",
         "Kept shares at equal budget and their ratio, with 95% intervals over seeds.",
-        lambda df: _count(df[df.environment == "all"].seeds.sum(), "seed snippet"),
+        lambda df: _counts(seed_snippet=df.query("environment == 'all'").seeds.sum()),
     ),
     "03_sensitivity": (
         "How much hangs on the thresholds?",
-        "What is dropped and kept when one choice of the filters changes; the chosen one is marked.",
-        lambda df: (
-            f"{_count(len(df), 'setting')}, {_count(df[df.chosen].kept.max(), 'problem')} kept with the chosen ones"
-        ),
+        "What is dropped and kept when one choice of the filters changes; the chosen one is "
+        "marked.",
+        _settings,
     ),
     "03_lineage": (
         "Which turns of a chain survive the filters?",
@@ -108,21 +123,22 @@ CAPTIONS: dict[str, tuple[str, str, Callable[[DRAWN], str]]] = {
     "04_stones": (
         "Do stepping stones have the difficulty asked for?",
         "Pass rates of hard problems and of their medium and easy variants.",
-        lambda df: f"{_count(df.chain_id.nunique(), 'chain')} tried, {_count(len(df), 'problem')}",
+        lambda df: f"{_counts(chain=df.chain_id.nunique())} tried, {_counts(problem=len(df))}",
     ),
     "04_schedules": (
         "Which orders are there?",
         "Weight of each bin over the training steps, drawn before anything is trained.",
-        lambda df: _count(df.schedule.nunique(), "schedule") + ", no data",
+        lambda df: f"{_counts(schedule=df.schedule.nunique())}, no data",
     ),
     "04_plan": (
         "Does the plan follow its schedule?",
         "Areas: weights wanted. Marks: shares drawn.",
-        lambda df: _count(df[df.kind == "bin"].n.sum(), "prompt"),
+        lambda df: _counts(prompt=df.query("kind == 'bin'").n.sum()),
     ),
     "05_health": (
         "Is the training healthy?",
-        "Reward should rise while entropy does not collapse; a dead group (all rewards equal) teaches nothing.",
+        "Reward should rise while entropy does not collapse; a dead group (all rewards equal) "
+        "teaches nothing.",
         _rows("step"),
     ),
     "06_pass_at_k": (
@@ -143,7 +159,7 @@ CAPTIONS: dict[str, tuple[str, str, Callable[[DRAWN], str]]] = {
     "06_curve": (
         "When does it solve more?",
         "pass@1 over checkpoints, per set.",
-        lambda df: _count(df.step.nunique(), "checkpoint"),
+        lambda df: _counts(checkpoint=df.step.nunique()),
     ),
     "07_entropy": (
         "Do the arms keep exploring?",
@@ -173,27 +189,23 @@ CAPTIONS: dict[str, tuple[str, str, Callable[[DRAWN], str]]] = {
 }
 
 
-def order(name: str) -> tuple:
+def order(name: str) -> tuple[str, int, str]:
     """Sorts names of figures: by notebook, then as in CAPTIONS, unknown ones last."""
-    known = list(CAPTIONS)
-    return name[:2], known.index(name) if name in known else len(known), name
+    return name[:2], [*CAPTIONS, name].index(name), name
 
 
 def caption(name: str, df: DRAWN, seed: int | None) -> tuple[str, str, str]:
-    """Question, how to read, and n with the seed of the run (figures of 07 name their own). Unknown figures and odd frames get what is known."""
-    question, read, n = CAPTIONS.get(name, (name, "", _rows("row")))
+    """The question, how to read the figure, and n with the seed of the run.
+
+    Figures of notebook 07 name their own seeds. Unknown figures and odd frames get what is known.
+    """
+    rows = _rows("row")
+    question, read, count = CAPTIONS.get(name, (name, "", rows))
     try:
-        counted = n(df)
-    except (
-        AttributeError,
-        KeyError,
-        IndexError,
-        TypeError,
-        ValueError,
-    ):  # another version of the kit drew other columns
-        counted = _count(len(df), "row")
-    return (
-        question,
-        read,
-        f"n: {counted}" + ("" if name.startswith("07") or seed is None else f"; seed {seed}"),
-    )
+        n = count(df)
+    except (AttributeError, LookupError, NameError, TypeError, ValueError):
+        # Another version of the kit drew other columns.
+        n = rows(df)
+    if seed is not None and not name.startswith("07"):
+        n += f"; seed {seed}"
+    return question, read, f"n: {n}"

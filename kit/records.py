@@ -1,38 +1,45 @@
-"""What flows through a run: problems with their history, as append-only JSON lines and, when a stage is done, parquet."""
+"""What flows through a run: problems with their history.
+
+They are append-only JSON lines while a stage works, and parquet when it is done.
+"""
 
 import errno
 import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
+from io import FileIO
 from pathlib import Path
 from typing import Literal
 
 import datasets
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-datasets.disable_progress_bars()
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 
 class RecordError(RuntimeError):
     """A file of records cannot be read or written; the message says what to do."""
 
 
-class Sample(BaseModel):
+class Sample(BaseModel, frozen=True, extra="forbid"):
     """One student answer: the text between the answer marks and what became of it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     answer: str
     outcome: Literal["passed", "failed", "error"]
+    # Why it did not pass.
     reason: str = ""
 
 
-class Problem(BaseModel):
-    """A problem and its history. Inputs and outputs are Python literals as text; an input is what stands inside `f(...)`."""
+class Problem(BaseModel, frozen=True, extra="forbid"):
+    """A problem and its history.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Inputs and outputs are Python literals as text; an input is what stands inside `f(...)`.
+    A comment above a field explains it.
 
+    Source: our choice.
+    """
+
+    # The content: `id` is the hash of these seven.
     environment: str
     program: str = ""
     inputs: list[str] = []
@@ -41,35 +48,50 @@ class Problem(BaseModel):
     pre_test: str = ""
     test: str = ""
 
+    # The seed it grew from, and where that came from: wild | real.
     seed_id: str = ""
-    source: str = ""  # wild | real: where the seed came from
-    split: str = "train"  # train | held_out, decided by the seed
-    method: str = "multi"  # multi (turn by turn) | single (independent samples of the same seed) | stones | real (no teacher)
+    source: str = ""
+    # train | held_out, decided by the seed.
+    split: str = "train"
+    # multi (turn by turn) | single (independent samples of the same seed) | stones (stepping
+    # stones) | real (no teacher).
+    method: str = "multi"
     chain_id: str = ""
     parent_id: str = ""
     turn: int = 1
-    asked: str = "new"  # new | harder | easier | vary
+    # What the teacher was asked for: new | harder | easier | vary.
+    asked: str = "new"
 
-    status: str = "valid"  # valid | invalid | error (ours: never counted against anybody)
+    # valid | invalid | error (the kit's own fault: never counted against anybody).
+    status: str = "valid"
     reason: str = ""
-    n: int = 0  # graded attempts
+    # Graded attempts, and how many of them were right.
+    n: int = 0
     solved: int = 0
-    errors: int = 0  # attempts that our own infrastructure lost; not part of n
+    # Attempts that the kit's own infrastructure lost; not part of n.
+    errors: int = 0
     samples: list[Sample] = []
 
     kept: bool = False
     dropped_by: str = ""
-    behaviour: str = ""  # hash of what the program returns on the run's probes (filters); '' if that tells too little
+    # Hash of what the program returns on the run's probes (filters); '' if that tells too little.
+    behaviour: str = ""
     teacher: str = ""
     student: str = ""
-    prompt: str = ""  # hash of the teacher's first prompt of this turn
-    raw: str = ""  # the teacher's last answer, as it came
+    # Hash of the teacher's first prompt of this turn.
+    prompt: str = ""
+    # The teacher's last answer, as it came.
+    raw: str = ""
     teacher_tokens: int = 0
     student_tokens: int = 0
 
     @property
     def id(self) -> str:
-        """Hash of the content alone, so the same problem has the same id wherever it came from."""
+        """Hash of the content alone, so the same problem has the same id wherever it came from.
+
+        Returns:
+            16 hexadecimal digits.
+        """
         return digest(
             self.environment,
             self.program,
@@ -82,40 +104,54 @@ class Problem(BaseModel):
 
     @property
     def p(self) -> float | None:
-        """Pass rate: solved / graded attempts; None before any attempt was graded."""
+        """Pass rate: solved / graded attempts.
+
+        Returns:
+            A share from 0 to 1; None before any attempt was graded.
+        Source: paper (p = solved / M).
+        """
         return self.solved / self.n if self.n else None
 
     def with_(self, **changes) -> "Problem":
-        """A changed copy; nothing is validated anew."""
+        """A changed copy; nothing is validated again.
+
+        Args:
+            changes: new values by field.
+        Returns:
+            The copy; this problem stays as it is.
+        """
         return self.model_copy(update=changes)
 
 
-_str, _int, _list = (
-    datasets.Value("string"),
-    datasets.Value("int32"),
-    datasets.List(datasets.Value("string")),
-)
-_types = {
-    str: _str,
-    int: _int,
+def digest(*parts) -> str:
+    """Hash of JSON-able parts (16 hexadecimal digits), the same in every process and machine."""
+    text = json.dumps(parts, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+_TEXT = datasets.Value("string")
+_COLUMNS: dict[object, object] = {
+    str: _TEXT,
+    int: datasets.Value("int32"),
     bool: datasets.Value("bool"),
-    list[str]: _list,
-    list[Sample]: datasets.List({"answer": _str, "outcome": _str, "reason": _str}),
+    list[str]: datasets.List(_TEXT),
+    list[Sample]: datasets.List({name: _TEXT for name in Sample.model_fields}),
 }
 FEATURES = datasets.Features(
     {
-        "id": _str,
+        "id": _TEXT,
         "p": datasets.Value("float32"),
-        **{name: _types[f.annotation] for name, f in Problem.model_fields.items()},
+        **{name: _COLUMNS[field.annotation] for name, field in Problem.model_fields.items()},
     }
 )
 
 
-def digest(*parts, length: int = 16) -> str:
-    """Hash of JSON-able parts, stable over processes and machines."""
-    return hashlib.sha256(
-        json.dumps(parts, sort_keys=True, ensure_ascii=True).encode()
-    ).hexdigest()[:length]
+def quiet() -> None:
+    """Switch off the progress bars of `datasets` in this process.
+
+    A notebook and a terminal would otherwise show one for every table that is written.
+    """
+    datasets.disable_progress_bars()
 
 
 def disk_error(error: OSError, path: Path) -> Exception:
@@ -129,38 +165,46 @@ def disk_error(error: OSError, path: Path) -> Exception:
 
 
 class Log:
-    """An append-only file of JSON lines. A torn last line (the process was killed while writing) is cut off on opening."""
+    """An append-only file of JSON lines.
+
+    A torn last line (the process was killed while writing) is cut off on opening; `repaired` says
+    whether there was one.
+    """
 
     def __init__(self, path: Path):
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.repaired = self._repair()
-        self._file = None
+        self._file: FileIO | None = None
 
     def _repair(self) -> bool:
+        """Cut off a last line without its end; returns whether there was one."""
         if not self.path.exists() or not self.path.stat().st_size:
             return False
-        with self.path.open("rb+") as f:
-            f.seek(-1, os.SEEK_END)
-            if f.read(1) == b"\n":
+        with self.path.open("rb+") as file:
+            file.seek(-1, os.SEEK_END)
+            if file.read() == b"\n":
                 return False
-            f.seek(0)
-            f.truncate(f.read().rfind(b"\n") + 1)
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
         return True
 
     def append(self, row: dict) -> int:
-        """Returns the row's place in the file, for `at`. Raises RecordError when the disk is full."""
+        """Returns the row's place in the file, for `at`.
+
+        Raises RecordError when the disk is full.
+        """
+        line = json.dumps(row).encode() + b"\n"
         try:
             self._file = self._file or self.path.open("ab", buffering=0)
-            line = json.dumps(row, ensure_ascii=True).encode() + b"\n"
             place = self.path.stat().st_size
-            done = self._file.write(line)
-            if done != len(line):  # a full disk can take half a line
+            # A full disk can take half a line.
+            if self._file.write(line) != len(line):
                 raise OSError(errno.ENOSPC, "short write")
-        except OSError as e:
+        except OSError as error:
             self.close()
             self._repair()
-            raise disk_error(e, self.path) from e
+            raise disk_error(error, self.path) from error
         return place
 
     def __iter__(self) -> Iterator[dict]:
@@ -168,25 +212,30 @@ class Log:
 
     def at(self, place: int) -> dict:
         """The row at a place that `append` or `places` gave."""
-        with self.path.open("rb") as f:
-            f.seek(place)
-            return json.loads(f.readline())
+        with self.path.open("rb") as file:
+            file.seek(place)
+            return json.loads(file.readline())
 
     def places(self) -> Iterator[tuple[int, dict]]:
-        """(place, row) for every row: who keeps places instead of rows needs little memory for a large file."""
+        """(place, row) for every row.
+
+        A caller that keeps the places instead of the rows needs little memory for a large file.
+        Raises RecordError for a line that is not JSON.
+        """
         if not self.path.exists():
             return
-        with self.path.open("rb") as f:
+        with self.path.open("rb") as file:
             place = 0
-            for number, line in enumerate(f, 1):
+            for number, line in enumerate(file, 1):
                 try:
-                    yield place, json.loads(line)
-                    place += len(line)
+                    row = json.loads(line)
                 except ValueError:
                     raise RecordError(
-                        f"{self.path} line {number} is not JSON: restore the file, or delete that line; "
-                        "the stage will make the record anew"
+                        f"{self.path} line {number} is not JSON: restore the file, or delete that "
+                        "line; the stage will make the record again"
                     ) from None
+                yield place, row
+                place += len(line)
 
     def close(self) -> None:
         """The next `append` opens the file again."""
@@ -198,58 +247,76 @@ class Log:
 def write_parquet(
     rows: Iterable[dict] | pd.DataFrame, path: Path, features: datasets.Features | None = None
 ) -> None:
-    """Write at once or not at all: a reader never sees half a table. An empty one keeps its columns."""
-    path, part = Path(path), Path(f"{path}.part")
+    """Write a table at once or not at all, so that a reader never sees half of it.
+
+    A table without rows keeps the columns of the frame or of `features`.
+    Raises RecordError when the disk is full.
+    """
     if isinstance(rows, pd.DataFrame):
         table = datasets.Dataset.from_pandas(rows, preserve_index=False)
-    elif rows := list(rows):
-        table = datasets.Dataset.from_list(rows, features=features)
     else:
-        table = datasets.Dataset.from_dict({name: [] for name in features or ()}, features=features)
+        rows = list(rows)
+        names = features or next(iter(rows), ())
+        columns = {name: [row.get(name) for row in rows] for name in names}
+        table = datasets.Dataset.from_dict(columns, features=features)
+    # Write beside the target, then put the whole file in its place.
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(f"{path}.part")
     try:
         table.to_parquet(part)
         os.replace(part, path)
-    except OSError as e:
+    except OSError as error:
         part.unlink(missing_ok=True)
-        raise disk_error(e, path) from e
+        raise disk_error(error, path) from error
+
+
+def _writable(problem: Problem) -> Problem:
+    """Lone surrogates (a model's string escapes make them, no file can hold them) become `?`."""
+    text = json.dumps(problem.model_dump(), ensure_ascii=False)
+    return Problem.model_validate_json(text.encode("utf-8", "replace"))
+
+
+def _as_row(problem: Problem) -> dict:
+    return {"id": problem.id, "p": problem.p, **problem.model_dump()}
 
 
 def save(problems: Iterable[Problem], path: Path) -> None:
-    """Problems as parquet, with id and pass rate; `load` reads them back."""
-    write_parquet(
-        ({"id": x.id, "p": x.p, **x.model_dump()} for x in map(_writable, problems)), path, FEATURES
-    )
-
-
-def _writable(x: Problem) -> Problem:
-    """Lone surrogates, which a model's string escapes can make and no file can hold, become question marks."""
-    return Problem.model_validate_json(
-        json.dumps(x.model_dump(), ensure_ascii=False).encode("utf-8", "replace")
-    )
+    """Write problems as parquet, with id and pass rate; `load` reads them back."""
+    write_parquet((_as_row(_writable(problem)) for problem in problems), path, FEATURES)
 
 
 def load(path: Path) -> list[Problem]:
-    """Raises RecordError if the file is missing or does not hold problems."""
+    """Read the problems that `save` wrote.
+
+    Args:
+        path: of the parquet file.
+    Returns:
+        The problems in the order of the file.
+    Raises:
+        RecordError: the file is missing, is not parquet, or does not hold problems.
+    """
     try:
-        frame = pd.read_parquet(path)
+        # `id` and `p` follow from the other columns.
+        table = pd.read_parquet(path).drop(columns=["id", "p"])
+        return TypeAdapter(list[Problem]).validate_json(table.to_json(orient="records"))
     except FileNotFoundError:
         raise RecordError(f"{path} is not there: run the notebook that writes it first") from None
-    except Exception as e:
-        raise RecordError(
-            f"{path} is not a readable parquet file ({e}): delete it and run its notebook again"
-        ) from None
-    try:
-        rows = json.loads(frame.drop(columns=["id", "p"]).to_json(orient="records"))
-        return [Problem.model_validate(row) for row in rows]
-    except (KeyError, ValidationError) as e:
-        raise RecordError(
-            f"{path} does not hold problems ({str(e).splitlines()[0]}): "
-            "delete it and run its notebook again"
-        ) from None
+    except (KeyError, ValidationError) as error:
+        wrong = f"does not hold problems ({str(error).splitlines()[0]})"
+    except Exception as error:
+        wrong = f"is not a readable parquet file ({error})"
+    raise RecordError(f"{path} {wrong}: delete it and run its notebook again")
 
 
 def frame(problems: Iterable[Problem]) -> pd.DataFrame:
-    """One row per problem with `id` and `p`: what the plots and the notebooks read."""
-    rows = [{"id": x.id, "p": x.p, **x.model_dump()} for x in problems]
+    """Problems as a table: what the plots and the notebooks read.
+
+    Args:
+        problems: any, graded or not.
+    Returns:
+        One row per problem: column `id`, column `p` (pass rate from 0 to 1, NaN before grading),
+        then the fields of Problem.
+    """
+    rows = [_as_row(problem) for problem in problems]
     return pd.DataFrame(rows, columns=list(FEATURES)).astype({"p": float})

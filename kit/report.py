@@ -1,9 +1,13 @@
-"""The page at the end of a run: one HTML file that needs no server and no network. It shows what the run folder holds, whole, partial or failed."""
+"""The page at the end of a run: one HTML file that needs no server and no network.
+
+It shows what the run folder holds, whether the run is whole, partial or failed.
+"""
 
 import base64
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import nbformat
@@ -12,10 +16,13 @@ import pandas as pd
 from kit.captions import caption, order
 from kit.run import read_manifest
 
-LIMIT = 5_000_000  # bytes of the page
-ROOM = LIMIT - 500_000  # of it for pictures; what does not fit is linked
-LARGE = 150_000  # bytes: a larger SVG (many points) gives way to its PNG
-# Step of the pipeline, its notebook, and the counts of it to show: (format, names in the manifest)
+# Bytes of the page.
+LIMIT = 5_000_000
+# Of these for pictures; a picture that does not fit is linked.
+ROOM = LIMIT - 500_000
+# Bytes: of a larger SVG (many points) the PNG is shown instead.
+LARGE = 150_000
+# Step of the pipeline, its notebook, and texts with the counts of its manifest to show.
 STEPS = (
     ("seeds", "01_seeds", ("{seeds} snippets", "{wild} wild, {real} real")),
     ("rounds", "02_rounds", ("{problems} problems", "{valid} valid")),
@@ -42,7 +49,7 @@ STEPS = (
         ("{supported} supported, {contradicted} contradicted", "{open} undecided or not tested"),
     ),
 )
-# What is taken from data/recorded -> the notebook that would have made it
+# What is taken from data/recorded -> the notebook that would have made it.
 MAKERS = {
     "seeds": "01_seeds",
     "problems": "02_rounds",
@@ -67,14 +74,22 @@ HEADINGS = {
 
 
 def write(folder: str | Path) -> Path:
-    """`report.html` of a run folder, below LIMIT bytes. Raises RunError if its manifest is damaged."""
-    folder, manifest = Path(folder), read_manifest(folder)
-    profile, stages = manifest["profile"] or {"name": "not loaded"}, _stages(folder, manifest)
+    """Writes `report.html` of a run folder, below LIMIT bytes.
+
+    Raises RunError if its manifest is damaged."""
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    profile = manifest["profile"] or {"name": "not loaded"}
+    stages = _stages(folder, manifest)
     recorded = {name: stem for stem, stage in stages.items() for name in stage["recorded"]}
-    programs = sum((Counter(stage["programs"]) for stage in stages.values()), Counter())
-    dates = [
-        stage[key] for stage in stages.values() for key in ("started", "finished") if stage.get(key)
-    ]
+    # Programs in the sandbox, by outcome: those without a verdict are our failure.
+    programs: Counter[str] = Counter()
+    for stage in stages.values():
+        programs.update(stage["programs"])
+    # The run is as old as the last time that it noted.
+    times = [stage.get(key) for stage in stages.values() for key in ("started", "finished")]
+    last = max(filter(None, times), default="")
+    counts = {stem: stage["counts"] for stem, stage in stages.items()}
     page = _template().render(
         name=folder.name,
         profile=profile,
@@ -83,105 +98,105 @@ def write(folder: str | Path) -> Path:
         recorded=recorded,
         sections=_sections(folder, stages, profile),
         failed={stem: stage["error"] for stem, stage in stages.items() if stage["error"]},
-        date=f"{datetime.fromisoformat(max(dates)):%Y-%m-%d %H:%M} UTC" if dates else "–",
+        date=f"{datetime.fromisoformat(last):%Y-%m-%d %H:%M} UTC" if last else "–",
         minutes=sum(stage.get("seconds", 0) for stage in stages.values()) / 60,
-        peak=max((s.get("peak_gb", 0) for s in stages.values()), default=0),
+        peak=max((stage.get("peak_gb", 0) for stage in stages.values()), default=0),
         programs=programs.most_common(),
         total=programs.total(),
         lost=programs["sandbox_error"] + programs["unsupported"],
         boxes=sorted({mode for stage in stages.values() for mode in stage["sandbox"]}),
         versions=manifest.get("versions", {}),
-        errors={
-            stem: stage["counts"]["errors"]
-            for stem, stage in stages.items()
-            if "errors" in stage["counts"]
-        },
+        errors={stem: count["errors"] for stem, count in counts.items() if "errors" in count},
         evaluation=_evaluation(folder),
         board=_board(folder),
     )
-    (out := folder / "report.html").write_text(page, encoding="utf-8")
+    out = folder / "report.html"
+    out.write_text(page, encoding="utf-8")
     return out
 
 
 def _template() -> jinja2.Template:
+    """`kit/report.html`; what a model wrote becomes text, never markup."""
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True
-    ).get_template("report.html")
+    )
+    return environment.get_template("report.html")
 
 
 def _stages(folder: Path, manifest: dict) -> dict[str, dict]:
-    """Facts of the manifest per notebook, and what the executed notebook tells: its error, its page."""
-    empty = {
+    """Facts of the manifest per notebook, and what the executed notebook tells: error and page."""
+    empty: dict[str, Any] = {
         "counts": {},
         "programs": {},
         "sandbox": [],
         "recorded": [],
         "overrides": {},
-        "error": "",
-        "html": "",
     }
-    ran = {path.stem: path for path in sorted((folder / "notebooks").glob("*.ipynb"))}
-    stages = {
-        stem: empty | manifest["stages"].get(stem, {})
-        for stem in sorted({*ran, *manifest["stages"]})
-    }
+    executed = folder / "notebooks"
+    stems = {path.stem for path in executed.glob("*.ipynb")} | set(manifest["stages"])
+    stages = {stem: empty | manifest["stages"].get(stem, {}) for stem in sorted(stems)}
     for stem, stage in stages.items():
-        outputs = _outputs(ran[stem]) if stem in ran else []
-        stage["error"] = next(
-            (f"{x.get('ename')}: {x.get('evalue')}" for x in outputs if x.output_type == "error"),
-            "",
-        )
-        stage["html"] = (
-            f"notebooks/{stem}.html" if (folder / "notebooks" / f"{stem}.html").exists() else ""
-        )
-        stage["state"] = (
-            "failed" if stage["error"] else "done" if stage.get("finished") else "not finished"
-        )
+        stage["error"] = _error_of(executed / f"{stem}.ipynb")
+        page = executed / f"{stem}.html"
+        stage["html"] = f"notebooks/{page.name}" if page.exists() else ""
+        stage["state"] = "done" if stage.get("finished") else "not finished"
+        if stage["error"]:
+            stage["state"] = "failed"
     return stages
 
 
-def _outputs(notebook: Path) -> list:
+def _error_of(notebook: Path) -> str:
+    """The first error in the outputs of an executed notebook, empty if there is none."""
     try:
-        return [
-            x
-            for cell in nbformat.read(notebook, 4).cells
-            if cell.cell_type == "code"
-            for x in cell.outputs
-        ]
-    except (OSError, ValueError):  # papermill was killed while it wrote
-        return []
+        cells = nbformat.read(notebook, 4).cells
+    except (OSError, ValueError):
+        # It was never executed, or papermill was killed while it wrote.
+        return ""
+    for cell in cells:
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                return f"{output.get('ename')}: {output.get('evalue')}"
+    return ""
 
 
-def _steps(stages: dict, recorded: dict) -> list[dict]:
-    """The boxes of the pipeline: name, notebook, state (done | failed | not finished | recorded | absent), lines."""
-    made, out, upstream = {MAKERS.get(name.partition(".")[0]) for name in recorded}, [], False
+def _steps(stages: dict[str, dict], recorded: dict[str, str]) -> list[dict]:
+    """The boxes of the pipeline: name, notebook, state, whether they rest on recorded data, lines.
+
+    States: done, failed, not finished, recorded, absent."""
+    makers = {MAKERS.get(name.partition(".")[0]) for name in recorded}
+    steps = []
+    upstream = False
     for name, stem, texts in STEPS:
-        stage = stages.get(stem)
-        state = stage["state"] if stage else "recorded" if stem in made else "absent"
-        counts = (stage or {"counts": {}})["counts"]
+        state = "recorded" if stem in makers else "absent"
+        stage = stages.get(stem) or {"state": state, "counts": {}}
+        # What follows a step that read recorded data rests on these data too.
+        upstream = upstream or bool(stage.get("recorded"))
+        counts = stage["counts"]
         if name == "findings" and counts:
-            verdicts = Counter(v for k, v in counts.items() if k.startswith("F"))
-            counts = verdicts | {
-                "open": verdicts["undecided"] + verdicts["not tested at this scale"],
-                "supported": verdicts["supported"],
-                "contradicted": verdicts["contradicted"],
-            }
-        upstream = upstream or bool(stage and stage["recorded"])  # what follows rests on it
-        out.append(
+            counts = _verdicts(counts)
+        lines = list(filter(None, (_filled(text, counts) for text in texts)))
+        steps.append(
             {
                 "name": name,
                 "stem": stem,
-                "state": state,
+                "state": stage["state"],
                 "recorded": upstream,
-                "lines": [text for t in texts if (text := _filled(t, counts))],
+                "lines": lines,
             }
         )
-    return out
+    return steps
+
+
+def _verdicts(counts: dict) -> dict[str, int]:
+    """How many claims (F1, F2, ...) are supported, contradicted and open."""
+    found = Counter(verdict for claim, verdict in counts.items() if claim.startswith("F"))
+    verdicts = {name: found[name] for name in ("supported", "contradicted")}
+    return verdicts | {"open": found["undecided"] + found["not tested at this scale"]}
 
 
 def _filled(text: str, counts: dict) -> str:
-    """The text with a run's counts, empty where it lacks one."""
+    """The text with a run's counts, empty if one of them is missing."""
     try:
         return text.format(**counts)
     except (KeyError, ValueError):
@@ -189,23 +204,16 @@ def _filled(text: str, counts: dict) -> str:
 
 
 def _sections(folder: Path, stages: dict, profile: dict) -> list[dict]:
-    """The figures of each notebook with captions; SVG or PNG inside the page while there is room."""
-    sections, room = (
-        {
-            number: []
-            for number, table in (("06", "summary"), ("07", "board"))
-            if (folder / f"{table}.parquet").exists()
-        },
-        ROOM,
-    )
+    """The figures of each notebook with their captions, each in the page while there is room."""
+    # Evaluation and findings have a table, so they have a section even without a figure.
+    tables = {"06": "summary", "07": "board"}
+    sections: dict[str, list[dict]] = {
+        number: [] for number, name in tables.items() if (folder / f"{name}.parquet").exists()
+    }
+    room = ROOM
     for svg in sorted((folder / "figures").glob("*.svg"), key=lambda path: order(path.stem)):
-        shown = picture(svg)
-        kind, source = {".svg": "svg+xml", ".png": "png"}[shown.suffix], f"figures/{shown.name}"
-        if (size := shown.stat().st_size * 4 // 3 + 100) <= room:
-            source, room = (
-                f"data:image/{kind};base64,{base64.b64encode(shown.read_bytes()).decode()}",
-                room - size,
-            )
+        source, size = _embedded(picture(svg), room)
+        room -= size
         csv = svg.with_suffix(".csv")
         question, read, n = caption(svg.stem, _frame(csv), seed_of(svg.stem, stages, profile))
         sections.setdefault(svg.stem[:2], []).append(
@@ -224,75 +232,89 @@ def _sections(folder: Path, stages: dict, profile: dict) -> list[dict]:
     ]
 
 
+def _embedded(shown: Path, room: int) -> tuple[str, int]:
+    """(the picture as a data URL, its bytes) where it fits into the room, else (a link, 0)."""
+    size = shown.stat().st_size * 4 // 3 + 100
+    if size > room:
+        return f"figures/{shown.name}", 0
+    kind = {".svg": "svg+xml", ".png": "png"}[shown.suffix]
+    return f"data:image/{kind};base64,{base64.b64encode(shown.read_bytes()).decode()}", size
+
+
 def picture(svg: Path) -> Path:
-    """The SVG of a figure, or its PNG where many points make the SVG large."""
+    """The SVG of a figure, or its PNG if many points make the SVG large."""
     png = svg.with_suffix(".png")
     return png if svg.stat().st_size >= LARGE and png.exists() else svg
 
 
 def seed_of(figure: str, stages: dict, profile: dict) -> int | None:
     """The seed of a figure's notebook: the training and what follows it may have its own."""
-    training = [
+    if figure[:2] not in ("05", "06"):
+        return profile.get("seed")
+    overrides = stages.get("05_grpo", {}).get("overrides", {})
+    seeds = (
+        overrides.get("grpo.seed"),
         (profile.get("grpo") or {}).get("seed"),
-        stages.get("05_grpo", {}).get("overrides", {}).get("grpo.seed"),
-    ]
-    return next(
-        (s for s in reversed(training) if s is not None and figure[:2] in ("05", "06")),
         profile.get("seed"),
     )
+    return next((seed for seed in seeds if seed is not None), None)
 
 
 def _frame(csv: Path) -> pd.DataFrame:
+    """The numbers of a figure; empty if the file is missing, empty or torn."""
     try:
         return pd.read_csv(csv)
-    except (OSError, ValueError):  # none, empty or torn
+    except (OSError, ValueError):
         return pd.DataFrame()
 
 
 def _table(path: Path) -> pd.DataFrame:
+    """A table of the run, empty if the run has none."""
     return pd.read_parquet(path) if path.exists() else pd.DataFrame()
 
 
-def _span(row, form: str) -> str:
-    return (
-        f"{row.value:{form}} [{row.low:{form}}, {row.high:{form}}]"
-        if row.value == row.value
-        else "–"
-    )
+def _span(row: Any, form: str) -> str:
+    """A value with its interval, each in the given format."""
+    if pd.isna(row.value):
+        return "–"
+    return f"{row.value:{form}} [{row.low:{form}}, {row.high:{form}}]"
 
 
 def _evaluation(folder: Path) -> dict:
-    """checkpoints, and a row per set, mode and k: share solved at each, n, the paired change where there is one."""
-    summary, difference = _table(folder / "summary.parquet"), _table(folder / "difference.parquet")
+    """The checkpoints, and a row per set, mode and k.
+
+    A row: the share solved at each checkpoint, n, and the paired change if there is one."""
+    summary = _table(folder / "summary.parquet")
     if summary.empty:
         return {}
-    changes = (
-        {(x.set, x.mode): x for x in difference[difference.group == "all"].itertuples()}
-        if len(difference)
-        else {}
-    )
-    rows, whole = [], summary[summary.group == "all"]
-    for (name, mode, k), part in whole.groupby(["set", "mode", "k"], sort=False):
+    difference = _table(folder / "difference.parquet")
+    # Changes are of one answer per problem: they stand beside pass@1 and greedy.
+    changes = {
+        (row.set, row.mode, 1): _span(row, "+.2f")
+        for row in difference.itertuples()
+        if row.group == "all"
+    }
+    whole = summary[summary.group == "all"]
+    rows = []
+    for key, part in whole.groupby(["set", "mode", "k"], sort=False):
+        name, mode, k = key
         rows.append(
             {
                 "set": name,
                 "what": "greedy" if mode == "greedy" else f"pass@{k}",
                 "n": part.n_problems.max(),
                 "errors": part.errors.sum(),
-                "at": {x.checkpoint: _span(x, ".2f") for x in part.itertuples()},
-                "change": _span(changes[name, mode], "+.2f")
-                if k == 1 and (name, mode) in changes
-                else "",
+                "at": {row.checkpoint: _span(row, ".2f") for row in part.itertuples()},
+                "change": changes.get(key, ""),
             }
         )
-    return {"checkpoints": list(dict.fromkeys(whole.checkpoint)), "rows": rows}
+    return {"checkpoints": list(whole.checkpoint.unique()), "rows": rows}
 
 
 def _board(folder: Path) -> list[dict]:
-    """The claims with the effect on sampled answers; greedy ones stand in the figure."""
-    board = _table(folder / "board.parquet")
+    """The claims with the effect on sampled answers; the greedy ones stand in the figure."""
     return [
-        {**x._asdict(), "effect": _span(x, ".2f" if x.null else "+.2f")}
-        for x in board.itertuples()
-        if x.mode == "sampled"
+        {**row._asdict(), "effect": _span(row, ".2f" if row.null else "+.2f")}
+        for row in _table(folder / "board.parquet").itertuples()
+        if row.mode == "sampled"
     ]

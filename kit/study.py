@@ -1,7 +1,9 @@
-"""`python -m kit study`: notebooks 05 and 06 over a grid of arms and seeds, each in a run folder of its own (FOLDER/arm/seed).
+"""`python -m kit study`: notebooks 05 and 06 over a grid of arms and seeds.
 
-All plans are drawn and checked before anything is trained. A study that is started again goes on: finished runs are skipped, a training
-goes on from its checkpoint. The untrained policy is evaluated once; the other runs take its completions from the first one's log.
+Each training has a run folder of its own (FOLDER/arm/seed). All plans are drawn and checked before
+anything is trained. A study that is started again goes on: finished runs are skipped, a training
+goes on from its checkpoint. The untrained policy is evaluated once; the other runs take its
+completions from the first one's log.
 """
 
 import json
@@ -21,6 +23,7 @@ from kit.run import RunError, read_manifest
 from kit.runner import check, notebooks
 
 STAGES = ("05_grpo", "06_evaluation")
+# In a run folder: what the untrained policy answered.
 BEFORE = Path("completions/06_evaluation-before.jsonl")
 
 
@@ -35,43 +38,55 @@ def prepare(
     arms: Iterable[str] = (),
     seeds: Iterable[int] = (0, 1, 2),
 ) -> list[Path]:
-    """A run folder for each seed and arm, with the problems and the plan in it; seeds outside, so that a study cut short has whole seeds.
+    """A run folder for each seed and arm, with the problems and the plan in it.
 
-    Raises ProfileError, ArmError, RunError (a folder made otherwise), ModelUnavailable: nothing has been computed then."""
+    All arms of a seed come before the next seed, so that a study cut short has whole seeds.
+    Raises ProfileError, ArmError, RunError (a folder made otherwise), ModelUnavailable: then
+    nothing has been computed or written.
+    """
     from kit.grpo import tokenizer
 
+    records.quiet()
     loaded = profiles.load(profile)
-    if not (source := Path(data) / "filtered.parquet").exists():
+    source = Path(data) / "filtered.parquet"
+    if not source.exists():
         raise RunError(
-            f"{source} is not there: run notebooks 01 to 03 into {data} first, or leave out --data for the recorded problems"
+            f"{source} is not there: run notebooks 01 to 03 into {data} first, "
+            "or leave out --data for the recorded problems"
         )
-    problems, known = records.load(source), findings.arms()
+    problems = records.load(source)
+    known = findings.arms()
     plans = findings.plans(known, problems, loaded, seeds, arms)
-    tokenizer(loaded.grpo.policy)  # refuses a policy that cannot be asked in messages
-    wanted, data_digest = {}, records.digest(sorted(p.id for p in problems if p.kept))
+    # Refuses a policy that cannot be asked in messages.
+    tokenizer(loaded.grpo.policy)
+    # What makes each run the one that it is; a folder of another one is refused.
+    content = records.digest(sorted(problem.id for problem in problems if problem.kept))
+    facts = {}
     for (arm, seed), plan in plans.items():
-        facts = {
+        run = Path(folder) / arm / str(seed)
+        facts[run] = {
             "arm": arm,
             "seed": seed,
             "profile": loaded.name,
-            "data": data_digest,
+            "data": content,
             **known[arm].model_dump(),
             "problems": int(plan.problem_id.nunique()),
             "plan": records.digest(plan.to_csv()),
         }
-        run = Path(folder) / arm / str(seed)
-        if (note := run / "arm.json").exists() and json.loads(note.read_text()) != facts:
+        note = run / "arm.json"
+        if note.exists() and json.loads(note.read_text()) != facts[run]:
             raise RunError(
-                f"{run} was made with other problems, values or another arm of that name: choose another --out, or delete that folder"
+                f"{run} was made with other problems, values or another arm of that name: "
+                "choose another --out, or delete that folder"
             )
-        wanted[run] = facts, plan
-    for run, (facts, plan) in wanted.items():
+    # Only now write; the note comes last, so a folder that has it is whole.
+    for run, plan in zip(facts, plans.values()):
         run.mkdir(parents=True, exist_ok=True)
         if not (run / "arm.json").exists():
             shutil.copyfile(source, run / "filtered.parquet")
             records.write_parquet(plan, run / "plan.parquet")
-            (run / "arm.json").write_text(json.dumps(facts, indent=1))
-    return list(wanted)
+            (run / "arm.json").write_text(json.dumps(facts[run], indent=1))
+    return list(facts)
 
 
 def run(
@@ -81,26 +96,30 @@ def run(
     parameters: dict | None = None,
     keep_policies: bool = False,
 ) -> None:
-    """Train and evaluate all runs, `jobs` at once, each in processes of its own. Raises StudyError at the end if some failed."""
-    check(parameters or {}, [n for n in notebooks() if n.stem in STAGES])
-    left = [r for r in runs if not done(r)]
-    failed, children = [], {}
+    """Train and evaluate all runs, `jobs` at once, each in processes of its own.
+
+    Raises StudyError at the end if some failed.
+    """
+    parameters = parameters or {}
+    check(parameters, [notebook for notebook in notebooks() if notebook.stem in STAGES])
+    left = [run for run in runs if not done(run)]
+    failed = []
+    children: dict[Path, subprocess.Popen] = {}
     with (
         ThreadPoolExecutor(jobs) as pool,
         tqdm(total=len(runs), initial=len(runs) - len(left), desc="runs", smoothing=0) as bar,
     ):
         started = {
-            pool.submit(_one, profile, r, runs, jobs, parameters or {}, keep_policies, children): r
-            for r in left
+            pool.submit(_one, profile, run, runs, jobs, parameters, keep_policies, children): run
+            for run in left
         }
         try:
             for future in as_completed(started):
                 bar.update()
                 if code := future.result():
-                    failed.append(started[future])
-                    bar.write(
-                        f"{started[future]} failed (exit {code}), see study.log there; the others go on"
-                    )
+                    run = started[future]
+                    failed.append(run)
+                    bar.write(f"{run} failed (exit {code}), see study.log there; the others go on")
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             for child in children.values():
@@ -108,7 +127,8 @@ def run(
             raise
     if failed:
         raise StudyError(
-            f"{len(failed)} of {len(runs)} runs failed: {', '.join(map(str, failed))}; the same command tries them again"
+            f"{len(failed)} of {len(runs)} runs failed: {', '.join(map(str, failed))}; "
+            "the same command tries them again"
         )
 
 
@@ -125,42 +145,31 @@ def _one(
     jobs: int,
     parameters: dict,
     keep_policies: bool,
-    children: dict,
+    children: dict[Path, subprocess.Popen],
 ) -> int:
     """Exit code of one run; its output goes to study.log."""
-    if not (run / BEFORE).exists() and (
-        finished := next((r for r in runs if done(r) and (r / BEFORE).exists()), None)
-    ):
-        (run / BEFORE).parent.mkdir(exist_ok=True)
-        shutil.copyfile(finished / BEFORE, run / BEFORE)
-    facts = json.loads((run / "arm.json").read_text())
-    given = [
-        f"-p{name}={json.dumps(value)}"
-        for name, value in (parameters | {"TRAIN_SEED": facts["seed"]}).items()
-    ]
-    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))} if jobs > 1 else {}
+    # The answers of the untrained policy are the same in every run: take them from a finished one.
+    before = run / BEFORE
+    others = (other / BEFORE for other in runs if done(other))
+    if not before.exists() and (shared := next(filter(Path.exists, others), None)):
+        before.parent.mkdir(exist_ok=True)
+        shutil.copyfile(shared, before)
+    # The runs at once share the cores.
+    environment = dict(os.environ)
+    if jobs > 1:
+        environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
+    seed = json.loads((run / "arm.json").read_text())["seed"]
+    command = [sys.executable, "-m", "kit", "run", "--profile", profile, "--out", str(run)]
+    command += ["--only", "05", "--only", "06"]
+    for name, value in (parameters | {"TRAIN_SEED": seed}).items():
+        command.append(f"-p{name}={json.dumps(value)}")
     with (run / "study.log").open("a") as log:
-        command = [
-            sys.executable,
-            "-m",
-            "kit",
-            "run",
-            "--profile",
-            profile,
-            "--out",
-            str(run),
-            "--only",
-            "05",
-            "--only",
-            "06",
-            *given,
-        ]
-        child = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **threads}
-        )
+        child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
         children[run] = child
         code = child.wait()
+    # Weights are large, and no later step reads them.
     if code == 0:
-        for heavy in ("checkpoints", *(() if keep_policies else ("policy",))):
-            shutil.rmtree(run / heavy, ignore_errors=True)
+        shutil.rmtree(run / "checkpoints", ignore_errors=True)
+        if not keep_policies:
+            shutil.rmtree(run / "policy", ignore_errors=True)
     return code

@@ -1,76 +1,92 @@
-"""Browsers for a person who steps through a notebook; a headless run prints one example instead and never waits."""
+"""Browsers for a person who steps through a notebook.
+
+A headless run prints one example instead and never waits.
+"""
 
 import difflib
 import html
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import compress
 
 import pandas as pd
 from IPython.display import HTML, Javascript, display
+from ipywidgets import HTML as Markup
+from ipywidgets import Button, Dropdown, HBox, IntSlider, Label, VBox, Widget, interactive
+from pandas.io.formats.style import Styler
 
 from kit.records import Problem
 from kit.run import headless
 
-INK = "color:var(--jp-ui-font-color1,inherit)"  # of text in JupyterLab's light and dark themes
+# The colour of text in JupyterLab's light and dark themes.
+INK = "color:var(--jp-ui-font-color1,inherit)"
 MONO = (
     "margin:0;white-space:pre-wrap;line-height:1.4;font-family:var(--jp-code-font-family,monospace)"
 )
-# JupyterLab takes arrows, Enter and letters for commands on cells even while a dropdown or a button has the focus; this attribute stops it.
+# JupyterLab takes arrows, Enter and letters for commands on cells even while a dropdown or a button
+# has the focus; this attribute stops it.
 KEYS = """window.kitKeys ??= e => {
-    if (e.target.closest('.jp-OutputArea .jupyter-widgets')) e.target.setAttribute('data-lm-suppress-shortcuts', 'true') }
+    if (e.target.closest('.jp-OutputArea .jupyter-widgets'))
+        e.target.setAttribute('data-lm-suppress-shortcuts', 'true') }
 window.addEventListener('keydown', window.kitKeys, true)"""
 
 
-def live(widget) -> None:
+def live(widget: Widget) -> None:
     """Display a widget so that it can be used by keyboard alone."""
     display(widget)
     display(Javascript(KEYS))
 
 
 def card(problem: Problem, parent: Problem | None = None, among: Iterable[Problem] = ()) -> HTML:
-    """One problem with its history, as a small table: its chain, if `among` holds one, what changed since its parent, its attempts.
-    Everything a model wrote is escaped."""
-    p = "–" if problem.p is None else f"{problem.solved} of {problem.n} attempts ({problem.p:.2f})"
-    pairs = "\n".join(
-        f"f({i})  →  {o}" for i, o in zip(problem.inputs, problem.outputs, strict=False)
-    )
-    some = (
-        "attempts"
-        if len(problem.samples) == problem.n
-        else f"{len(problem.samples)} of the attempts"
-    )
+    """One problem with its history, as a small table.
+
+    Everything that a model wrote is escaped.
+
+    Args:
+        problem: what is shown, with its attempts.
+        parent: the problem that it grew from; the card says what changed since.
+        among: where the chain of the problem is looked up.
+    Returns:
+        The table; a row without content is left out.
+    Source: our choice.
+    """
+    shown = len(problem.samples)
     rows = {
         "problem": code(
-            f"{problem.environment}, turn {problem.turn}, asked: {problem.asked}, {problem.status} {problem.reason}"
+            f"{problem.environment}, turn {problem.turn}, asked: {problem.asked}, "
+            f"{problem.status} {problem.reason}"
         ),
         "lineage": lineage(problem, among),
         "program": code(problem.program),
         "changed": changes(parent.program, problem.program) if parent else "",
-        "tests": code("\n\n".join(x for x in (problem.pre_test, problem.test) if x)),
-        "pairs": code(pairs),
+        "tests": code("\n\n".join(filter(None, (problem.pre_test, problem.test)))),
+        "pairs": code(
+            "\n".join(f"f({i})  →  {o}" for i, o in zip(problem.inputs, problem.outputs))
+        ),
         "message": code(problem.message),
-        "solved": code(p),
-        some: attempts(problem),
+        "solved": code(
+            "–"
+            if problem.p is None
+            else f"{problem.solved} of {problem.n} attempts ({problem.p:.2f})"
+        ),
+        "attempts" if shown == problem.n else f"{shown} of the attempts": attempts(problem),
         "filtered": code(state(problem) if problem.kept or problem.dropped_by else ""),
+        "teacher wrote": code(problem.raw[:1500] if problem.status == "invalid" else ""),
     }
-    if problem.status == "invalid":
-        rows["teacher wrote"] = code(problem.raw[:1500])
     cell = "text-align:left;vertical-align:top;padding:3px 8px;line-height:1.4"
     body = "".join(
-        f"<tr><th style='{cell};width:15%'>{k}</th><td style='{cell}'>{v}</td></tr>"
-        for k, v in rows.items()
-        if v
+        f"<tr><th style='{cell};width:15%'>{name}</th><td style='{cell}'>{content}</td></tr>"
+        for name, content in rows.items()
+        if content
     )
     return HTML(f"<table style='width:100%;{INK}'>{body}</table>")
 
 
 def code(text: str) -> str:
     """Text as it is, escaped, in the colours of the theme; empty if there is none."""
-    return (
-        f"<pre style='{MONO};background:transparent;color:inherit'>{html.escape(text)}</pre>"
-        if text
-        else ""
-    )
+    style = f"{MONO};background:transparent;color:inherit"
+    return f"<pre style='{style}'>{html.escape(text)}</pre>" if text else ""
 
 
 def changes(before: str, after: str) -> str:
@@ -80,193 +96,213 @@ def changes(before: str, after: str) -> str:
         "+": "color:#222;background:#DDF3DF",
         " ": "color:inherit;background:transparent",
     }
-    lines = [
-        line
+    # Lines of hints, which begin with a question mark, are left out.
+    return "".join(
+        f"<pre style='{MONO};{colours[line[0]]}'>{html.escape(line)}</pre>"
         for line in difflib.ndiff(before.splitlines(), after.splitlines())
         if line[0] in colours
-    ]
-    return "".join(f"<pre style='{MONO};{colours[x[0]]}'>{html.escape(x)}</pre>" for x in lines)
+    )
 
 
 def state(problem: Problem) -> str:
-    """What became of a problem: kept, dropped and why, or before the filters valid, or invalid and why."""
-    if problem.kept or problem.dropped_by:
-        return "kept" if problem.kept else f"dropped: {problem.dropped_by}"
+    """What became of a problem.
+
+    Kept, or dropped and why; before the filters valid, or invalid and why.
+    """
+    if problem.kept:
+        return "kept"
+    if problem.dropped_by:
+        return f"dropped: {problem.dropped_by}"
     return problem.status if problem.status == "valid" else f"{problem.status}: {problem.reason}"
 
 
 def lineage(problem: Problem, among: Iterable[Problem]) -> str:
-    """The chain of a problem as a row of steps (turn, what was asked, p, what became of it), this one marked by ▶, as HTML. An arrow leads
-    from parent to child; draws that are independent of each other have none. Empty for a problem without relatives."""
-    chain = [
-        x
-        for x in among
-        if problem.chain_id and (x.chain_id, x.method) == (problem.chain_id, problem.method)
-    ]
-    steps = []
-    for x in sorted(chain, key=lambda x: x.turn) if len(chain) > 1 else ():
-        here = (x.turn, x.id) == (problem.turn, problem.id)
-        text = f"{'▶ ' * here}turn {x.turn}, {x.asked}<br>{'not graded' if x.p is None else f'p = {x.p:.2f}'}<br>{html.escape(state(x))}"
+    """The chain of a problem as a row of steps, as HTML.
+
+    A step says its turn, what was asked, p and what became of it; this problem's is marked by ▶. An
+    arrow leads from parent to child; draws that are independent of each other have none. Empty for
+    a problem without relatives.
+    """
+    kin = (problem.chain_id, problem.method)
+    chain = [x for x in among if problem.chain_id and (x.chain_id, x.method) == kin]
+    if len(chain) < 2:
+        return ""
+
+    row = ""
+    for step in sorted(chain, key=lambda step: step.turn):
+        arrow = " → " if row and step.parent_id else ""
+        rate = "not graded" if step.p is None else f"p = {step.p:.2f}"
+        here = (step.turn, step.id) == (problem.turn, problem.id)
         look = "display:inline-block;vertical-align:middle;margin:2px;padding:2px 8px;border:"
         look += "3px solid;font-weight:bold" if here else "1px solid"
-        steps.append(
-            f"{' → ' if steps and x.parent_id else ''}<span style='{look}'{' aria-current=step' * here}>{text}</span>"
+        text = (
+            f"{'▶ ' * here}turn {step.turn}, {step.asked}<br>{rate}<br>{html.escape(state(step))}"
         )
-    return "".join(steps)
+        row += f"{arrow}<span style='{look}'{' aria-current=step' * here}>{text}</span>"
+    return row
 
 
 def attempts(problem: Problem) -> str:
-    """Each different attempt with its verdict and how often it came, as HTML; one of several lines is folded."""
-    marks, found = {"passed": "✓", "failed": "✗", "error": "!"}, []
-    for s, times in Counter(problem.samples).items():
-        verdict, answer = (
-            f"{marks[s.outcome]} {s.outcome} {s.reason}".strip()
-            + (f" × {times}" if times > 1 else ""),
-            s.answer.strip(),
-        )
+    """Each different attempt with its verdict and how often it came, as HTML.
+
+    One of several lines is folded.
+    """
+    marks = {"passed": "✓", "failed": "✗", "error": "!"}
+    found = ""
+    for sample, times in Counter(problem.samples).items():
+        verdict = f"{marks[sample.outcome]} {sample.outcome} {sample.reason}".strip()
+        if times > 1:
+            verdict += f" × {times}"
+        answer = sample.answer.strip()
         if "\n" in answer or len(answer) > 80:
-            found.append(
-                f"<details><summary>{html.escape(verdict)}</summary>{code(answer)}</details>"
-            )
+            summary = f"<summary>{html.escape(verdict)}</summary>"
+            found += f"<details>{summary}{code(answer)}</details>"
         else:
-            found.append(code(f"{verdict}: {answer}"))
-    return "".join(found)
+            found += code(f"{verdict}: {answer}")
+    return found
 
 
+# What problems can be narrowed by.
 FILTERS = {"environment": lambda p: p.environment, "method": lambda p: p.method, "state": state}
 
 
-def browse(problems: list[Problem], among: Iterable[Problem] | None = None) -> None:
-    """Choose a problem, by filters and one after the other, and look at it, its chain, attempts and verdicts; in a headless notebook the
-    first problem that has a parent, else the first. `among`: where chains are looked up, if `problems` are only some of them."""
-    if not problems:
-        print("nothing to look at")
-        return
-    among = problems if among is None else list(among)
-    known = {(p.chain_id, p.id): p for p in among if p.program}
-
-    def page(problem):
-        return card(
-            problem,
-            known.get((problem.chain_id, problem.parent_id)) if problem.program else None,
-            among,
-        )
-
-    if headless():
-        display(
-            page(
-                next(
-                    (p for p in problems if (p.chain_id, p.parent_id) in known and p.program),
-                    problems[0],
-                )
+def _browse(problems: list[Problem], page: Callable) -> None:
+    """The controls of `browse` and the page of the problem that they choose."""
+    # A filter is offered only where there is something to choose.
+    choosers = {}
+    for name, of in FILTERS.items():
+        values = sorted({of(problem) for problem in problems})
+        if len(values) > 1:
+            choosers[name] = Dropdown(
+                description=name, options=["all", *values], style={"description_width": "initial"}
             )
-        )
-        return
-    import ipywidgets
+    chosen = Dropdown(description="problem", layout={"width": "60%"})
+    place = Label()
+    shown = Markup()
 
-    values = {name: sorted({of(p) for p in problems}) for name, of in FILTERS.items()}
-    choosers = {
-        name: ipywidgets.Dropdown(
-            description=name, options=["all", *v], style={"description_width": "initial"}
-        )
-        for name, v in values.items()
-        if len(v) > 1
-    }
-    chosen = ipywidgets.Dropdown(description="problem", layout={"width": "60%"})
-    left, shown = ipywidgets.Label(), ipywidgets.HTML()
-    names = [
-        f"{k}: {p.environment} turn {p.turn} {p.asked} {'' if p.p is None else f'p={p.p:.2f}'} {p.reason}"
-        for k, p in enumerate(problems)
-    ]
+    # What the list of problems says of each, with its number.
+    options = []
+    for k, problem in enumerate(problems):
+        rate = "" if problem.p is None else f"p={problem.p:.2f}"
+        what = f"{problem.environment} turn {problem.turn} {problem.asked} {rate} {problem.reason}"
+        options.append((f"{k}: {what}", k))
+
+    def fits(problem):
+        return all(box.value in ("all", FILTERS[name](problem)) for name, box in choosers.items())
 
     def narrow(_=None):
-        kept = [
-            k
-            for k, p in enumerate(problems)
-            if all(c.value in ("all", FILTERS[name](p)) for name, c in choosers.items())
-        ]
-        chosen.options = [(names[k], k) for k in kept]
-        chosen.index = 0 if kept else None
+        chosen.options = list(compress(options, map(fits, problems)))
+        chosen.index = 0 if chosen.options else None
         show()
 
     def show(_=None):
-        left.value = f"{0 if chosen.index is None else chosen.index + 1} of {len(chosen.options)}"
-        shown.value = (
-            "no problem is like that" if chosen.value is None else page(problems[chosen.value]).data
-        )
+        place.value = f"{0 if chosen.index is None else chosen.index + 1} of {len(chosen.options)}"
+        shown.value = "no problem is like that"
+        if chosen.value is not None:
+            shown.value = page(problems[chosen.value]).data
 
-    def move(by):
-        if (
-            chosen.options
-        ):  # round and round: a button that goes grey would lose the keyboard's focus
+    def move(by, _):
+        # Round and round: a button that goes grey would lose the keyboard's focus.
+        if chosen.options:
             chosen.index = (chosen.index + by) % len(chosen.options)
 
-    buttons = []
-    for text, by in (("◀ previous", -1), ("next ▶", 1)):
-        buttons.append(ipywidgets.Button(description=text))
-        buttons[-1].on_click(lambda _, by=by: move(by))
+    previous = Button(description="◀ previous")
+    previous.on_click(partial(move, -1))
+    following = Button(description="next ▶")
+    following.on_click(partial(move, 1))
     for chooser in choosers.values():
         chooser.observe(narrow, "value")
     chosen.observe(show, "value")
     narrow()
-    live(
-        ipywidgets.VBox(
-            [
-                ipywidgets.HBox(list(choosers.values())),
-                ipywidgets.HBox([chosen, *buttons, left]),
-                shown,
-            ]
-        )
-    )
+    steps = HBox([chosen, previous, following, place])
+    live(VBox([HBox(list(choosers.values())), steps, shown]))
+
+
+def browse(problems: list[Problem], among: Iterable[Problem] | None = None) -> None:
+    """Choose a problem, by filters and one after the other, and look at its card.
+
+    A headless notebook shows the first problem that has a parent, else the first.
+
+    Args:
+        problems: those to choose from.
+        among: where chains are looked up, if `problems` are only some of them.
+    Source: our choice.
+    """
+    if not problems:
+        print("nothing to look at")
+        return
+    among = problems if among is None else list(among)
+    known = {(x.chain_id, x.id): x for x in among if x.program}
+
+    def parent(problem):
+        return known.get((problem.chain_id, problem.parent_id)) if problem.program else None
+
+    def page(problem):
+        return card(problem, parent(problem), among)
+
+    if headless():
+        display(page(next(filter(parent, problems), problems[0])))
+    else:
+        _browse(problems, page)
 
 
 def answers(scores: pd.DataFrame, problem_ids: list[str]) -> None:
-    """Every answer to a problem with its verdict, checkpoint by checkpoint: a dropdown in a live notebook, the first problem in a headless one.
-    scores: rows of `evaluation.evaluate` with a column checkpoint."""
+    """Show every answer to a problem with its verdict, checkpoint by checkpoint.
+
+    A dropdown in a live notebook, the first problem in a headless one.
+
+    Args:
+        scores: rows of `evaluation.evaluate` with a column `checkpoint`.
+        problem_ids: the problems to choose from.
+    Source: our choice.
+    """
     if not problem_ids:
         print("nothing to look at")
         return
 
     def show(problem):
-        for x in scores[scores.problem_id == problem].itertuples():
-            for s in x.samples:
-                print(
-                    f"── {x.checkpoint}, {s['mode']}: {s['outcome']} {s['reason']}\n{s['answer']}\n"
-                )
+        for row in scores[scores.problem_id == problem].itertuples():
+            for sample in row.samples:
+                verdict = f"{sample['mode']}: {sample['outcome']} {sample['reason']}"
+                print(f"── {row.checkpoint}, {verdict}\n{sample['answer']}\n")
 
     if headless():
         show(problem_ids[0])
-        return
-    import ipywidgets
-
-    ipywidgets.interact(show, problem=ipywidgets.Dropdown(options=problem_ids))
-    display(Javascript(KEYS))
+    else:
+        live(interactive(show, problem=Dropdown(options=problem_ids)))
 
 
 def read(texts: list[str]) -> None:
-    """One text after the other, by a slider; the last one in a headless notebook."""
+    """Show one text after the other, by a slider; the last one in a headless notebook.
+
+    Args:
+        texts: at least one.
+    Source: our choice.
+    """
+
+    def show(number):
+        print(texts[number])
+
     if headless():
-        print(texts[-1])
-        return
-    import ipywidgets
-
-    ipywidgets.interact(
-        lambda number: print(texts[number]), number=ipywidgets.IntSlider(max=len(texts) - 1)
-    )
-    display(Javascript(KEYS))
+        show(-1)
+    else:
+        slider = IntSlider(max=len(texts) - 1)
+        live(interactive(show, number=slider))
 
 
-def table(rows) -> pd.DataFrame:
-    """Records or a mapping as a frame without an index, for display."""
-    left = [
-        {
-            "selector": "th, td",
-            "props": "text-align: left; white-space: pre-wrap; padding: 0.25em 0.6em",
-        }
-    ]
+def table(rows) -> Styler:
+    """A table for display, without an index.
+
+    Args:
+        rows: records, or a mapping of columns, or a frame.
+    Returns:
+        The table; its cells are escaped, its numbers have three decimals.
+    Source: our choice.
+    """
+    left = "text-align: left; white-space: pre-wrap; padding: 0.25em 0.6em"
     return (
         pd.DataFrame(rows)
         .style.hide(axis="index")
         .format(escape="html", precision=3)
-        .set_table_styles(left)
+        .set_table_styles([{"selector": "th, td", "props": left}])
     )

@@ -1,6 +1,7 @@
-"""Answers to small contest problems in LiveCodeBench's format, with the verdict that its checker gives: (name, function or "", tests, code, passes).
+"""Answers to small contest problems in LiveCodeBench's format, with its checker's verdict.
 
-Tests are (input, output) texts as in the data set. Used by test_livecodebench.py and by bench/livecodebench.py.
+Each is (name, function or "", tests, code, passes); tests are (input, output) texts as in the data
+set. Used by test_livecodebench.py and by bench/livecodebench.py.
 """
 
 import base64

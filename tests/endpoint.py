@@ -1,4 +1,7 @@
-"""A FakeEndpoint: a server that speaks enough of OpenAI's chat API and fails as a script says, for tests and benches of the engine."""
+"""A FakeEndpoint speaks enough of OpenAI's chat API, and fails as a script says.
+
+It serves the tests and benches of the engine.
+"""
 
 import json
 import threading
@@ -23,7 +26,8 @@ class FakeHandler(BaseHTTPRequestHandler):
 class FakeServer(ThreadingHTTPServer):
     """Serves in a thread from its making until the end of its `with` block."""
 
-    daemon_threads, request_queue_size = True, 1000
+    daemon_threads = True
+    request_queue_size = 1000
 
     def __init__(self, handler: type[FakeHandler]):
         super().__init__(("127.0.0.1", 0), handler)
@@ -39,14 +43,22 @@ class FakeServer(ThreadingHTTPServer):
 
 
 class FakeEndpoint(FakeServer):
-    """`with FakeEndpoint(["500", "cut", "ok"]) as server: server.url`. The script is gone through once, then every answer is the last word of it.
+    """`with FakeEndpoint(["500", "cut", "ok"]) as server: server.url`.
 
-    Words: ok, slow, 429, 400, 401, 500, cut (the connection ends in the middle), garbage (a page of HTML), odd (JSON of another form),
-    short (fewer answers than asked), thinks, thinks on (cut off while thinking), dead (no answer, connection closed)."""
+    Each request takes the next word of the script; the last word answers all further requests.
+    Words: ok, slow, 429, 400, 401, 500, cut (the connection ends in the middle), garbage (a page of
+    HTML), odd (JSON of another form), short (fewer answers than asked), thinks, thinks on (cut off
+    while thinking), dead (no answer, connection closed).
+    """
 
     def __init__(self, script=("ok",), seconds: float = 0.0):
-        self.script, self.seconds = list(script), seconds
-        self.seen, self.busy, self.busiest = [], 0, 0
+        self.script = list(script)
+        self.seconds = seconds
+        # (word, body) of every request.
+        self.seen = []
+        # Requests at work now, and the most at once.
+        self.busy = 0
+        self.busiest = 0
         self._lock = threading.Lock()
         outer = self
 

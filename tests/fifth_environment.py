@@ -1,7 +1,9 @@
-"""Mutation, f(?) != g(?): the student sees a function and a copy of it with one operator changed, and finds an input on which they differ.
+"""Mutation, f(?) != g(?): the student sees a function and a copy of it with one operator changed.
 
-The worked example of kit/README.md: as `kit/environments/mutation.py`, with its name in `kit/profile.py`, it is a fifth environment. The teacher
-writes f and inputs; the copy is made here, and execution says which copies can be told from f, so nobody's word is taken for anything.
+It answers with an input on which the two differ. This is the worked example of kit/README.md: as
+`kit/environments/mutation.py`, with its name in `kit/profile.py`, it is a fifth environment. The
+teacher writes f and inputs. The copy is made here, and execution says which copies can be told from
+f, so nobody's word is taken for anything.
 """
 
 import ast
@@ -53,10 +55,16 @@ def mutants(program: str) -> Iterator[str]:
 
 
 class Mutation(Environment):
-    """f and its mutant g (in `test`) are given; an input on which both return, and not the same, is wanted."""
+    """The student gets f and its mutant g (in `test`), and gives an input that tells them apart.
+
+    Both must return, and not the same.
+    """
 
     name = "mutation"
-    task = "The student will see `f` and a copy of it with one operator changed, and must find an input for which the two return different values."
+    task = (
+        "The student will see `f` and a copy of it with one operator changed, and must find an "
+        "input for which the two return different values."
+    )
 
     @property
     def used(self):
@@ -66,13 +74,18 @@ class Mutation(Environment):
         return f"{problem.program}\n\n{problem.test}", ("f", "g")
 
     def verify(self, draft, box, other):
-        """The mutant that differs from f on the fewest inputs, at least one; on some they must agree, or any guess would do."""
+        """The mutant that differs from f on the fewest inputs, at least one.
+
+        On some inputs they must agree, or any guess would do.
+        """
         inputs = usable(draft.program, list(dict.fromkeys(draft.inputs + edges(draft))), box)
-        wanted, found = execute(draft.program, inputs, box, other), []
+        wanted = execute(draft.program, inputs, box, other)
+        found = []
         for g in mutants(draft.program):
             try:
                 got = execute(f"{draft.program}\n\n{g}", inputs, box, other, name="g")
-            except Rejected:  # it crashes or never ends on one of them
+            except Rejected:
+                # It crashes or never ends on one of them.
                 continue
             outcomes = ["'same'" if a == b else "'differ'" for a, b in zip(wanted, got)]
             if 0 < outcomes.count("'differ'") < len(inputs):
@@ -85,8 +98,14 @@ class Mutation(Environment):
         return min(found, key=lambda p: p.outputs.count("'differ'"))
 
     def solve_prompt(self, problem):
-        system = "You find an input on which two functions differ. Answer with the arguments as Python literals inside <answer> and </answer>."
-        question = f"```python\n{problem.program}\n\n{problem.test}\n```\nFor which input do f and g return different values?"
+        system = (
+            "You find an input on which two functions differ. Answer with the arguments as Python "
+            "literals inside <answer> and </answer>."
+        )
+        question = (
+            f"```python\n{problem.program}\n\n{problem.test}\n```\n"
+            "For which input do f and g return different values?"
+        )
         return [{"role": "system", "content": system}, {"role": "user", "content": question}]
 
     def job(self, problem, answer):

@@ -1,5 +1,8 @@
-"""The judges of the exercises: a right answer passes, three plausible mistakes each are caught with the sentence that helps, an empty stub passes
-quietly, and nothing that a learner returns makes a judge raise."""
+"""The judges of the exercises.
+
+A right answer passes, at least three plausible mistakes each are caught with the sentence that
+helps, an empty stub passes quietly, and nothing that a learner returns makes a judge raise.
+"""
 
 import inspect
 import math
@@ -429,11 +432,8 @@ def test_every_judge_is_tested():
         for name, f in inspect.getmembers(check, inspect.isfunction)
         if not name.startswith("_") and f.__module__ == "kit.check"
     }
-    assert public - {*EXERCISES} == {
-        check.logic,
-        check.schedule,
-        check.arm,
-    }  # the first stands in a lambda, the others below
+    # The first stands in a lambda, the others below.
+    assert public - {*EXERCISES} == {check.logic, check.schedule, check.arm}
 
 
 def test_a_learner_that_changes_its_argument_harms_nobody(capsys):
@@ -497,8 +497,8 @@ GOOD = [
 )
 def test_a_schedule_of_ones_own(phases, said, capsys):
     drawn = check.schedule(phases)
-    assert said in capsys.readouterr().out and (drawn is not None) == (said == "fits the brief")
+    assert said in capsys.readouterr().out
+    assert (drawn is not None) == (said == "fits the brief")
     if drawn is not None:
-        assert sorted(set(drawn.step)) == [0, 40, 70, 100] and drawn.groupby(
-            "step"
-        ).weight.sum().tolist() == pytest.approx([1] * 4)
+        assert sorted(set(drawn.step)) == [0, 40, 70, 100]
+        assert drawn.groupby("step").weight.sum().tolist() == pytest.approx([1] * 4)

@@ -48,7 +48,8 @@ def test_weights_sum_to_one_and_phases_rise_from_zero(name):
 
 @pytest.mark.parametrize(
     "name, step, expected",
-    [  # typed again from the paper's table
+    # Typed again from the paper's table.
+    [
         ("soft", 0, (0.80, 0.15, 0.05)),
         ("soft", 7_499, (0.80, 0.15, 0.05)),
         ("soft", 7_500, (0.15, 0.80, 0.05)),
@@ -190,10 +191,8 @@ def test_an_empty_bin_gives_its_weight_to_the_nearest_and_the_plan_says_so():
     out = plan(problems({("easy", "induction"): 4, ("hard", "induction"): 4}), "classic")
     part = curricula.realised(out).query("from_step == 15").set_index("name")
     assert part.loc["medium", ["wanted", "realised"]].tolist() == [1, 0]
-    assert part.loc["easy", ["wanted", "realised"]].tolist() == [
-        0,
-        1,
-    ]  # of two equally near the easier
+    # Of two equally near the easier.
+    assert part.loc["easy", ["wanted", "realised"]].tolist() == [0, 1]
     assert part["n"].sum() == 40
 
 

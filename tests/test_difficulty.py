@@ -102,9 +102,8 @@ def test_unknown_bins_are_named():
 
 
 def test_wilson_interval():
-    assert difficulty.interval(0, 8) == pytest.approx(
-        (0.0, 0.3244), abs=1e-4
-    )  # statsmodels, proportion_confint
+    # statsmodels, proportion_confint
+    assert difficulty.interval(0, 8) == pytest.approx((0.0, 0.3244), abs=1e-4)
     assert difficulty.interval(4, 8) == pytest.approx((0.2152, 0.7848), abs=1e-4)
     assert difficulty.interval(31, 32) == pytest.approx((0.8426, 0.9945), abs=1e-4)
     low, high = difficulty.interval(8, 8)

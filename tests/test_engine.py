@@ -1,4 +1,7 @@
-"""The engine's log, retries and replay, with a fake model; the real vLLM is exercised by tests/test_notebooks.py."""
+"""The engine's log, retries and replay, with a fake model.
+
+tests/test_notebooks.py runs the real vLLM.
+"""
 
 import threading
 from concurrent.futures import Future
@@ -30,7 +33,9 @@ class FakeEngine(Engine):
 
     def __init__(self, *args, failures=0, dead=False, **kw):
         super().__init__(*args, **kw)
-        self.sent, self.failures, self.dead = 0, failures, dead
+        self.sent = 0
+        self.failures = failures
+        self.dead = dead
 
     def alive(self):
         return not self.dead

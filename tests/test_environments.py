@@ -54,13 +54,14 @@ def test_bad_code_is_rejected_with_its_reason(answer, reason):
 
 
 def test_a_program_keeps_helpers_and_loses_calls_and_comments():
-    code = module(
-        "import math\n# note\ndef g(x):\n    return x\n\ndef f(x):\n    'adds'\n    return g(x)\n\nprint(f(1))\nassert f(2)",
-        "f",
+    written = (
+        "import math\n# note\ndef g(x):\n    return x\n\n"
+        "def f(x):\n    'adds'\n    return g(x)\n\nprint(f(1))\nassert f(2)"
     )
-    assert (
-        "print" not in code and "note" not in code and "def g" in code and docstring(code) == "adds"
-    )
+    code = module(written, "f")
+    assert "print" not in code and "note" not in code
+    assert "def g" in code
+    assert docstring(code) == "adds"
 
 
 def test_the_last_of_several_blocks_is_the_answer():
@@ -68,7 +69,10 @@ def test_the_last_of_several_blocks_is_the_answer():
 
 
 def test_calls_are_read_as_literals_only():
-    text = "f([1, 2])  # two\n1. f('a)b')\nf(x)\nf(__import__('os'))\nprint(f((3, 4)))\nf(n=1)\nf([1, 2])\ndef f(x):"
+    text = (
+        "f([1, 2])  # two\n1. f('a)b')\nf(x)\nf(__import__('os'))\nprint(f((3, 4)))\n"
+        "f(n=1)\nf([1, 2])\ndef f(x):"
+    )
     assert calls(text) == ["[1, 2]", "'a)b'", "(3, 4)"]
 
 
@@ -152,7 +156,10 @@ def test_verification_rejects(name, code, inputs, reason, boxes):
     ],
 )
 def test_fuzzing_needs_a_witness_and_a_benign_input(test, reason, boxes):
-    code = f"def f(x):\n    return x\ndef pre_test_f(x):\n    return isinstance(x, int)\ndef test_f(x):\n    {test}"
+    code = (
+        "def f(x):\n    return x\ndef pre_test_f(x):\n    return isinstance(x, int)\n"
+        f"def test_f(x):\n    {test}"
+    )
     with pytest.raises(Rejected) as e:
         ENVS["fuzzing"].verify(ENVS["fuzzing"].draft(code, ["1", "2"]), *boxes)
     assert e.value.reason == reason
@@ -162,40 +169,26 @@ def test_inputs_on_which_f_crashes_are_dropped(boxes):
     draft = ENVS["induction"].draft(
         "def f(x):\n    return 10 // x", ["1", "0", "2", "3", "'a'", "4", "5"]
     )
-    assert ENVS["induction"].verify(draft, *boxes).inputs == [
-        "1",
-        "2",
-        "4",
-        "3",
-        "5",
-    ]  # 4 and 5 give the same output
+    # 4 and 5 give the same output.
+    assert ENVS["induction"].verify(draft, *boxes).inputs == ["1", "2", "4", "3", "5"]
 
 
 def test_hidden_pairs_have_different_outputs(boxes):
     draft = ENVS["induction"].draft("def f(x):\n    return x > 1", ["1", "2", "3", "4", "5"])
     made = ENVS["induction"].verify(draft, *boxes)
-    assert sorted(made.outputs[3:]) == ["False", "True"] and sorted(made.inputs) == [
-        "1",
-        "2",
-        "3",
-        "4",
-        "5",
-    ]
+    assert sorted(made.outputs[3:]) == ["False", "True"]
+    assert sorted(made.inputs) == ["1", "2", "3", "4", "5"]
 
 
 def test_listing_the_visible_pairs_earns_nothing(boxes):
-    problem = ENVS["induction"].verify(
-        ENVS["induction"].draft("def f(x):\n    return x + 1", ["1", "2", "3", "4", "5"]), *boxes
-    )
+    draft = ENVS["induction"].draft("def f(x):\n    return x + 1", ["1", "2", "3", "4", "5"])
+    problem = ENVS["induction"].verify(draft, *boxes)
     shown = ENVS["induction"].solve_prompt(problem)[-1]["content"]
     assert "f(3)" in shown and "f(4)" not in shown
     lister = "```python\ndef f(x):\n    return {1: 2, 2: 3, 3: 4}.get(x)\n```"
-    assert [
-        v.outcome
-        for v in ENVS["induction"].grade(
-            problem, [lister, "```python\ndef f(x): return x + 1\n```"], boxes[0]
-        )
-    ] == ["failed", "passed"]
+    right = "```python\ndef f(x): return x + 1\n```"
+    verdicts = ENVS["induction"].grade(problem, [lister, right], boxes[0])
+    assert [v.outcome for v in verdicts] == ["failed", "passed"]
 
 
 def test_an_infrastructure_failure_is_no_verdict_on_the_answer():
@@ -268,10 +261,5 @@ def test_a_later_turn_shows_pass_rate_answers_and_band():
         ],
     )
     text = next(ENVS["deduction"].revise(problem, "harder"))[0]["content"]
-    assert (
-        "0.875 over 8" in text
-        and "HARDER" in text
-        and "0.35 and 0.65" in text
-        and "stand alone" in text
-        and "wrong" in text
-    )
+    for part in ("0.875 over 8", "HARDER", "0.35 and 0.65", "stand alone", "wrong"):
+        assert part in text

@@ -99,7 +99,10 @@ def test_pass_at_k_at_its_edges():
 
 
 def coverage(squeeze, problems=40, n=4, repeats=300):
-    """How often the interval, squeezed around its mean, holds the true mean pass rate of problems from Beta(0.5, 1)."""
+    """How often the interval, squeezed around its mean, holds the true mean pass rate.
+
+    The problems' pass rates are from Beta(0.5, 1).
+    """
     rng, hits = np.random.default_rng(1), 0
     for repeat in range(repeats):
         rates = rng.binomial(n, rng.beta(0.5, 1, problems)) / n
@@ -390,7 +393,10 @@ def _by_the_package(task: dict, completion: str) -> bool:
 
 @pytest.mark.slow
 def test_humaneval_verdicts_are_those_of_the_packages_executor(box):
-    """On all 164 reference solutions and a mutant of each: programs of the package and ours, so its executor is safe enough."""
+    """On all 164 reference solutions and a mutant of each.
+
+    These programs are the package's and ours, so its executor is safe enough.
+    """
     asked, ours = [], []
     for i in evaluation.humaneval():
         task = {k: i.data[k] for k in ("task_id", "prompt", "entry_point", "test")}
@@ -420,15 +426,11 @@ def test_humaneval_reasons(box):
         "": Reason.EMPTY,
     }
     assert [v.reason for v in i.grade(list(answers), box)] == list(answers.values())
-    assert (
-        i.grade(
-            [
-                "```python\nfrom __future__ import annotations\ndef truncate_number(x: float) -> float:\n    return x % 1\n```"
-            ],
-            box,
-        )[0].outcome
-        == "passed"
+    future = (
+        "```python\nfrom __future__ import annotations\n"
+        "def truncate_number(x: float) -> float:\n    return x % 1\n```"
     )
+    assert i.grade([future], box)[0].outcome == "passed"
 
 
 MATHS = [

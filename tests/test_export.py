@@ -46,55 +46,45 @@ def run(tmp_path):
 
 
 def test_datasets_reads_both_splits(data):
-    assert data["train"].features == data["test"].features and set(export.FIELDS) == set(
-        data["train"].column_names
-    )
-    for split, ours in export.SPLITS.items():
-        assert set(data[split]["id"]) == {x.id for x in KEPT.values() if x.split == ours} and len(
-            set(data[split]["id"])
-        ) == len(data[split])
+    assert data["train"].features == data["test"].features
+    assert set(export.FIELDS) == set(data["train"].column_names)
+    for split, name in export.SPLITS.items():
+        ids = set(data[split]["id"])
+        assert ids == {x.id for x in KEPT.values() if x.split == name}
+        assert len(ids) == len(data[split])
 
 
 def test_a_row_holds_what_is_verified_and_the_students_prompt(data):
     envs = environments.make(profile.load("cpu").rounds)
     for row in data["test"]:
         env, problem = export.problem(row)
+        kept = KEPT[row["id"]]
         assert problem.id == row["id"] and env.name == row["environment"]
-        assert (
-            env.solve_prompt(problem)
-            == envs[env.name].solve_prompt(KEPT[row["id"]])
-            == row["prompt"]
-        )
-        assert row["p"] == pytest.approx(KEPT[row["id"]].p) and row["solved"] == round(
-            row["p"] * row["n"]
-        )
+        assert env.solve_prompt(problem) == envs[env.name].solve_prompt(kept) == row["prompt"]
+        assert row["p"] == pytest.approx(kept.p)
+        assert row["solved"] == round(row["p"] * row["n"])
 
 
 def test_the_card_counts_and_describes_every_column(folder, data):
     _, header, text = (folder / "README.md").read_text().split("---\n", 2)
     header = yaml.safe_load(header)
-    assert header["license"] == "apache-2.0" and [
-        x["split"] for x in header["configs"][0]["data_files"]
-    ] == ["train", "test"]
+    assert header["license"] == "apache-2.0"
+    assert [x["split"] for x in header["configs"][0]["data_files"]] == ["train", "test"]
     assert all(f"| `{name}` |" in text for name in data["train"].column_names)
-    assert (
-        f"| train | {len(data['train'])} |" in text
-        and "python -m kit run --profile cpu" in text
-        and "PSF-2.0" in text
-        and "**How.**" in text
-    )
+    assert f"| train | {len(data['train'])} |" in text
+    assert "python -m kit run --profile cpu" in text
+    assert "PSF-2.0" in text
+    assert "**How.**" in text
 
 
 def test_a_runs_own_settings_go_into_its_rows(run):
     rows = export.rows(run)["train"]
-    assert {(x["visible"], x["equality"]) for x in rows} == {(2, "input")} and None in {
-        x["bin"] for x in rows
-    }
+    assert {(x["visible"], x["equality"]) for x in rows} == {(2, "input")}
+    assert None in {x["bin"] for x in rows}
     shown = next(x for x in rows if x["environment"] == "induction")
-    assert (
-        shown["inputs"][1] in shown["prompt"][-1]["content"]
-        and f"f({shown['inputs'][2]}) ==" not in shown["prompt"][-1]["content"]
-    )
+    prompt = shown["prompt"][-1]["content"]
+    assert shown["inputs"][1] in prompt
+    assert f"f({shown['inputs'][2]}) ==" not in prompt
     export.write(run, run / "out")
     assert "student smollm2-135m-instruct" in (run / "out" / "README.md").read_text()
 
@@ -106,9 +96,8 @@ def test_an_export_is_whole_or_not_there(tmp_path, monkeypatch):
     for name in ("old", "new"):
         with pytest.raises(ZeroDivisionError):
             export.write(RECORDED, tmp_path / name)
-    assert {x.name: x.read_bytes() for x in (tmp_path / "old").iterdir()} == before and [
-        x.name for x in tmp_path.iterdir()
-    ] == ["old"]
+    assert {x.name: x.read_bytes() for x in (tmp_path / "old").iterdir()} == before
+    assert [x.name for x in tmp_path.iterdir()] == ["old"]
 
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path):
@@ -140,7 +129,10 @@ def test_a_foreign_row_is_refused():
 
 
 class FakeHub(FakeServer):
-    """As much of the hub's API as an upload of small files needs; `commits` are what it was sent. `refuse`: what it says instead."""
+    """As much of the hub's API as an upload of small files needs.
+
+    `commits` are what it was sent. `refuse`: the status that it answers instead.
+    """
 
     def __init__(self, refuse: int = 0):
         hub, self.calls, self.commits = self, [], []
@@ -195,21 +187,17 @@ def _export(tmp_path, *options, **variables):
 def test_the_command_exports_and_uploads_nothing(tmp_path):
     with FakeHub() as hub:
         done = _export(tmp_path, HF_ENDPOINT=hub.url, HF_TOKEN="hf_x")
-    assert (
-        done.returncode == 0
-        and "problems to train" in " ".join(done.stdout.split())
-        and not hub.calls
-    )
+    assert done.returncode == 0
+    assert "problems to train" in " ".join(done.stdout.split())
+    assert not hub.calls
     assert {x.name for x in (tmp_path / "out").iterdir()} == export.FILES
 
 
 def test_a_push_needs_a_login(tmp_path):
     done = _export(tmp_path, "--push", "me/data")
-    assert (
-        done.returncode == 1
-        and done.stderr.startswith("error: there is no login")
-        and "Traceback" not in done.stderr
-    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: there is no login")
+    assert "Traceback" not in done.stderr
 
 
 def test_a_push_uploads_the_three_files(tmp_path):
@@ -218,12 +206,8 @@ def test_a_push_uploads_the_three_files(tmp_path):
             tmp_path, "--push", "me/data", "--private", HF_ENDPOINT=hub.url, HF_TOKEN="hf_x"
         )
     assert done.returncode == 0, done.stderr
-    assert (
-        json.loads(next(body for path, body in hub.calls if path == "/api/repos/create"))[
-            "visibility"
-        ]
-        == "private"
-    )
+    created = next(body for path, body in hub.calls if path == "/api/repos/create")
+    assert json.loads(created)["visibility"] == "private"
     assert {x["value"]["path"] for x in hub.commits[0] if x["key"] == "file"} == export.FILES
 
 
@@ -231,9 +215,7 @@ def test_a_push_uploads_the_three_files(tmp_path):
 def test_a_refused_push_is_one_sentence(tmp_path, name, status):
     with FakeHub(refuse=status) as hub:
         done = _export(tmp_path, "--push", name, HF_ENDPOINT=hub.url, HF_TOKEN="hf_x")
-    assert (
-        done.returncode == 1
-        and f"did not take {name}" in done.stderr
-        and "Traceback" not in done.stderr
-        and not hub.commits
-    )
+    assert done.returncode == 1
+    assert f"did not take {name}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not hub.commits

@@ -1,4 +1,7 @@
-"""The fifth environment of kit/README.md: its verbs in the real sandbox, and a copy of the kit in which it is installed as that text says."""
+"""The fifth environment of kit/README.md: its verbs in the real sandbox.
+
+Also a copy of the kit in which it is installed as that text says.
+"""
 
 import os
 import re
@@ -35,9 +38,9 @@ def problem(boxes):
 def test_the_mutant_is_hard_to_tell_from_f_but_can_be(problem):
     assert "n <= 10" in problem.test and problem.outputs.count("'differ'") == 1
     assert dict(zip(problem.inputs, problem.outputs))["10"] == "'differ'"
-    assert [g.count("n + 3") for g in mutants(PRICE)].count(1) == 1 and len(
-        list(mutants(PRICE))
-    ) == 2
+    found = list(mutants(PRICE))
+    assert [g.count("n + 3") for g in found].count(1) == 1
+    assert len(found) == 2
 
 
 @pytest.mark.parametrize(
@@ -84,13 +87,8 @@ def test_drafts_that_are_no_problem_are_refused_with_the_reason(program, inputs,
 
 
 def test_a_mutant_that_never_ends_is_left_out(boxes):
-    made = Mutation().verify(
-        Mutation().draft(
-            "def f(n: int):\n    k = 0\n    while k < min(n, 3):\n        k = k + 1\n    return k",
-            ["2"],
-        ),
-        *boxes,
-    )
+    code = "def f(n: int):\n    k = 0\n    while k < min(n, 3):\n        k = k + 1\n    return k"
+    made = Mutation().verify(Mutation().draft(code, ["2"]), *boxes)
     assert "k - 1" not in made.test
 
 
@@ -109,15 +107,11 @@ def test_a_broken_box_is_no_verdict(problem):
 def test_the_teacher_is_told_the_task_and_shown_the_mutant(form, problem):
     env = Mutation(form)
     graded = problem.with_(n=8, solved=7)
-    first, later = (
-        m[0]["content"] for m in (next(env.propose("x = 1")), next(env.revise(graded, "harder")))
-    )
-    assert (
-        (env.task in first) == (form == "one_call")
-        and env.task in later
-        and "def g(" in later
-        and "test_f" not in first + later
-    )
+    first = next(env.propose("x = 1"))[0]["content"]
+    later = next(env.revise(graded, "harder"))[0]["content"]
+    assert (env.task in first) == (form == "one_call")
+    assert env.task in later and "def g(" in later
+    assert "test_f" not in first + later
 
 
 SCRIPT = """
@@ -146,35 +140,57 @@ def teacher(messages, draw):
     if last.startswith("The new function"):
         return " has another limit."
     known = re.findall(r"< (\\d+)", "".join(m["content"] for m in messages))
-    return f":\\n    return len(str({re.findall(r'def f[(](.+?):', last)[0]})) < {int(known[0]) + 1 if known else 2}\\n```"
+    limit = int(known[0]) + 1 if known else 2
+    argument = re.findall(r"def f[(](.+?):", last)[0]
+    return f":\\n    return len(str({argument})) < {limit}\\n```"
 
 def student(messages, draw):
     limit = int(re.findall(r"< (\\d+)", messages[-1]["content"])[-1])
     name = re.findall(r"def f[(](\\w+)", messages[-1]["content"])[-1]
-    value = {"n": "1" * limit, "s": "'" + "a" * limit + "'"}.get(name, "[" + "1" * (limit - 2) + "]")
+    values = {"n": "1" * limit, "s": "'" + "a" * limit + "'"}
+    value = values.get(name, "[" + "1" * (limit - 2) + "]")
     return f"<answer>{value}</answer>" if draw % 2 else "<answer>0</answer>"
 
 mine = profile.load("mine.yaml", {"rounds.attempts": 4})
 assert mine.curriculum.environments["mutation"] == 1.0
-assert list(environments.KINDS)[-1] == "mutation" and len(set(plots.ENVIRONMENTS.values())) == 5 and "mutation" in plots.ENVIRONMENTS
+assert list(environments.KINDS)[-1] == "mutation"
+assert len(set(plots.ENVIRONMENTS.values())) == 5 and "mutation" in plots.ENVIRONMENTS
 with Sandbox(workers=2) as box, Sandbox(workers=2, hash_seed=1) as other:
-    seeds = [Seed(id=f"s{k}", text=f"x = {k}", source="wild", origin=f"here{k}:1", split="train" if k % 4 else "held_out") for k in range(24)]
+    seeds = [
+        Seed(
+            id=f"s{k}",
+            text=f"x = {k}",
+            source="wild",
+            origin=f"here{k}:1",
+            split="train" if k % 4 else "held_out",
+        )
+        for k in range(24)
+    ]
     models = FakeModel(mine.teacher, teacher), FakeModel(mine.student, student)
     problems = list(Rounds(mine, *models, box, other, Path("problems.jsonl")).generate(seeds))
     valid = [p for p in problems if p.status == "valid"]
-    assert {p.environment for p in problems} == {"mutation"} and valid and any(0 < p.p < 1 for p in valid), [p.reason for p in problems]
+    assert {p.environment for p in problems} == {"mutation"}
+    assert valid and any(0 < p.p < 1 for p in valid), [p.reason for p in problems]
     behaviour = filters.behaviour(problems, 24, {}, box)
     kept = filters.apply(problems, mine.filters, {}, behaviour)
     train = [p for p in kept if p.kept and p.split == "train"]
     held = [p for p in kept if p.kept and p.split == "held_out"]
-    plan = curricula.plan(train or valid, "uniform", 4, 2, mine.curriculum.environments, "broad", 0)
+    mixture = mine.curriculum.environments
+    plan = curricula.plan(train or valid, "uniform", 4, 2, mixture, "broad", 0)
     envs = environments.make(mine.rounds)
     assert len(grpo.dataset(plan, (train or valid), envs)) == 8
     first = (train or valid)[0]
     texts = [[{"content": "<answer>0</answer>"}], [{"content": "none"}]]
-    rewards = grpo.reward_function([first], envs, box)(prompts=None, completions=texts, problem_id=[first.id] * 2,
-                                                      environment=["mutation"] * 2, bin=["hard"] * 2, log_metric=lambda *_: None,
-                                                      log_extra=lambda *_: None)
+    reward = grpo.reward_function([first], envs, box)
+    rewards = reward(
+        prompts=None,
+        completions=texts,
+        problem_id=[first.id] * 2,
+        environment=["mutation"] * 2,
+        bin=["hard"] * 2,
+        log_metric=lambda *_: None,
+        log_extra=lambda *_: None,
+    )
     assert rewards == [0.0, 0.0], rewards
     items = evaluation.synthetic([p.with_(kept=True, split="held_out") for p in valid[:3]], envs, 2)
     assert items and {i.group for i in items} == {"mutation"}

@@ -144,10 +144,8 @@ def test_fuzzing_tests_are_part_of_the_problem():
             test=test,
         )
 
-    a, b = (
-        "def test_f(x):\n    assert f(x) < 6",
-        "def test_f(x):\n    assert sorted(f(x)) == list(reversed(x)) or not x",
-    )
+    a = "def test_f(x):\n    assert f(x) < 6"
+    b = "def test_f(x):\n    assert sorted(f(x)) == list(reversed(x)) or not x"
     assert reasons([fuzz(a), fuzz(b), fuzz(a)]) == ["", "", "duplicate"]
 
 
@@ -187,9 +185,8 @@ def test_contamination_is_told_per_set():
     )
     hit, other = problem(), problem(OTHER)
     dropped = filters.apply([hit, other], LIMITS, {"humaneval": [statement]})
-    late = [
-        p.with_(kept=True, dropped_by="") for p in dropped
-    ]  # as if the filter had not known the set
+    # As if the filter had not known the set.
+    late = [p.with_(kept=True, dropped_by="") for p in dropped]
     found = filters.contamination(dropped, {"humaneval": [statement], "maths": ["1 + 1"]}, 8)
     assert found.values.tolist() == [["humaneval", 1, 1, 0], ["maths", 1, 0, 0]]
     assert filters.contamination(late, {"humaneval": [statement]}, 8).left.tolist() == [1]
@@ -232,10 +229,11 @@ def test_behaviour_of_fuzzing_problems_is_that_of_their_tests_too():
             test=f"def test_f(x):\n    return f(x) < {limit}",
         )
 
+    a = fuzz(3)
+    b = fuzz(5)
+    c = fuzz(3).with_(message="else")
     with Sandbox(workers=1) as box:
-        found = filters.behaviour(
-            [a := fuzz(3), b := fuzz(5), c := fuzz(3).with_(message="else")], 8, {}, box
-        )
+        found = filters.behaviour([a, b, c], 8, {}, box)
     assert found.of[a.id] != found.of[b.id] and found.of[a.id] == found.of[c.id]
 
 
@@ -338,15 +336,9 @@ def test_errors_are_in_no_share():
 
 
 def test_the_bootstrap_draws_seeds_and_not_problems():
-    good, bad = (
-        made(1, 4, 1, each=40),
-        [
-            x.with_(seed_id="bad", kept=False, dropped_by="too easy")
-            if x.method == "multi"
-            else x.with_(seed_id="bad")
-            for x in made(1, 4, 1, each=40)
-        ],
-    )
+    good = made(1, 4, 1, each=40)
+    bad = [x.with_(seed_id="bad") for x in made(1, 4, 1, each=40)]
+    bad = [x.with_(kept=False, dropped_by="too easy") if x.method == "multi" else x for x in bad]
     row = filters.yields(good + bad).iloc[-1]
     assert row["ratio"] == 2.0 and (row["low"], row["high"]) == (0.0, 4.0)
 

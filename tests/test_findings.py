@@ -8,7 +8,11 @@ from kit import findings
 
 
 def study(rng, effect, seeds=3, problems=40, samples=8, between_seeds=0.15):
-    """Two arms on the same problems: pass rates from the difficulty of the problem, the seed, the arm and both together (logits)."""
+    """Two arms on the same problems.
+
+    Pass rates come from the difficulty of the problem, the seed, the arm, and seed and problem
+    together (logits).
+    """
     difficulty = rng.normal(0, 1.5, problems)
     out = []
     for shift in (effect, 0.0):

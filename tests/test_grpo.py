@@ -1,4 +1,7 @@
-"""Rewards, advantages and the plan as TRL reads them; TRL's own step is run by tests/test_notebooks.py."""
+"""Rewards, advantages and the plan as TRL reads them.
+
+TRL's own step is run by tests/test_notebooks.py.
+"""
 
 import pytest
 
@@ -51,10 +54,8 @@ def test_rewards_of_a_mixed_batch_are_1_0_or_none_in_order():
             log_metric=metrics.__setitem__,
         )
     assert got == [1.0, 1.0, 0.0, 0.0]
-    assert (
-        metrics["sandbox_error_share"] == 0
-        and metrics["solved/deduction"] == metrics["solved/hard"] == 0.5
-    )
+    assert metrics["sandbox_error_share"] == 0
+    assert metrics["solved/deduction"] == metrics["solved/hard"] == 0.5
 
 
 def test_the_dataset_keeps_the_plans_order():
@@ -68,7 +69,8 @@ def test_the_dataset_keeps_the_plans_order():
         }
     )
     data = grpo.dataset(plan, [DOUBLE, INVERSE], ENVS)
-    assert data["problem_id"] == [INVERSE.id, DOUBLE.id] and data[0]["prompt"][-1]["role"] == "user"
+    assert data["problem_id"] == [INVERSE.id, DOUBLE.id]
+    assert data[0]["prompt"][-1]["role"] == "user"
 
 
 def test_a_resumed_training_logs_each_step_once(tmp_path):
@@ -87,4 +89,5 @@ def test_the_last_whole_checkpoint_is_taken_up_again(tmp_path):
 
 
 def test_no_checkpoint_means_a_fresh_start(tmp_path):
-    assert grpo.checkpoint(tmp_path / "none") is None and grpo.checkpoint(tmp_path) is None
+    assert grpo.checkpoint(tmp_path / "none") is None
+    assert grpo.checkpoint(tmp_path) is None

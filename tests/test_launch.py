@@ -1,4 +1,7 @@
-"""Training beyond one device: accelerate's files, the commands, Slurm scripts, and two processes on a CPU against one."""
+"""Training beyond one device.
+
+Accelerate's files, the commands, Slurm scripts, and two processes on a CPU against one.
+"""
 
 import json
 import os
@@ -25,7 +28,10 @@ SLURM = grpo.LAUNCH / "slurm"
 
 
 def doubling(k):
-    """A problem whose prompt ends in a question of its own, and four completions of different lengths: right, wrong, right, wrong."""
+    """A problem whose prompt ends in its own question, and four completions for that.
+
+    They have different lengths: right, wrong, right, wrong.
+    """
     problem = Problem(
         environment="deduction",
         program="def f(n):\n    return n * 2",
@@ -54,9 +60,13 @@ def opened(folder, name, **changed):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Train in a folder of its own: two steps, each one prompt of four rollouts, which tests/fake_rollouts gives to every process alike.
-    In float32: in bfloat16 the rounding alone parts two trainings by a hundredth after one step of Adam."""
-    folder, fakes = tmp_path_factory.mktemp("launch"), [doubling(k) for k in (31, 32)]
+    """Train in its own folder: two steps, each one prompt of four rollouts.
+
+    tests/fake_rollouts gives these to every process alike. In float32: in bfloat16 the rounding
+    alone parts two trainings by a hundredth after one step of Adam.
+    """
+    folder = tmp_path_factory.mktemp("launch")
+    fakes = [doubling(k) for k in (31, 32)]
     plan = (
         pd.read_parquet(RECORDED / "plan.parquet")
         .head(2)
@@ -104,7 +114,10 @@ def one(trained):
 
 
 def same(one, two):
-    """Asserts that two trainings on the same rollouts are one: what each step logs, and what the steps changed in the weights."""
+    """Asserts that two trainings on the same rollouts are one.
+
+    Compared are what each step logs, and what the steps changed in the weights.
+    """
     a, b = (grpo.read_log(run.path("train.jsonl")) for run in (one, two))
     assert (
         list(a.step) == list(b.step) == [1, 2]
@@ -156,7 +169,10 @@ def test_two_processes_train_as_one_does(one, trained):
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_two_processes_with_sharded_weights_train_as_one_does(one, trained, tmp_path, monkeypatch):
-    """The file for GPUs on two CPU processes: accelerate has to be talked into it (FAKE_FSDP), the sharding and its checkpoints are real."""
+    """The file for GPUs on two CPU processes.
+
+    Accelerate has to be talked into it (FAKE_FSDP), the sharding and its checkpoints are real.
+    """
     config = yaml.safe_load((grpo.LAUNCH / "fsdp2.yaml").read_text())
     (tmp_path / "cpu.yaml").write_text(yaml.safe_dump(config | {"use_cpu": True}))
     monkeypatch.setattr(grpo, "LAUNCH", tmp_path)
@@ -251,15 +267,23 @@ def fake(folder, name, text):
 @pytest.mark.slow
 @pytest.mark.timeout(700)
 def test_two_nodes_meet(monkeypatch, tmp_path):
-    """The command for several nodes with a fake srun: two launchers with two processes each find one another, and each knows its rank."""
+    """The command for several nodes with a fake srun.
+
+    Two launchers with two processes each find one another, and each knows its rank.
+    """
     fake(tmp_path, "srun", FAKE_SRUN)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", "29611")
     script = tmp_path / "05.py"
     script.write_text(
-        "import torch, torch.distributed as d\nd.init_process_group('gloo')\nx = torch.tensor([2.0 ** d.get_rank()])\nd.all_reduce(x)\n"
-        f"open(rf'{tmp_path}/rank{{d.get_rank()}}', 'w').write(f'{{d.get_world_size()}} {{x.item()}}')\n"
+        "import torch, torch.distributed as d\n"
+        "d.init_process_group('gloo')\n"
+        "x = torch.tensor([2.0 ** d.get_rank()])\n"
+        "d.all_reduce(x)\n"
+        f"file = open(rf'{tmp_path}/rank{{d.get_rank()}}', 'w')\n"
+        "file.write(f'{d.get_world_size()} {x.item()}')\n"
+        "file.close()\n"
         "d.barrier()\nd.destroy_process_group()\n"
     )
     run = as_if(monkeypatch, tmp_path, True, devices=4, nodes=2, batch=2)

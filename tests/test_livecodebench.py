@@ -1,4 +1,7 @@
-"""LiveCodeBench: files of the true format are read and changed ones refused; verdicts are those of its published checker."""
+"""LiveCodeBench: files of the true format are read and changed ones refused.
+
+Verdicts are those of its published checker.
+"""
 
 import base64
 import hashlib
@@ -197,16 +200,21 @@ def test_the_last_block_is_the_answer(tmp_path, box):
 
 
 def test_a_second_of_each_test_counts_for_itself(tmp_path, box):
-    code = "import time\nn = input()\nend = time.process_time() + 1.2\nwhile time.process_time() < end:\n    pass\nprint(n)"
-    tests = [(str(k), str(k)) for k in range(4)]  # 4.8 s together, a limit of 2 s each
-    assert (
-        livecodebench.grade(task("", tests, tmp_path), [f"```\n{code}\n```"], box)[0].outcome
-        == "passed"
+    code = (
+        "import time\nn = input()\nend = time.process_time() + 1.2\n"
+        "while time.process_time() < end:\n    pass\nprint(n)"
     )
+    # 4.8 s together, a limit of 2 s each.
+    tests = [(str(k), str(k)) for k in range(4)]
+    (verdict,) = livecodebench.grade(task("", tests, tmp_path), [f"```\n{code}\n```"], box)
+    assert verdict.outcome == "passed"
 
 
 def test_lines_of_its_own_gain_a_program_no_endless_time(tmp_path, box):
-    write = "for fd in range(3, 20):\n        try:\n            os.write(fd, b'\\n')\n        except OSError:\n            pass"
+    write = (
+        "for fd in range(3, 20):\n        try:\n            os.write(fd, b'\\n')\n"
+        "        except OSError:\n            pass"
+    )
     code = f"import os, time\nwhile True:\n    time.sleep(.3)\n    {write}"
     (verdict,) = livecodebench.grade(
         task("", [("1", "1")] * 3, tmp_path), [f"```\n{code}\n```"], box
@@ -226,9 +234,12 @@ from livecodebench.lm_styles import LMStyle
 from livecodebench.utils.extraction_utils import extract_code
 out = []
 for function, tests, completion in json.load(sys.stdin):
-    sample = {"input_output": json.dumps({"inputs": [i for i, _ in tests], "outputs": [o for _, o in tests], "fn_name": function or None})}
+    inputs, outputs = [i for i, _ in tests], [o for _, o in tests]
+    given = {"inputs": inputs, "outputs": outputs, "fn_name": function or None}
+    sample = {"input_output": json.dumps(given)}
+    code = extract_code(completion, LMStyle.OpenAIChat)
     try:
-        result = check_correctness(sample, extract_code(completion, LMStyle.OpenAIChat), timeout=%d, debug=False)[0]
+        result = check_correctness(sample, code, timeout=%d, debug=False)[0]
         out.append(all(x is True or not isinstance(x, bool) and x > 0 for x in result))
     except Exception as e:
         out.append(False)
@@ -239,7 +250,7 @@ print(json.dumps(out))
 
 @pytest.fixture(scope="module")
 def checker(tmp_path_factory):
-    """The published package as a folder, by digest, without the clients of vendors that it depends on."""
+    """The published package as a folder, by digest, without the vendors' clients that it needs."""
     name, version, digest = CHECKER
     folder = tmp_path_factory.mktemp("checker")
     pip = subprocess.run(
@@ -293,9 +304,11 @@ def test_prompts_are_the_published_ones(checker):
         IN_THE_CHECKER.split("from livecodebench.evaluation")[0]
         + """
 from types import SimpleNamespace
-from livecodebench.prompts.code_generation import PromptConstants, get_generic_question_template_answer
+from livecodebench.prompts import code_generation
+system = code_generation.PromptConstants.SYSTEM_MESSAGE_GENERIC
+question = code_generation.get_generic_question_template_answer
 given = json.load(sys.stdin)
-print(json.dumps([[PromptConstants.SYSTEM_MESSAGE_GENERIC, get_generic_question_template_answer(SimpleNamespace(**g))] for g in given]))
+print(json.dumps([[system, question(SimpleNamespace(**g))] for g in given]))
 """
     )
     given = [

@@ -1,4 +1,7 @@
-"""MATH-500 and AIME 2024: a table of answers with the verdict expected, hostile ones, the files, and lm-eval's judgement of the same answers."""
+"""MATH-500 and AIME 2024: a table of answers with the expected verdict, hostile ones, the files.
+
+Also lm-eval's judgement of the same answers.
+"""
 
 import json
 import re
@@ -15,7 +18,8 @@ from kit.benchmarks import FormatError, Unavailable, maths
 from kit.environments import Reason
 
 BOX = r"So the answer is $\boxed{%s}$."
-# (expected, answer, right?), by what math-verify can: it knows no degrees and no "dollars". An answer without "boxed" or a sentence around it is put into \boxed{}.
+# (expected, answer, right?), by what math-verify can: it knows no degrees and no "dollars". An
+# answer without "boxed" or a sentence around it is put into \boxed{}.
 PAIRS = [
     # whole numbers and decimals
     ("42", "42", True),
@@ -111,15 +115,8 @@ PAIRS = [
 
 
 def full(answer: str) -> str:
-    return (
-        answer
-        if not answer
-        or "boxed" in answer
-        or "answer" in answer
-        or "know" in answer
-        or answer.startswith("}")
-        else BOX % answer
-    )
+    whole = any(word in answer for word in ("boxed", "answer", "know"))
+    return answer if whole or not answer or answer.startswith("}") else BOX % answer
 
 
 def test_the_table_is_large_enough():
@@ -156,9 +153,9 @@ def test_no_answer_blocks_the_run_or_runs_code(monkeypatch):
     began = time.monotonic()
     verdicts = maths.grade("42", [*HOSTILE, r"\boxed{42}"])
     assert [v.outcome for v in verdicts[:-1]] == ["failed"] * len(HOSTILE), verdicts
-    assert (
-        verdicts[-1].outcome == "passed" and time.monotonic() - began < 300
-    )  # each costs its limit and a new worker
+    assert verdicts[-1].outcome == "passed"
+    # Each costs its limit and a new worker.
+    assert time.monotonic() - began < 300
     assert not Path("/tmp/kit-was-here").exists()
 
 
@@ -243,14 +240,13 @@ def test_the_files_are_read(tmp_path):
     found = maths.items("math500", folder=folder)
     assert len(found) == 500 and {i.group for i in found} == {f"level {k}" for k in range(1, 6)}
     some = maths.items("math500", 7, seed=1, folder=folder)
-    assert [i.id for i in some] == [
-        i.id for i in maths.items("math500", 7, seed=1, folder=folder)
-    ] and len(some) == 7
+    again = maths.items("math500", 7, seed=1, folder=folder)
+    assert [i.id for i in some] == [i.id for i in again]
+    assert len(some) == 7
     assert r"\boxed{}" in some[0].messages[-1]["content"]
     aime = maths.items("aime24", folder=folder)
-    assert (
-        len(aime) == 30 and aime[7].grade([r"\boxed{7}", r"\boxed{8}"], None)[0].outcome == "passed"
-    )
+    assert len(aime) == 30
+    assert aime[7].grade([r"\boxed{7}", r"\boxed{8}"], None)[0].outcome == "passed"
 
 
 def test_changed_files_are_refused_by_what_changed(tmp_path):
@@ -275,7 +271,10 @@ def test_changed_files_are_refused_by_what_changed(tmp_path):
 
 @pytest.mark.slow
 def test_lm_eval_judges_the_same_answers_alike(tmp_path):
-    """Its `math_verify` score of minerva_math, read out of the published wheel; the file is run on our own table only."""
+    """Its `math_verify` score of minerva_math, read out of the published wheel.
+
+    That file is run on our own table only.
+    """
     pip = subprocess.run(
         [
             sys.executable,
@@ -298,8 +297,12 @@ def test_lm_eval_judges_the_same_answers_alike(tmp_path):
         text = wheel.read("lm_eval/tasks/minerva_math/utils.py").decode()
     (tmp_path / "theirs.py").write_text(re.sub(r'    assert version\("antlr4.*\n', "", text))
     script = (
-        "import json, sys; sys.path.insert(0, sys.argv[1]); import theirs; theirs.is_equiv = lambda a, b: False\n"
-        "out = [theirs.process_results({'solution': '$\\\\boxed{' + g + '}$', 'answer': g}, [c])['math_verify'] for g, c in json.load(sys.stdin)]\n"
+        "import json, sys; sys.path.insert(0, sys.argv[1]); import theirs\n"
+        "theirs.is_equiv = lambda a, b: False\n"
+        "out = []\n"
+        "for g, c in json.load(sys.stdin):\n"
+        "    row = {'solution': '$\\\\boxed{' + g + '}$', 'answer': g}\n"
+        "    out.append(theirs.process_results(row, [c])['math_verify'])\n"
         "print(json.dumps(out))"
     )
     asked = [(gold, full(answer)) for gold, answer, _ in PAIRS]

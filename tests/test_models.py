@@ -260,7 +260,8 @@ def test_the_table():
 def test_a_real_model_stops_and_keeps_text():
     if models.cards()[0]["state"] == "absent":
         pytest.skip(
-            "smollm2-135m-instruct is not in the cache: python -m kit models --fetch smollm2-135m-instruct"
+            "smollm2-135m-instruct is not in the cache: "
+            "python -m kit models --fetch smollm2-135m-instruct"
         )
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer

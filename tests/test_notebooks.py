@@ -99,7 +99,7 @@ def test_every_judge_has_one_exercise():
 
 
 def assert_judged(folder):
-    """In the executed notebooks of a run folder: every stub was found not begun, every solution right."""
+    """In the executed notebooks of a run folder every stub was not begun, every solution right."""
     for done in sorted((folder / "notebooks").glob("*.ipynb")):
         for judge, _, stub, _, solution in exercises(done):
             began, solved = (
@@ -124,7 +124,8 @@ def test_a_misspelt_parameter_is_refused_before_anything_runs(tmp_path):
 
 
 def test_a_finished_notebook_runs_again_if_another_value_is_asked_for(tmp_path):
-    notebook, done = NOTEBOOKS[3], tmp_path / "notebooks" / NOTEBOOKS[3].name
+    notebook = NOTEBOOKS[3]
+    done = tmp_path / "notebooks" / notebook.name
     ran = nbformat.read(notebook, 4)
     ran.metadata["papermill"] = {"parameters": {"P_MAX": 0.9, "RUN_DIR": "elsewhere"}}
     done.parent.mkdir()
@@ -132,9 +133,8 @@ def test_a_finished_notebook_runs_again_if_another_value_is_asked_for(tmp_path):
     (tmp_path / "manifest.json").write_text(
         '{"profile": null, "stages": {"03_filters": {"finished": "now"}}}'
     )
-    assert runner.finished(
-        done, notebook, tmp_path, {"P_MAX": 0.9, "RUN_DIR": str(tmp_path)}
-    ) and runner.finished(done, notebook, tmp_path, {})
+    assert runner.finished(done, notebook, tmp_path, {"P_MAX": 0.9, "RUN_DIR": str(tmp_path)})
+    assert runner.finished(done, notebook, tmp_path, {})
     assert not runner.finished(done, notebook, tmp_path, {"P_MAX": 1.0})
 
 
@@ -145,7 +145,10 @@ def test_a_number_that_no_notebook_has_is_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def first_half(tmp_path_factory):
-    """00-02 with the 135M model as teacher and student: it writes hardly anything valid, and all of it is counted."""
+    """00-02 with the 135M model as teacher and student.
+
+    It writes hardly anything valid, and all of it is counted.
+    """
     folder = tmp_path_factory.mktemp("first")
     return runner.run("smoke", str(folder), only=["00", "01", "02"])
 
@@ -159,9 +162,8 @@ def test_seeds_and_rounds_at_smoke_size(first_half):
     assert counts["problems"] >= 8 and counts["errors"] == 0
     assert (first_half / "problems.parquet").exists() and (first_half / "report.html").exists()
     assert (first_half / "notebooks" / "02_rounds.html").exists()
-    assert list((first_half / "figures").glob("02_*.png")) and list(
-        (first_half / "figures").glob("02_*.csv")
-    )
+    assert list((first_half / "figures").glob("02_*.png"))
+    assert list((first_half / "figures").glob("02_*.csv"))
     assert_judged(first_half)
 
 
@@ -197,33 +199,22 @@ def test_filters_plan_and_board_from_recorded_problems(tmp_path):
     not (RECORDED / "filtered.parquet").exists(), reason="no data/recorded in this checkout"
 )
 def test_a_killed_study_goes_on_without_a_seam(tmp_path):
-    """Real GRPO steps killed after the first checkpoint and taken up again, then evaluated before and after; the curve equals that of an
-    undisturbed training of the same plan and seed. In float32: in bfloat16 one bit's rounding is enough for another token to be drawn."""
-    (profile := tmp_path / "float32.yaml").write_text(
-        "base: smoke\nname: float32\ngrpo: {bf16: false}\n"
-    )
-    command = [
-        sys.executable,
-        "-m",
-        "kit",
-        "study",
-        "--profile",
-        str(profile),
-        "--arms",
-        "uniform",
-        "--seeds",
-        "3",
-        "--out",
-        str(tmp_path / "study"),
-    ]
+    """Real GRPO steps killed after the first checkpoint, taken up again, then evaluated.
+
+    It is evaluated before and after. The curve equals that of an undisturbed training of the same
+    plan and seed. In float32: in bfloat16 one bit's rounding is enough for another token to be
+    drawn.
+    """
+    profile = tmp_path / "float32.yaml"
+    profile.write_text("base: smoke\nname: float32\ngrpo: {bf16: false}\n")
+    command = [sys.executable, "-m", "kit", "study", "--profile", str(profile)]
+    command += ["--arms", "uniform", "--seeds", "3", "--out", str(tmp_path / "study")]
     run = tmp_path / "study" / "uniform" / "3"
     kill_in_training(command, run)
     subprocess.run(command, cwd=ROOT, check=True)
     stages = read_manifest(run)["stages"]
-    assert (
-        stages["05_grpo"]["counts"]["steps"] == 3
-        and stages["06_evaluation"]["counts"]["errors"] == 0
-    )
+    assert stages["05_grpo"]["counts"]["steps"] == 3
+    assert stages["06_evaluation"]["counts"]["errors"] == 0
     assert not (run / "notebooks" / "05_grpo.ipynb").read_text().count("Traceback")
     assert_judged(run)
     assert not (run / "policy").exists() and not (run / "checkpoints").exists(), (
@@ -242,13 +233,12 @@ def test_a_killed_study_goes_on_without_a_seam(tmp_path):
     print(*curves, sep="\n")
     pd.testing.assert_frame_equal(*curves, rtol=1e-3, atol=1e-4)
     found = findings.collect(tmp_path / "study")
-    assert set(found["scores"].checkpoint) == {"before", "after"} and found[
-        "curves"
-    ].seed.unique().tolist() == [3]
+    assert set(found["scores"].checkpoint) == {"before", "after"}
+    assert found["curves"].seed.unique().tolist() == [3]
 
 
 def kill_in_training(command, folder):
-    """SIGKILL for a command and its children as soon as a checkpoint is written, before the last step is."""
+    """SIGKILL for a command and its children once a checkpoint is written, before the last step."""
     running = psutil.Popen(command, cwd=ROOT)
     end = time.monotonic() + 600
     while not (folder / "checkpoints" / "checkpoint-1" / "trainer_state.json").exists():
@@ -278,12 +268,10 @@ def test_rounds_replay_the_recording_without_a_model(tmp_path):
         "cpu", str(tmp_path), only=["02"], parameters={"REPLAY": True, "STONES": stones}
     )
     replayed = records.load(folder / "problems.parquet")
-    theirs, ours = ({(p.chain_id, p.turn): p for p in found} for found in (recorded, replayed))
-    pairs = [
-        (a, b)
-        for a, b in ((theirs.get(place), ours.get(place)) for place in {**theirs, **ours})
-        if a != b
-    ]
+    before, after = ({(p.chain_id, p.turn): p for p in found} for found in (recorded, replayed))
+    places = {**before, **after}
+    pairs = [(before.get(place), after.get(place)) for place in places]
+    pairs = [(a, b) for a, b in pairs if a != b]
     differ = {(a or b).seed_id for a, b in pairs}
     explained = {
         (a or b).seed_id
@@ -332,7 +320,10 @@ def test_two_runs_at_once_have_sockets_of_their_own(tmp_path, monkeypatch):
 
 
 def test_a_fork_is_not_counted_twice_in_the_peak_of_memory():
-    """An engine that starts a program is there twice for a moment, with the same pages; what lives on is counted."""
+    """An engine that starts a program is there twice for a moment, with the same pages.
+
+    What lives on is counted.
+    """
     script = """if True:
         import os, time
         from kit.runner import PeakMemory

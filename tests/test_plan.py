@@ -4,11 +4,8 @@ import pytest
 
 from kit import plan, profile
 
-MEASURED = {
-    "rounds": (813, 12.4),
-    "GRPO": (453, 9.8),
-    "evaluation": (231, 5.2),
-}  # README's `make run`: seconds and GB of notebooks 02, 05, 06
+# README's `make run`: seconds and GB of notebooks 02, 05, 06.
+MEASURED = {"rounds": (813, 12.4), "GRPO": (453, 9.8), "evaluation": (231, 5.2)}
 
 
 def test_the_cpu_profile_costs_what_was_measured():
@@ -37,9 +34,8 @@ def test_more_attempts_cost_more_and_only_the_student():
         .hours
         for m in (8, 32)
     )
-    assert (
-        many.student > 1.5 * few.student and many.teacher == few.teacher and many.GRPO == few.GRPO
-    )
+    assert many.student > 1.5 * few.student
+    assert many.teacher == few.teacher and many.GRPO == few.GRPO
 
 
 def test_a_study_trains_again_and_writes_no_new_problems():
@@ -47,11 +43,9 @@ def test_a_study_trains_again_and_writes_no_new_problems():
         plan.stages(profile.load("cpu"), plan.DEVICES["cpu"], n).set_index("stage").hours
         for n in (1, 6)
     )
-    assert (
-        six.GRPO == pytest.approx(6 * one.GRPO)
-        and six.evaluation == pytest.approx(3.5 * one.evaluation)
-        and six.teacher == one.teacher
-    )
+    assert six.GRPO == pytest.approx(6 * one.GRPO)
+    assert six.evaluation == pytest.approx(3.5 * one.evaluation)
+    assert six.teacher == one.teacher
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ def test_a_profile_may_stand_on_another(tmp_path):
     (tmp_path / "mine.yaml").write_text(
         "base: cpu\nname: mine\nteacher:\n  sampling: {temperature: 0.1}\ngrpo: {steps: 7}\n"
     )
-    mine, cpu = profile.load(str(tmp_path / "mine.yaml")), profile.load("cpu")
+    mine = profile.load(str(tmp_path / "mine.yaml"))
+    cpu = profile.load("cpu")
     assert (mine.name, mine.grpo.steps, mine.teacher.sampling.temperature) == ("mine", 7, 0.1)
     assert mine.teacher.sampling.top_p == cpu.teacher.sampling.top_p and mine.rounds == cpu.rounds
     (tmp_path / "lost.yaml").write_text("base: cqu\nname: lost\n")
@@ -32,11 +33,9 @@ def test_overrides_reach_nested_keys_and_none_is_skipped():
         "cpu", {"teacher.sampling.temperature": 0.1, "rounds.turns": 5, "seed": None}
     )
     plain = profile.load("cpu")
-    assert (loaded.teacher.sampling.temperature, loaded.rounds.turns, loaded.seed) == (
-        0.1,
-        5,
-        plain.seed,
-    )
+    assert loaded.teacher.sampling.temperature == 0.1
+    assert loaded.rounds.turns == 5
+    assert loaded.seed == plain.seed
     assert loaded.teacher.sampling.top_p == plain.teacher.sampling.top_p and plain.rounds.turns != 5
 
 
@@ -52,11 +51,8 @@ def test_overrides_reach_nested_keys_and_none_is_skipped():
 def test_a_misspelt_key_is_named_with_the_keys_known_at_its_place(key, where, known):
     with pytest.raises(ProfileError) as e:
         profile.load("cpu", {key: 1})
-    named, _, rest = (
-        str(e.value)
-        .splitlines()[1]
-        .partition(f": unknown key; did you mean {known}?; known here: ")
-    )
+    line = str(e.value).splitlines()[1]
+    named, _, rest = line.partition(f": unknown key; did you mean {known}?; known here: ")
     assert named.strip() == where and known in rest.split(", ")
 
 

@@ -33,10 +33,9 @@ def test_the_id_is_of_the_content_alone():
         "test": "x",
     }
     assert len({PROBLEM.id, *(PROBLEM.with_(**{k: v}).id for k, v in changed.items())}) == 8
-    assert (
-        Problem(environment="a", inputs=["1", "2"]).id
-        != Problem(environment="a", inputs=["1"], outputs=["2"]).id
-    )
+    one = Problem(environment="a", inputs=["1", "2"])
+    other = Problem(environment="a", inputs=["1"], outputs=["2"])
+    assert one.id != other.id
 
 
 def test_parquet_gives_back_the_same_problems(tmp_path):
@@ -44,11 +43,9 @@ def test_parquet_gives_back_the_same_problems(tmp_path):
     records.save(given, tmp_path / "p.parquet")
     assert records.load(tmp_path / "p.parquet") == given
     frame = records.frame(given)
-    assert (
-        frame["p"].tolist()[0] == 0.375
-        and pd.isna(frame["p"][1])
-        and frame["id"].tolist() == [x.id for x in given]
-    )
+    assert frame["p"].tolist()[0] == 0.375
+    assert pd.isna(frame["p"][1])
+    assert frame["id"].tolist() == [x.id for x in given]
 
 
 def test_no_problems_are_a_table_too(tmp_path):
@@ -100,9 +97,8 @@ def test_a_torn_last_line_is_cut_and_the_log_goes_on(tmp_path):
     log.append({"n": 2})
     log.close()
     whole = path.read_bytes()
-    for end in range(
-        len(whole) - len(b'{"n": 2}\n') + 1, len(whole)
-    ):  # killed after any byte of the last line
+    # Killed after any byte of the last line.
+    for end in range(len(whole) - len(b'{"n": 2}\n') + 1, len(whole)):
         path.write_bytes(whole[:end])
         again = Log(path)
         assert again.repaired and [r["n"] for r in again] == [1]
@@ -175,14 +171,8 @@ def test_the_systems_own_full_device():
 def tiny_disk(tmp_path):
     disk = tmp_path / "tiny"
     disk.mkdir()
-    if (
-        os.geteuid()
-        or subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)],
-            capture_output=True,
-            check=False,
-        ).returncode
-    ):
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("mounting a small tmpfs needs root")
     yield disk
     subprocess.run(["umount", str(disk)], check=True)
@@ -203,9 +193,8 @@ def test_a_table_is_written_whole_or_not_at_all_on_a_small_disk(tiny_disk):
         records.save(
             [PROBLEM.with_(raw=os.urandom(50_000).hex()) for _ in range(3)], tiny_disk / "p.parquet"
         )
-    assert records.load(tiny_disk / "p.parquet") == [PROBLEM] and [
-        x.name for x in tiny_disk.iterdir()
-    ] == ["p.parquet"]
+    assert records.load(tiny_disk / "p.parquet") == [PROBLEM]
+    assert [x.name for x in tiny_disk.iterdir()] == ["p.parquet"]
 
 
 def test_a_table_is_written_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -326,7 +326,7 @@ def test_every_figure_of_the_notebooks_has_a_caption():
 
 @pytest.mark.parametrize("csv", sorted(recording.FIGURES.glob("*.csv")), ids=lambda path: path.stem)
 def test_shipped_figures_fit_their_captions(csv):
-    """n comes from the columns that are drawn; "rows" would mean that the caption no longer knows them."""
+    """n comes from the columns that are drawn; "rows": the caption no longer knows the columns."""
     _, read, n = captions.caption(csv.stem, pd.read_csv(csv), 0)
     assert (
         read

@@ -1,4 +1,7 @@
-"""The loop with fake models that answer by rule, in the real sandbox: chains, baseline, repair, resume, counting."""
+"""The loop with fake models that answer by rule, in the real sandbox.
+
+Chains, baseline, repair, resume, counting.
+"""
 
 import multiprocessing
 import random
@@ -62,7 +65,8 @@ def good_teacher(messages, draw):
     """A new function in every turn, told apart by the number of questions that the prompt holds."""
     last = messages[-1]["content"]
     if last.startswith("f("):
-        return "\nf(3)\nf(4)"  # the beginning that it was given, in the type of the argument, is left alone
+        # The beginning that it was given, in the type of the argument, is left alone.
+        return "\nf(3)\nf(4)"
     known = re.findall(r"return \w+ \* (\d+)", "".join(m["content"] for m in messages))
     if last.startswith("The new function"):
         return " is steeper."
@@ -256,7 +260,7 @@ def test_an_engine_that_is_gone_stops_the_stage_and_nothing_is_lost(tmp_path, bo
 
 
 def replayed(folder, seeds):
-    """The rounds over the recorded answers of the real models; what one of the killed processes below does."""
+    """The rounds over the real models' recorded answers: what a killed process below does."""
     roles = profile.load("cpu")
     teacher, student = (
         Replay(role, name=role.model, recording=RECORDED / "completions.parquet")
@@ -274,38 +278,37 @@ def doomed(folder, seeds, ready):
 
 
 def test_killed_at_20_random_moments_it_equals_an_undisturbed_run(tmp_path, monkeypatch):
-    seeds = from_frame(pd.read_parquet(RECORDED / "seeds.parquet"))[
-        :8
-    ]  # in the order in which they were recorded
+    # In the order in which they were recorded.
+    seeds = from_frame(pd.read_parquet(RECORDED / "seeds.parquet"))[:8]
     whole = replayed(tmp_path / "whole", seeds)
     size = (tmp_path / "whole" / "problems.jsonl").stat().st_size
-    log, context = tmp_path / "killed" / "problems.jsonl", multiprocessing.get_context("forkserver")
-    monkeypatch.setenv(
-        "PYTHONPATH", f"{Path(__file__).parent}:{Path(__file__).parents[1]}"
-    )  # so that the server can import this once
+    log = tmp_path / "killed" / "problems.jsonl"
+    context = multiprocessing.get_context("forkserver")
+    # So that the server can import this once.
+    monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parent}:{Path(__file__).parents[1]}")
     context.set_forkserver_preload(["test_rounds"])
-    draw, seen = random.Random(0), set()
+    draw = random.Random(0)
+    seen = set()
 
     def written():
         return log.stat().st_size if log.exists() else 0
 
     for _ in range(20):
         ready = context.Event()
-        aim = written() + draw.uniform(
-            -size / 8, size / 4
-        )  # a moment of the work, not of the clock: a machine of any speed is killed at work
+        # A moment of the work, not of the clock: a machine of any speed is killed at work.
+        aim = written() + draw.uniform(-size / 8, size / 4)
         child = context.Process(target=doomed, args=(log.parent, seeds, ready))
         child.start()
         assert ready.wait(60)
         while child.is_alive() and written() < aim:
             time.sleep(0.001)
-        child.join(
-            draw.uniform(0, 0.1)
-        )  # before the first problem too, and not always right after one
+        # Before the first problem too, and not always right after one.
+        child.join(draw.uniform(0, 0.1))
         child.kill()
         child.join()
         seen.add(written())
-        if written() == size:  # begun anew
+        # All is written: the next one begins anew.
+        if written() == size:
             log.unlink()
     print(f"killed with so many bytes of {size} written: {sorted(seen)}")
     assert len(seen) > 9, "the kills came at different moments"

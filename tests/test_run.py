@@ -43,12 +43,9 @@ def test_an_override_reaches_this_stage_only(start):
 def test_a_folder_made_with_other_values_is_refused_and_unharmed(start, again):
     run = start(seed=3)
     before = (run.folder / "manifest.json").read_text()
-    with pytest.raises(
-        RunError,
-        match=r"made with other values \(.*seed: 3 -> 4.*choose another RUN_DIR"
-        if again == {"seed": 4}
-        else r"name: smoke -> cpu.*delete that folder",
-    ):
+    seed = r"made with other values \(.*seed: 3 -> 4.*choose another RUN_DIR"
+    name = r"name: smoke -> cpu.*delete that folder"
+    with pytest.raises(RunError, match=seed if again == {"seed": 4} else name):
         start(**again)
     assert (run.folder / "manifest.json").read_text() == before
 
@@ -56,10 +53,8 @@ def test_a_folder_made_with_other_values_is_refused_and_unharmed(start, again):
 def test_a_folder_of_a_kit_that_lacked_a_field_goes_on_with_its_default(start):
     run = start(seed=3)
     manifest = json.loads((run.folder / "manifest.json").read_text())
-    assert (
-        manifest["profile"]["rounds"].pop("in_flight") == 8
-        and manifest["profile"]["grpo"].pop("layers") is None
-    )
+    assert manifest["profile"]["rounds"].pop("in_flight") == 8
+    assert manifest["profile"]["grpo"].pop("layers") is None
     (run.folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(RunError, match="in_flight: None -> 8"):  # has no default
         start(seed=3)
@@ -86,27 +81,21 @@ def test_a_misspelt_parameter_leaves_no_folder_behind(start, tmp_path):
 
 
 def test_its_own_record_comes_before_the_recorded_one_which_is_said(start, tmp_path, capsys):
-    theirs, own = (
-        Problem(environment="fuzzing", program="recorded"),
-        Problem(environment="fuzzing", program="own"),
-    )
+    recorded = Problem(environment="fuzzing", program="recorded")
+    own = Problem(environment="fuzzing", program="own")
     run = start("03_filters")
-    runs.records.save([theirs], tmp_path / "recorded" / "rounds.parquet")
-    assert run.problems("rounds") == [theirs] and run.label == " (recorded data)"
-    assert (
-        run.problems("rounds")
-        and capsys.readouterr().out.count("rounds.parquet comes from data/recorded") == 1
-    )
+    runs.records.save([recorded], tmp_path / "recorded" / "rounds.parquet")
+    assert run.problems("rounds") == [recorded] and run.label == " (recorded data)"
+    assert run.problems("rounds")
+    assert capsys.readouterr().out.count("rounds.parquet comes from data/recorded") == 1
     run.done()
     assert runs.read_manifest(run.folder)["stages"]["03_filters"]["recorded"] == ["rounds.parquet"]
     fresh = start("04_difficulty")
     fresh.save_problems([own], "rounds")
     assert fresh.problems("rounds") == [own] and not fresh.recorded
     assert fresh.label == " (recorded data)", "an earlier stage rests on them"
-    assert (
-        start("01_seeds").label == ""
-        and start("02_rounds", replay=True).label == " (recorded data)"
-    )
+    assert start("01_seeds").label == ""
+    assert start("02_rounds", replay=True).label == " (recorded data)"
 
 
 def test_a_record_that_is_nowhere_names_the_fix(start):
@@ -144,10 +133,8 @@ def test_a_manifest_on_a_full_disk_leaves_the_old_one(start, monkeypatch):
 def test_a_figure_lies_beside_its_numbers_and_is_the_same_each_time(start):
     from kit import plots
 
-    run, df = (
-        start(),
-        pd.DataFrame({"step": [0, 10], "bin": ["easy", "easy"], "weight": [1.0, 1.0]}),
-    )
+    run = start()
+    df = pd.DataFrame({"step": [0, 10], "bin": ["easy", "easy"], "weight": [1.0, 1.0]})
     run.figure(plots.curriculum(df), "curriculum", df)
     first = (run.folder / "figures" / "curriculum.svg").read_bytes()
     run.figure(plots.curriculum(df), "curriculum", df)
@@ -168,9 +155,8 @@ def test_a_machine_without_git(monkeypatch):
 
 @pytest.mark.parametrize("word", [signal.SIGINT, signal.SIGTERM])
 def test_a_command_that_is_stopped_says_that_nothing_is_lost(word, capsys):
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # in the background of a script it is ignored
+    # In the background of a script it is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.raises(typer.Exit) as ended, stoppable():
         os.kill(os.getpid(), word)
         time.sleep(5)

@@ -1,4 +1,4 @@
-"""The sandbox: what programs may return, what they must not reach, and what happens when something breaks."""
+"""The sandbox: what programs may return or reach, and what happens when something breaks."""
 
 import ast
 import contextlib
@@ -53,7 +53,7 @@ def script(box, code, stdin="") -> Result:
     return box.submit(Job(textwrap.dedent(code), stdin=stdin)).result(60)
 
 
-# ------------------------------------------------------------------------------------------------------ plain values
+# ------------------------------------------------------------------------------------- plain values
 VALUES = [
     None,
     True,
@@ -91,10 +91,10 @@ def test_values_survive_wire_and_text(box, value):
 
 
 def test_values_without_a_literal_still_travel(box):
-    made = one(
-        box,
-        "def f(): return [float('nan'), float('inf'), frozenset([1]), bytearray(b'a'), 2 ** 100_000]",
-    ).returned()[0]
+    code = """
+        def f():
+            return [float('nan'), float('inf'), frozenset([1]), bytearray(b'a'), 2 ** 100_000]"""
+    made = one(box, code).returned()[0]
     assert same(made, [math.nan, math.inf, frozenset([1]), bytearray(b"a"), 2**100_000])
     for value in made[:4]:
         with pytest.raises(ValueError):
@@ -132,12 +132,8 @@ def test_same_is_strict():
     ]
     for a, b in itertools.combinations(different, 2):
         assert not same(a, b), (a, b)
-    assert (
-        same(math.nan, float("nan"))
-        and same([0.0], [-0.0])
-        and same({1: 2, 3: 4}, {3: 4, 1: 2})
-        and same({3, 1}, {1, 3})
-    )
+    assert same(math.nan, float("nan")) and same([0.0], [-0.0])
+    assert same({1: 2, 3: 4}, {3: 4, 1: 2}) and same({3, 1}, {1, 3})
     assert not same({1: 2}, {1: 3}) and not same([1, 2], [2, 1]) and not same(object(), object())
 
 
@@ -202,7 +198,10 @@ def test_bad_literals_are_refused_at_once(bomb):
 
 
 def test_refusing_a_bad_literal_costs_no_more_than_reading_a_good_one():
-    """Measured against this machine, now: no limit in seconds holds on every one. Here the worst costs a third of the good one."""
+    """Measured against this machine, now: no limit in seconds holds on every one.
+
+    Here the worst costs a third of the good one.
+    """
 
     def cost(text) -> float:
         times = []
@@ -255,12 +254,10 @@ def test_literal_reads_what_python_reads():
 
 
 def test_arguments():
-    assert (
-        arguments("[1, 2], 3") == ([1, 2], 3)
-        and arguments("") == ()
-        and arguments("'a',") == ("a",)
-        and arguments("(1, 2)") == ((1, 2),)
-    )
+    assert arguments("[1, 2], 3") == ([1, 2], 3)
+    assert arguments("") == ()
+    assert arguments("'a',") == ("a",)
+    assert arguments("(1, 2)") == ((1, 2),)
     for bad in ["1], [2", "1), (2", "x=1", "*[1]", "1)", "1 2", ","]:
         with pytest.raises(ValueError):
             arguments(bad)
@@ -287,7 +284,7 @@ def test_wire_refuses_forged_values():
     assert time.thread_time() - begin < 1
 
 
-# ---------------------------------------------------------------------------------------------------------- statuses
+# ----------------------------------------------------------------------------------------- statuses
 STATUSES = {
     "ok": "def f(): return 1",
     "timeout": "def f():\n    while True: pass",
@@ -367,15 +364,21 @@ def test_hostile_results_become_plain_values(box):
         *[("err", "Unencodable")] * 3,
     )
     assert [type(value) for _, value in result.values[:4]] == [int, str, list, dict]
-    named = "from collections import namedtuple, Counter\ndef f(): return namedtuple('P', 'x')(1), Counter('aab')"
+    named = """
+        from collections import namedtuple, Counter
+        def f(): return namedtuple('P', 'x')(1), Counter('aab')"""
     assert same(one(box, named).returned()[0], ((1,), {"a": 2, "b": 1}))
 
 
-# ------------------------------------------------------------------------------------------------------------- walls
+# -------------------------------------------------------------------------------------------- walls
 def test_not_root_and_nothing_in_sight(walled):
-    code = "import os\ndef f(): return os.getuid() != 0 and os.geteuid() != 0, sorted(set(os.environ) - set(KNOWN))"
     known = [*sandbox._ENVIRONMENT, "PYTHONHASHSEED", "LD_LIBRARY_PATH", "PWD"]
-    assert one(walled, f"KNOWN = {known}\n{code}").returned() == [(True, [])]
+    code = f"""
+        import os
+        def f():
+            unknown = sorted(set(os.environ) - set({known}))
+            return os.getuid() != 0 and os.geteuid() != 0, unknown"""
+    assert one(walled, code).returned() == [(True, [])]
 
 
 def test_answers_never_enter_the_box(walled):
@@ -400,7 +403,10 @@ def test_system_call_numbers_agree_with_libseccomp():
 def test_seed_and_hash_seed(box):
     draw = "import random\ndef f(): return [random.random() for _ in range(3)]"
     assert one(box, draw, seed=1) == one(box, draw, seed=1) != one(box, draw, seed=2)
-    order = "def f(): return list({str(i) for i in range(50)}), {str(i): i for i in {'a', 'b', 'c', 'd', 'e'}}"
+    order = """
+        def f():
+            letters = {'a', 'b', 'c', 'd', 'e'}
+            return list({str(i) for i in range(50)}), {str(i): i for i in letters}"""
     with Sandbox(workers=1, hash_seed=1, mode=box.mode) as other:
         assert one(box, order) == one(box, order) and one(other, order) == one(other, order)
         assert one(box, order) != one(other, order)
@@ -425,36 +431,37 @@ def test_failing_scripts(box, status, code, stdout):
     assert (result.status, result.stdout) == (status, stdout)
 
 
-# ------------------------------------------------------------------------------------------------------ life of a pool
+# ----------------------------------------------------------------------------------- life of a pool
 def test_time_is_cpu_time(box):
     begin = time.monotonic()
     assert one(box, "def f():\n    while True: pass").status == "timeout"
     assert time.monotonic() - begin < 3
-    assert one(box, "import time\ndef f():\n    time.sleep(0.8)\n    return 1").returned() == [
-        1
-    ]  # more than 0.5 s, but no CPU
+    # More than 0.5 s, but no CPU.
+    sleeper = "import time\ndef f():\n    time.sleep(0.8)\n    return 1"
+    assert one(box, sleeper).returned() == [1]
 
 
 def test_a_starved_program_is_no_slow_program():
-    """On a core that it shares with nine others, 0.4 s of CPU take more than the 2.5 s of the wall clock."""
+    """On a core shared with nine others, 0.4 s of CPU take longer than the wall clock's 2.5 s."""
     work = "import time\ndef f():\n    while time.process_time() < 0.4: pass\n    return 1"
-    ours, hogs = os.sched_getaffinity(0), []
-    os.sched_setaffinity(0, {min(ours)})
+    before = os.sched_getaffinity(0)
+    hogs = []
+    os.sched_setaffinity(0, {min(before)})
     try:
         with Sandbox(workers=1, timeout=0.5) as box:
-            for _ in range(
-                9
-            ):  # a session each: the kernel may share a core among sessions, not processes
+            # A session each: the kernel may share a core among sessions, not processes.
+            for _ in range(9):
                 command = [sys.executable, "-c", "print(flush=True)\nwhile True: pass"]
                 hogs.append(
                     subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
                 )
             assert all(hog.stdout.readline() for hog in hogs)
             begin = time.monotonic()
-            assert one(box, work).returned() == [1] and time.monotonic() - begin > 2.5
+            assert one(box, work).returned() == [1]
+            assert time.monotonic() - begin > 2.5
             assert one(box, "import time\ndef f(): time.sleep(99)").status == "timeout"
     finally:
-        os.sched_setaffinity(0, ours)
+        os.sched_setaffinity(0, before)
         for hog in hogs:
             hog.kill()
             hog.communicate()
@@ -494,11 +501,8 @@ def test_worker_that_dies_twice_is_no_verdict(monkeypatch):
 
         monkeypatch.setattr(sandbox._Worker, "exchange", gone)
         result = one(box, "def f(): return 1")
-        assert (
-            result.status == "sandbox_error"
-            and result.returned() is None
-            and box.counts["sandbox_error"] == 1
-        )
+        assert result.status == "sandbox_error" and result.returned() is None
+        assert box.counts["sandbox_error"] == 1
 
 
 def test_child_without_seal_is_never_believed():
@@ -553,9 +557,9 @@ def test_slow_programs_do_not_hold_up_fast_ones(box):
         for i in range(100)
     ]
     order = [index for index, _ in box.run(jobs)]
-    assert (
-        sorted(order) == list(range(100)) and order.index(0) > 5
-    )  # results come as they are ready
+    assert sorted(order) == list(range(100))
+    # Results come as they are ready.
+    assert order.index(0) > 5
     assert [r.status for r in box.map(jobs)] == [
         "timeout" if i % 25 == 0 else "ok" for i in range(100)
     ]
@@ -569,11 +573,9 @@ def test_a_batch_ends_at_its_deadline(box):
     began = time.monotonic()
     results = box.map(jobs, deadline=0.6)
     assert time.monotonic() - began < 2  # none of them was waited for
-    assert (
-        results[0].returned() == [0]
-        and {r.status for r in results[1:]} == {"sandbox_error"}
-        and "batch's 0.6 s" in results[-1].detail
-    )
+    assert results[0].returned() == [0]
+    assert {r.status for r in results[1:]} == {"sandbox_error"}
+    assert "batch's 0.6 s" in results[-1].detail
     assert len(box.map(itertools.repeat(jobs[0], 50), deadline=30)) == 50
     assert one(box, "def f(): return 1").returned() == [1]
 
@@ -581,9 +583,8 @@ def test_a_batch_ends_at_its_deadline(box):
 @pytest.mark.slow
 def test_inside_a_ray_task(monkeypatch):
     ray = pytest.importorskip("ray")
-    monkeypatch.setenv(
-        "RAY_raylet_start_wait_time_s", "120"
-    )  # a busy machine needs more than its 30
+    # A busy machine needs more than its 30.
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "120")
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
     try:
 
@@ -603,7 +604,7 @@ def test_inside_a_ray_task(monkeypatch):
 
 
 def test_inside_trls_reward_function():
-    """TRL calls reward functions from the trainer's thread, and from worker threads when they are async."""
+    """TRL calls reward functions from the trainer's thread, or from worker threads if async."""
     from concurrent.futures import ThreadPoolExecutor
 
     from kit import environments, grpo, profile
@@ -678,5 +679,8 @@ def test_interpreter_exits_at_once_and_leaves_nobody():
 def test_preload_of_an_installed_package():
     pytest.importorskip("numpy")
     with Sandbox(workers=1, memory_mb=2048, preload=(*sandbox.PRELOAD, "numpy")) as box:
-        draw = "import numpy as np\ndef f(): return np.random.rand(3).tolist(), int(np.arange(4).sum())"
-        assert one(box, draw) == one(box, draw) and one(box, draw).returned()[0][1] == 6
+        draw = """
+            import numpy as np
+            def f(): return np.random.rand(3).tolist(), int(np.arange(4).sum())"""
+        assert one(box, draw) == one(box, draw)
+        assert one(box, draw).returned()[0][1] == 6

@@ -1,5 +1,8 @@
-"""Sharded rounds over the recording, in the real sandbox: the records of one process, from local workers, from Slurm's scripts and from a Ray
-cluster of two nodes, one of which is killed."""
+"""Sharded rounds over the recording, in the real sandbox.
+
+Local workers, Slurm's scripts and a Ray cluster of two nodes (one of which is killed) make the
+records of one process.
+"""
 
 import contextlib
 import json
@@ -35,7 +38,10 @@ CPU = profile.load("cpu", {"teacher.engine": "replay", "student.engine": "replay
 
 
 def some_seeds(folder, train, held_out, real):
-    """The first recorded seeds of each kind, which serve the environments that they served when recorded; written into a run folder."""
+    """The first recorded seeds of each kind, written into a run folder.
+
+    They serve the environments that they served when recorded.
+    """
     table = pd.read_parquet(RECORDED / "seeds.parquet")
     kinds = [
         table[~table.as_is & (table.split == "train")][:train],
@@ -69,7 +75,10 @@ def joined(folder):
 
 
 def assert_equal(problems, whole):
-    """But for real functions near the time limit, which are valid on some machines and at some times (see test_notebooks)."""
+    """But for real functions near the time limit.
+
+    These are valid on some machines and at some times (see test_notebooks).
+    """
     slow = {
         p.seed_id for p in [*problems, *whole] if p.method == "real" and p.reason == "times out"
     }
@@ -364,7 +373,8 @@ import os, re, subprocess, sys
 script = open(sys.argv[-1]).read()
 last = re.search(r"--array=0-(\\d+)", script)
 for k in range(int(last[1]) + 1 if "launch_pickled_pipeline" in script else 0):
-    subprocess.run(["bash", sys.argv[-1]], env={{**os.environ, "SLURM_ARRAY_TASK_ID": str(k), "SLURM_NODELIST": "here"}}, check=True)
+    env = {{**os.environ, "SLURM_ARRAY_TASK_ID": str(k), "SLURM_NODELIST": "here"}}
+    subprocess.run(["bash", sys.argv[-1]], env=env, check=True)
 open(os.environ["FAKE_SLURM"], "a").write(script)
 print("Submitted batch job 17")
 """
@@ -376,7 +386,11 @@ def test_the_scripts_for_slurm_do_the_work(small, tmp_path, monkeypatch, capsys)
     for name, text in {
         "sbatch": FAKE_SBATCH.format(python=sys.executable),
         "scontrol": "#!/bin/sh\necho here\n",
-        "launch_pickled_pipeline": f"#!{sys.executable}\nfrom datatrove.tools.launch_pickled_pipeline import main\nmain()\n",
+        "launch_pickled_pipeline": (
+            f"#!{sys.executable}\n"
+            "from datatrove.tools.launch_pickled_pipeline import main\n"
+            "main()\n"
+        ),
         "srun": '#!/bin/bash\nwhile [[ $1 != launch* ]]; do shift; done\nexec "$@"\n',
     }.items():
         (path := tmp_path / "bin" / name).parent.mkdir(exist_ok=True)
@@ -420,7 +434,10 @@ def test_the_scripts_for_slurm_do_the_work(small, tmp_path, monkeypatch, capsys)
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two nodes of one core each on this machine; gives the function that kills the second with all that runs on it."""
+    """Two nodes of one core each on this machine.
+
+    It gives the function that kills the second node with all that runs on it.
+    """
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
@@ -458,7 +475,10 @@ def test_two_ray_nodes_make_the_records_of_one_process(killed, cluster, tmp_path
         return log.exists() and log.read_bytes().count(b"\n") > 5
 
     class Together(scale.Generate):
-        """A task that has written its sixth problem waits for the other's sixth, so that the kill finds both at work."""
+        """A task that has written its sixth problem waits for the other's sixth.
+
+        So the kill finds both at work.
+        """
 
         def run(self, data, rank=0, world_size=1):
             append = Log.append

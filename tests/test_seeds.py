@@ -2,6 +2,7 @@ import ast
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from kit import profile, seeds
@@ -125,7 +126,5 @@ def test_too_few_seeds_are_said_to_be(tmp_path):
 
 def test_the_table_gives_the_seeds_back(found, tmp_path):
     seeds.frame(found).to_parquet(tmp_path / "seeds.parquet")
-    import pandas as pd
-
     assert seeds.from_frame(pd.read_parquet(tmp_path / "seeds.parquet")) == found
     assert seeds.from_frame(seeds.frame([])) == []

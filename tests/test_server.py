@@ -1,4 +1,7 @@
-"""Two real `vllm serve` replicas on this machine's CPU behind one Endpoint, against the engine's own child process."""
+"""Two real `vllm serve` replicas on this machine's CPU behind one Endpoint.
+
+They are compared with the engine's own child process.
+"""
 
 import os
 import socket

@@ -43,9 +43,8 @@ def test_every_direct_dependency_is_pinned_within_its_range():
 def test_the_pins_name_no_host_no_hash_no_build():
     assert LOCK[0].startswith("# Made by 'make lock'")
     pins = [line for line in LOCK if not line.startswith("#")]
-    assert all(
-        re.fullmatch(r"[a-z0-9-]+==[0-9][a-z0-9.]*", pin) for pin in pins
-    )  # torch==2.13.0 admits 2.13.0+cpu
+    # torch==2.13.0 admits 2.13.0+cpu.
+    assert all(re.fullmatch(r"[a-z0-9-]+==[0-9][a-z0-9.]*", pin) for pin in pins)
     assert len(pins) == len(PINS) > 200
 
 
@@ -55,9 +54,8 @@ def test_trl_takes_this_vllm():
 
 def test_conda_delegates_to_the_same_lock():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
-    assert environment["name"] == PROJECT["project"]["name"] and environment["channels"] == [
-        "conda-forge"
-    ]
+    assert environment["name"] == PROJECT["project"]["name"]
+    assert environment["channels"] == ["conda-forge"]
     python, pip, section = environment["dependencies"]
     assert python in ("python=3.11", "python=3.12") and pip == "pip"
     constraints, editable = section["pip"]
@@ -70,10 +68,8 @@ def test_conda_delegates_to_the_same_lock():
 def test_make_has_one_set_up_and_its_targets():
     rules = re.findall(r"^([a-z]+):(?!=)(.*)$", (ROOT / "Makefile").read_text(), re.M)
     needs = {name: what.split() for name, what in rules}
-    assert (
-        needs["run"] == needs["test"] == needs["lab"] == ["setup"]
-        and {"clean", "lock"} <= needs.keys()
-    )
+    assert needs["run"] == needs["test"] == needs["lab"] == ["setup"]
+    assert {"clean", "lock"} <= needs.keys()
 
 
 def _make(*words: str, **environment: str) -> str:
@@ -114,11 +110,9 @@ def test_make_clean_keeps_the_runs():
 
 def test_the_licence_is_apache_2():
     text = (ROOT / "LICENSE").read_text()
-    assert (
-        "Apache License" in text
-        and "Version 2.0, January 2004" in text
-        and "END OF TERMS AND CONDITIONS" in text
-    )
+    assert "Apache License" in text
+    assert "Version 2.0, January 2004" in text
+    assert "END OF TERMS AND CONDITIONS" in text
     assert PROJECT["project"]["license"] == "Apache-2.0"
 
 

@@ -35,7 +35,10 @@ def problem(name, environment, k, method="multi", **more):
 
 
 def made(n=5, real=4):
-    """n kept problems per bin and environment, `real` real ones per bin, three whole stepping-stone chains, some held out."""
+    """n kept problems per bin and environment, `real` real ones per bin.
+
+    And three whole stepping-stone chains, and some problems held out.
+    """
     out = [problem(b, e, k) for b in BINS for e in ENVIRONMENTS for k in range(n)]
     out += [problem(b, "induction", k, "real") for b in BINS for k in range(real)]
     out += [
@@ -51,26 +54,21 @@ def made(n=5, real=4):
 
 def test_every_arm_has_a_plan_of_its_own_problems():
     arms, given = findings.arms(), made()
-    pools, plans = findings.pools(arms, given, CPU), findings.plans(arms, given, CPU, [0, 1])
+    pools = findings.pools(arms, given, CPU)
+    plans = findings.plans(arms, given, CPU, [0, 1])
     assert len(plans) == 2 * len(arms)
     for (name, _), plan in plans.items():
-        assert (
-            set(plan.problem_id)
-            <= {p.id for p in pools[name]}
-            <= {p.id for p in given if p.kept and p.split == "train"}
-        )
+        pool = {p.id for p in pools[name]}
+        assert set(plan.problem_id) <= pool
+        assert pool <= {p.id for p in given if p.kept and p.split == "train"}
         assert len(plan) == CPU.grpo.steps * CPU.grpo.prompts_per_step
     assert set(plans["easy", 0]["bin"]) == {"easy"} and set(plans["hard", 0]["bin"]) == {"hard"}
-    assert (
-        set(plans["one", 0].environment) == {"induction"}
-        and plans["four", 0].environment.nunique() == 4
-    )
-    assert set(plans["both", 0].source) == {"real", "synthetic"} and set(
-        plans["real", 0].source
-    ) == {"real"}
-    assert {p.method for p in pools["chains"]} == {"stones"} and len(pools["chains"]) == len(
-        pools["disjoint"]
-    ) == 9
+    assert set(plans["one", 0].environment) == {"induction"}
+    assert plans["four", 0].environment.nunique() == 4
+    assert set(plans["both", 0].source) == {"real", "synthetic"}
+    assert set(plans["real", 0].source) == {"real"}
+    assert {p.method for p in pools["chains"]} == {"stones"}
+    assert len(pools["chains"]) == len(pools["disjoint"]) == 9
     assert not {p.seed_id for p in pools["chains"]} & {p.seed_id for p in pools["disjoint"]}
     assert not plans["uniform", 0].equals(plans["uniform", 1]), "another seed, another order"
 
@@ -97,7 +95,8 @@ def test_arms_that_are_compared_draw_from_equally_many_problems():
         (
             [p for p in made() if p.solved > 1],
             ["classic"],
-            "arm classic: the schedule classic asks for hard problems, and of the synthetic ones none is",
+            "arm classic: the schedule classic asks for hard problems, "
+            "and of the synthetic ones none is",
         ),
         (made(), ["steep"], "no arm is called steep; there are easy, medium"),
     ],
@@ -131,18 +130,14 @@ def prepared(tmp_path, monkeypatch):
     save(made(), tmp_path / "data" / "filtered.parquet")
 
     def prepare(**changes):
-        return study.prepare(
-            **(
-                {
-                    "profile": "cpu",
-                    "folder": tmp_path / "study",
-                    "data": tmp_path / "data",
-                    "arms": ["easy", "hard"],
-                    "seeds": [0, 1],
-                }
-                | changes
-            )
-        )
+        options = {
+            "profile": "cpu",
+            "folder": tmp_path / "study",
+            "data": tmp_path / "data",
+            "arms": ["easy", "hard"],
+            "seeds": [0, 1],
+        }
+        return study.prepare(**(options | changes))
 
     return prepare
 
@@ -157,10 +152,8 @@ def test_run_folders_hold_problems_plan_and_arm(prepared):
     ], "whole seeds first"
     for run in runs:
         facts = json.loads((run / "arm.json").read_text())
-        assert (
-            set(pd.read_parquet(run / "plan.parquet")["bin"]) == {facts["schedule"]}
-            and (run / "filtered.parquet").exists()
-        )
+        assert set(pd.read_parquet(run / "plan.parquet")["bin"]) == {facts["schedule"]}
+        assert (run / "filtered.parquet").exists()
     before = (runs[0] / "plan.parquet").stat().st_mtime_ns
     assert prepared(arms=["hard"]) == runs[1::2], (
         "the match is that of the whole file, whatever is chosen"
@@ -280,17 +273,13 @@ def test_a_recorded_study_brings_its_card_and_its_board(prepared, tmp_path, monk
         finish(run, run.parent.name)
     recording.ship_study(tmp_path / "study", tmp_path / "shipped")
     card, readme = ((tmp_path / name).read_text() for name in ("shipped/README.md", "README.md"))
-    assert (
-        "--arms four,one --seeds 0,1,2" in card
-        and "median of 6" in card
-        and "05 1.5, 06 1.5" in card
-    )
-    assert (
-        readme.startswith("above")
-        and readme.endswith("below\n")
-        and "old" not in readme
-        and "| F9 |" in readme
-    )
+    assert "--arms four,one --seeds 0,1,2" in card
+    assert "median of 6" in card
+    assert "05 1.5, 06 1.5" in card
+    assert readme.startswith("above")
+    assert readme.endswith("below\n")
+    assert "old" not in readme
+    assert "| F9 |" in readme
     assert {p.stem for p in (tmp_path / "shipped").glob("*.parquet")} == set(findings.EMPTY)
     with pytest.raises(RunError, match="no run"):
         recording.ship_study(tmp_path / "nothing", tmp_path / "shipped")

@@ -1,4 +1,7 @@
-"""notebooks/TEACHING.md promises numbers to a class: they are those of data/recorded, and its commands are known to the kit."""
+"""notebooks/TEACHING.md promises numbers to a class.
+
+They are those of data/recorded, and its commands are known to the kit.
+"""
 
 import re
 from pathlib import Path
@@ -25,15 +28,14 @@ def test_what_a_class_is_promised_is_what_was_recorded():
     }
     quality = rounds.quality(problems).set_index(["environment", "measure"]).loc["all"]
     multi = [p for p in problems if p.method == "multi" and p.p is not None]
-    steps, f1, f2 = (
-        rounds.steps(problems),
-        findings.f1(tables["yields"]),
-        findings.f2(rounds.steps(problems)),
-    )
+    steps = rounds.steps(problems)
+    f1 = findings.f1(tables["yields"])
+    f2 = findings.f2(steps)
     dropped = pd.Series([p.dropped_by for p in problems]).value_counts()
     bins = tables["difficulty"].bin[[p.kept for p in problems]].value_counts()
     mean = pd.Series([p.p for p in multi]).groupby([p.environment for p in multi]).mean()
-    size, by_id = profile.load("cpu").grpo.group_size, {p.id: p for p in problems}
+    size = profile.load("cpu").grpo.group_size
+    by_id = {p.id: p for p in problems}
     dead = pd.Series(
         [by_id[i].p ** size + (1 - by_id[i].p) ** size for i in tables["plan"].problem_id]
     ).mean()
@@ -47,7 +49,8 @@ def test_what_a_class_is_promised_is_what_was_recorded():
         [first[p.seed_id] - p.p for p in single if p.turn > 1 and p.seed_id in first]
     ).mean()
     moved = tables["difference"].query("set == 'synthetic' and group == 'all'").set_index("mode")
-    half, low = len(tables["train"]) // 2, difficulty.interval(4, 8)
+    half = len(tables["train"]) // 2
+    low = difficulty.interval(4, 8)
     plan = {
         p.id: p
         for p in problems
@@ -55,28 +58,39 @@ def test_what_a_class_is_promised_is_what_was_recorded():
         and p.environment == "deduction"
         and p.asked == "harder"
     }
-    second = min(plan.values(), key=lambda p: p.p - by_id[p.parent_id].p)  # notebook 00 follows it
+    # Notebook 00 follows this chain.
+    second = min(plan.values(), key=lambda p: p.p - by_id[p.parent_id].p)
+    before = by_id[second.parent_id].solved
+    never, always = sum(p.p == 0 for p in multi), sum(p.p == 1 for p in multi)
+    sometimes = len(multi) - never - always
+    asked, lowered = quality["of"]["harder lowers p"], quality["count"]["harder lowers p"]
+    share = tables["yields"].single_share.iloc[-1]
+    train = tables["train"]
+    change = steps[steps.asked == "harder"].change.mean()
     promised = [
-        f"{second.solved} of {second.n}; of the version before, which only returned the sum, {by_id[second.parent_id].solved} of",
+        f"{second.solved} of {second.n}; of the version before, which only returned the sum, "
+        f"{before} of",
         f"{quality['count']['valid']} of {quality['of']['valid']} valid",
-        f"of {len(multi)} in chains {sum(p.p == 0 for p in multi)} never, {sum(0 < p.p < 1 for p in multi)} sometimes, "
-        f"{sum(p.p == 1 for p in multi)} always",
-        f"asked {quality['of']['harder lowers p']} times and lowered the pass rate {quality['count']['harder lowers p']} times, by {f2.value:.2f}",
-        f"Duplicates: {dropped['duplicate']}, then unsolved {dropped['unsolved']}, invalid {dropped['invalid']}, of {len(problems)} records",
+        f"of {len(multi)} in chains {never} never, {sometimes} sometimes, {always} always",
+        f"asked {asked} times and lowered the pass rate {lowered} times, by {f2.value:.2f}",
+        f"Duplicates: {dropped['duplicate']}, then unsolved {dropped['unsolved']}, "
+        f"invalid {dropped['invalid']}, of {len(problems)} records",
         f"Here it is {f1.value:.2f} [{f1.low:.2f}, {f1.high:.2f}]: the claim is {f1.verdict}",
-        f"1 / {tables['yields'].single_share.iloc[-1]:.2f} is {1 / tables['yields'].single_share.iloc[-1]:.1f}",
-        f"Hard: {bins['hard']}, then medium {bins['medium']}, easy-medium {bins['easy-medium']}, easy {bins['easy']}",
+        f"1 / {share:.2f} is {1 / share:.1f}",
+        f"Hard: {bins['hard']}, then medium {bins['medium']}, "
+        f"easy-medium {bins['easy-medium']}, easy {bins['easy']}",
         ", ".join(
             f"{name} {mean[name]:.2f}"
             for name in ("induction", "deduction", "abduction", "fuzzing")
         ),
-        f"{dead:.0%} expected from the pass rates, {tables['train'].frac_reward_zero_std.mean():.0%} measured",
-        f"from {tables['train'].reward[:half].mean():.2f} to {tables['train'].reward[half:].mean():.2f}",
+        f"{dead:.0%} expected from the pass rates, "
+        f"{train.frac_reward_zero_std.mean():.0%} measured",
+        f"from {train.reward[:half].mean():.2f} to {train.reward[half:].mean():.2f}",
         f"sampled {moved.value['sampled']:+.2f}, greedy {moved.value['greedy']:+.2f}",
         " and ".join(
             f"[{moved.low[mode]:+.2f}, {moved.high[mode]:+.2f}]" for mode in ("sampled", "greedy")
         ),
-        f"fall by {again:.2f} on an independent draw, so {-steps[steps.asked == 'harder'].change.mean():.2f} is",
+        f"fall by {again:.2f} on an independent draw, so {-change:.2f} is",
         f"{low[0]:.2f} to {low[1]:.2f}",
     ]
     assert [text for text in promised if text not in TEXT] == []

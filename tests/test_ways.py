@@ -1,4 +1,4 @@
-"""The ways out, each with its own library: the reward that TRL, verifiers and OpenEnv see is the kit's."""
+"""TRL, verifiers and OpenEnv, each with its own library: the reward that they see is the kit's."""
 
 import asyncio
 import json
@@ -27,8 +27,9 @@ def _wrapped(env: str, answer: str) -> str:
 
 @pytest.fixture(scope="module")
 def cases():
-    """(row, answer, reward by the kit's own grading) of 20 recorded problems: right, wrong and garbage."""
-    problems, found = [x for x in records.load(RECORDED / "filtered.parquet") if x.kept], []
+    """(row, answer, reward by the kit's grading) of 20 recorded problems: right, wrong, garbage."""
+    problems = [x for x in records.load(RECORDED / "filtered.parquet") if x.kept]
+    found = []
     for name in ENVS:
         some = [
             x
@@ -221,7 +222,8 @@ def test_trl_trains_a_step_in_the_environment(cases, tmp_path, monkeypatch):
     )
 
     def call(answer):
-        return f"<tool_call>\n{json.dumps({'name': 'submit', 'arguments': {'answer': answer}})}\n</tool_call>"
+        made = json.dumps({"name": "submit", "arguments": {"answer": answer}})
+        return f"<tool_call>\n{made}\n</tool_call>"
 
     _script(
         trainer,
@@ -246,9 +248,8 @@ def test_trl_trains_a_step_of_a_real_policy(cases, tmp_path):
     pick, given = [right(cases, "induction"), right(cases, "abduction")], []
 
     def heard(prompts, completions, **columns):
-        completions[2] = [
-            {"role": "assistant", "content": pick[1][1]}
-        ]  # so small a policy may solve nothing
+        # So small a policy may solve nothing.
+        completions[2] = [{"role": "assistant", "content": pick[1][1]}]
         given.extend(
             zip(
                 columns["id"],
@@ -359,7 +360,10 @@ def test_openenv_lists_tasks_without_their_answers(server):
 
 
 class FakeModel(FakeServer):
-    """An endpoint that streams one answer, as verifiers' harness asks for it; `seen` are the messages that it got."""
+    """An endpoint that streams one answer, as verifiers' harness asks for it.
+
+    `seen` are the messages that it got.
+    """
 
     def __init__(self, answer: str):
         self.seen = seen = []
@@ -442,9 +446,8 @@ def test_verifiers_scores_as_the_kit(vf, cases):
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("uv"), reason="the harnesses of verifiers are started by uv")
 def test_verifiers_plays_whole_rollouts(vf, cases, monkeypatch):
-    mine = [case for case in cases if case[0]["environment"] == "fuzzing"][
-        :2
-    ]  # one problem: a right answer, a wrong one
+    # One problem: a right answer, a wrong one.
+    mine = [case for case in cases if case[0]["environment"] == "fuzzing"][:2]
     env = _environment(vf, split=_place(mine[0][0])["split"])
     (task,) = env.taskset.include(ids=[mine[0][0]["id"]])
 

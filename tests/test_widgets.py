@@ -1,4 +1,7 @@
-"""The browsers and explorers, driven as a person would drive them: by their controls, looking at what they show."""
+"""The browsers and explorers, driven as a person would drive them.
+
+By their controls, looking at what they show.
+"""
 
 import json
 import time
@@ -128,11 +131,8 @@ def test_a_card_escapes_what_a_model_wrote_and_shows_what_changed():
 def test_a_long_attempt_is_folded_and_escaped():
     long = CHILD.with_(samples=[Sample(answer=f"{HOSTILE}\n" * 20, outcome="failed", reason="<i>")])
     shown = widgets.attempts(long)
-    assert (
-        shown.startswith("<details><summary>✗ failed &lt;i&gt;</summary>")
-        and "<script" not in shown
-        and "<img" not in shown
-    )
+    assert shown.startswith("<details><summary>✗ failed &lt;i&gt;</summary>")
+    assert "<script" not in shown and "<img" not in shown
 
 
 def test_the_chain_is_a_row_of_steps_with_this_one_marked():
@@ -243,12 +243,9 @@ def test_an_answer_is_graded_by_the_real_sandbox(shown, run):
     assert "passed" in html_in(box) and "1.0" in html_in(box) and "our error" not in html_in(box)
     answer.value = f"<answer>5</answer>{HOSTILE}"
     grade.click()
-    assert (
-        "failed" in html_in(box)
-        and "wrong" in html_in(box)
-        and "<script" not in html_in(box)
-        and "<img" not in html_in(box)
-    )
+    text = html_in(box)
+    assert "failed" in text and "wrong" in text
+    assert "<script" not in text and "<img" not in text
     control(box, "problem").value = "induction"
     assert "nothing graded yet" in html_in(box)
     answer.value = "```python\ndef f(n):\n    while True: pass\n```"
@@ -267,12 +264,9 @@ def test_a_failure_of_ours_is_never_a_wrong_answer(shown, run, monkeypatch):
     monkeypatch.setattr(run, "box", no_box)
     control(box, "answer").value = RIGHT["deduction"]
     control(box, "grade").click()
-    assert (
-        "our error, no reward" in html_in(box)
-        and "no walls here" in html_in(box)
-        and "None" in html_in(box)
-        and "failed" not in html_in(box)
-    )
+    text = html_in(box)
+    assert "our error, no reward" in text and "no walls here" in text and "None" in text
+    assert "failed" not in text
 
 
 def test_a_box_that_gives_no_verdict_is_our_error_too(run, monkeypatch):
@@ -491,22 +485,17 @@ def test_run_folders_are_compared_by_their_profiles(shown, run):
         run, {"curves": pd.DataFrame(columns=["arm", "seed", "step"]), "scores": pd.DataFrame()}, {}
     )
     (box,) = shown
-    control(box, "A").value, control(box, "B").value = "run one", "run two<b>"
+    control(box, "A").value = "run one"
+    control(box, "B").value = "run two<b>"
     text = html_in(box)
-    assert (
-        "grpo.learning_rate" in text
-        and "0.0001" in text
-        and "2e-06" in text
-        and "grpo.steps" not in text
-        and "<b>" not in text
-    )
+    assert "grpo.learning_rate" in text and "0.0001" in text and "2e-06" in text
+    assert "grpo.steps" not in text
+    assert "<b>" not in text
     assert "0.25 → 0.50 (n = 2)" in text
     control(box, "B").value = "recorded run"
-    assert (
-        "recorded run: no manifest" in html_in(box)
-        and "differ in these" not in html_in(box)
-        and "arm" not in html_in(box)
-    )
+    text = html_in(box)
+    assert "recorded run: no manifest" in text
+    assert "differ in these" not in text and "arm" not in text
 
 
 def test_a_training_on_a_recorded_plan_says_so(run):

@@ -1,4 +1,7 @@
-"""Benchmarks that others report too. Their data come from the hub, or from a folder with its files for a machine without one."""
+"""Benchmarks that others report too.
+
+Their data come from the hub, or from a folder with its files on a machine without a network.
+"""
 
 from pathlib import Path
 
@@ -8,25 +11,41 @@ class Unavailable(RuntimeError):
 
 
 class FormatError(ValueError):
-    """A benchmark's files are not in the form that this kit knows; the message says what is different."""
+    """A benchmark's files are not in the form that this kit knows; the message says why."""
 
 
 def fetch(repository: str, name: str, folder: str = "") -> Path:
-    """A file of a data set on the hub, from its cache if it is there; or FOLDER/<name of the data set>/<name>. Raises Unavailable."""
+    """A file of a data set on the hub, downloaded only if it is not in the hub's cache.
+
+    Args:
+        repository: the data set, `owner/name`.
+        name: path of the file in it.
+        folder: holds a folder with the data set's name, and the file there; then the hub is not
+            asked.
+    Returns:
+        The file's path on this machine.
+    Raises:
+        Unavailable: the file is not in the folder, or the hub does not give it.
+    Source: our choice.
+    """
     if folder:
-        if not (path := Path(folder) / repository.partition("/")[2] / name).exists():
+        path = Path(folder) / repository.partition("/")[2] / name
+        if not path.exists():
             raise Unavailable(
-                f"{path} is not there: put the files of {repository} there, or leave evaluation.folder empty to use the hub"
+                f"{path} is not there: put the files of {repository} there, "
+                "or leave evaluation.folder empty to use the hub"
             )
         return path
+
     from kit.models import HUB_SECONDS, hub
 
     try:
         return Path(
             hub.hf_hub_download(repository, name, repo_type="dataset", etag_timeout=HUB_SECONDS)
         )
-    except Exception as e:  # a dozen kinds: no network, no such file, no right to it
+    # There are a dozen kinds: no network, no such file, no right to it...
+    except Exception as fault:
         raise Unavailable(
-            f"the hub did not give {name} of {repository} ({type(e).__name__}): get the data set on a machine with a network, and "
-            f"name the folder above it in evaluation.folder"
+            f"the hub did not give {name} of {repository} ({type(fault).__name__}): get the data "
+            "set on a machine with a network, and name the folder above it in evaluation.folder"
         ) from None

@@ -1,24 +1,27 @@
-"""LiveCodeBench (Jain et al. 2024, arXiv 2403.07974), graded as its own checker grades, in our sandbox.
+"""LiveCodeBench (Jain et al. 2024, arXiv 2403.07974), graded as its own checker grades.
 
-Problems come from the six files of `livecodebench/code_generation_lite` on the hub, or from a folder that holds them. An answer is the last
-fenced block; it solves a problem if it passes all tests, public and hidden, in 6 s each. Prompts are the original's for chat models.
+Problems come from the six files of `livecodebench/code_generation_lite` on the hub, or from a
+folder that holds them. Answers run in the kit's sandbox. An answer is the last fenced block; it
+solves a problem if it passes all tests, public and hidden, in 6 s each. Prompts are the original's
+for chat models.
 
     items = livecodebench.items("livecodebench", 20)
     with run.box(**livecodebench.LIMITS) as box:
         frame = evaluation.evaluate(items, engine, box, **livecodebench.SAMPLING)
 
-Where the verdict differs from the checker's (package nvidia-livecodebench 26.3; each is a test in tests/test_livecodebench.py):
-`sys.stdin.buffer` works, as in later versions of the checker; a second is one of CPU time, so that a busy machine fails nobody; a value that
-only says it equals the expected one does not.
+The verdict differs from the checker's (package nvidia-livecodebench 26.3) in three cases, each with
+a test in tests/test_livecodebench.py: `sys.stdin.buffer` works, as in later versions of the
+checker; a second is one of CPU time, so that a busy machine fails nobody; a value that only says
+that it equals the expected one does not.
 """
 
 import base64
-import binascii
 import json
 import pickletools
 import random
 import zlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -34,33 +37,31 @@ from kit.evaluation import Item
 from kit.sandbox import PRELOAD, Job, Result, Sandbox
 
 REPOSITORY = "livecodebench/code_generation_lite"
-FILES = (
-    "test.jsonl",
-    *(f"test{k}.jsonl" for k in range(2, 7)),
-)  # release_v1 is the first, release_v6 all six
+# release_v1 is the first file, release_v6 all six.
+FILES = ("test.jsonl", *(f"test{k}.jsonl" for k in range(2, 7)))
+# Of the sandbox.
 LIMITS = {
     "timeout": 6.0,
     "memory_mb": 4096,
     "output_bytes": 64 << 20,
     "preload": (*PRELOAD, "numpy"),
 }
-SAMPLING = {
-    "temperature": 0.2,
-    "top_p": 0.95,
-    "max_tokens": 2000,
-}  # the defaults of its runner, with 10 samples
+# The defaults of its runner, with 10 samples.
+SAMPLING = {"temperature": 0.2, "top_p": 0.95, "max_tokens": 2000}
 HARNESS = Path(__file__).with_name("_contest.py").read_text(encoding="utf-8")
-TESTS_LIMIT = 1 << 30  # bytes of one problem's hidden tests, unpacked
+# Bytes of one problem's hidden tests, unpacked.
+TESTS_LIMIT = 1 << 30
 
 
 @dataclass(frozen=True)
 class Part:
-    """Of the release with so many files the problems of contests on or after `since` and before `until`."""
+    """Problems of contests on or after `since` and before `until`, from so many of FILES."""
 
     about: str
     files: int
     since: str
     until: str
+    # How many problems there must be, and how many of each difficulty.
     count: int
     levels: dict[str, int] | None = None
 
@@ -81,7 +82,11 @@ PARTS = {
 
 
 class Test(BaseModel):
-    """One input with its wanted output: text of stdin and stdout, or JSON lines of arguments and result (functional)."""
+    """One input with its expected output.
+
+    `stdin`: the texts of standard input and output; `functional`: JSON, a line for each argument
+    and one for the result.
+    """
 
     input: str
     output: str
@@ -89,7 +94,7 @@ class Test(BaseModel):
 
 
 class Row(BaseModel):
-    """One line of the files, but for the hidden tests: these can be large and are read when they are needed."""
+    """One line of the files. The hidden tests stay packed: they can be large."""
 
     question_title: str
     question_content: str
@@ -106,52 +111,41 @@ class Row(BaseModel):
 
 @dataclass(frozen=True)
 class Task:
-    """Where a problem stands, and what is needed to ask and to run it."""
+    """A problem: where its line is, and what is needed to ask it and to run answers."""
 
     path: Path
-    place: int  # of its line, in bytes
+    # Of the line, in bytes from the start of the file.
+    place: int
     id: str
     difficulty: str
+    # Of the contest: YYYY-MM-DD.
     date: str
     question: str
     starter: str
-    function: str  # "" for those that read standard input
+    # The function to write; empty if a program reads standard input.
+    function: str
     public: tuple[Test, ...]
 
     def tests(self) -> list[Test]:
-        """Public and hidden. Raises FormatError."""
+        """Public and hidden tests, read when they are needed. Raises FormatError."""
         with self.path.open("rb") as file:
             file.seek(self.place)
             row = json.loads(file.readline())
         return [*self.public, *hidden(row["private_test_cases"])]
 
 
-def tasks(part: str, folder: str = "") -> list[Task]:
-    """The problems of one of PARTS in the original's order, by question id. Raises FormatError, and Unavailable without folder or hub."""
-    wanted, found = PARTS[part], {}
-    for name in FILES[: wanted.files]:
-        for task in _read(fetch(REPOSITORY, name, folder)):
-            if wanted.since <= task.date < wanted.until:
-                found[task.id] = task
-    levels = Counter(t.difficulty for t in found.values())
-    if len(found) != wanted.count or wanted.levels and levels != wanted.levels:
-        raise FormatError(
-            f"{wanted.about} should have {wanted.count} problems {wanted.levels or ''}, and {len(found)} were found {dict(levels)}: "
-            f"the files of {REPOSITORY} have changed, or some are older than that release"
-        )
-    return sorted(found.values(), key=lambda t: t.id)
-
-
-def _read(path: Path):
+def _read(path: Path) -> Iterator[Task]:
+    """The problems of one file. Raises FormatError."""
     with path.open("rb") as file:
-        while line := file.readline():
-            place = file.tell() - len(line)
+        place = 0
+        for line in file:
             try:
                 row = Row.model_validate_json(line)
-            except ValidationError as e:
-                first = e.errors()[0]
+            except ValidationError as fault:
+                first = fault.errors()[0]
+                field = ".".join(map(str, first["loc"])) or "the line"
                 raise FormatError(
-                    f"{path.name}, byte {place}: {'.'.join(map(str, first['loc'])) or 'the line'}: {first['msg']}; the format of "
+                    f"{path.name}, byte {place}: {field}: {first['msg']}; the format of "
                     f"{REPOSITORY} has changed, or the file is damaged"
                 ) from None
             yield Task(
@@ -165,26 +159,36 @@ def _read(path: Path):
                 row.metadata.get("func_name") or "",
                 tuple(row.public_test_cases),
             )
+            place += len(line)
 
 
+def tasks(part: str, folder: str = "") -> list[Task]:
+    """The problems of one of PARTS in the original's order, by question id.
+
+    Raises FormatError, and Unavailable if neither folder nor hub has the files.
+    """
+    wanted = PARTS[part]
+    # A later file may hold a problem again: it replaces the earlier one.
+    found = {
+        task.id: task
+        for name in FILES[: wanted.files]
+        for task in _read(fetch(REPOSITORY, name, folder))
+        if wanted.since <= task.date < wanted.until
+    }
+    # Other problems would give scores that cannot be compared.
+    levels = Counter(task.difficulty for task in found.values())
+    if len(found) != wanted.count or wanted.levels and levels != wanted.levels:
+        raise FormatError(
+            f"{wanted.about} should have {wanted.count} problems {wanted.levels or ''}, and "
+            f"{len(found)} were found {dict(levels)}: the files of {REPOSITORY} have changed, or "
+            "some are older than that release"
+        )
+    return [found[key] for key in sorted(found)]
+
+
+# The pickle opcodes of a text, and those that make no object.
 TEXT = {"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE"}
 HARMLESS = TEXT | {"PROTO", "FRAME", "MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT", "STOP"}
-
-
-def hidden(packed: str) -> list[Test]:
-    """Hidden tests from JSON, or from base64 of zlib of a pickled JSON text. The pickle is read as data, opcode by opcode, and never
-    loaded: it may hold one text and nothing that makes an object. Raises FormatError."""
-    try:
-        text = (
-            packed
-            if packed.lstrip().startswith("[")
-            else _pickled_text(_unpacked(base64.b64decode(packed, validate=True)))
-        )
-        return [Test.model_validate(row) for row in json.loads(text)]
-    except (binascii.Error, zlib.error, ValueError, TypeError) as e:
-        raise FormatError(
-            f"the hidden tests are not base64 of zlib of a pickled JSON text: {str(e)[:200]}"
-        ) from None
 
 
 def _unpacked(data: bytes) -> bytes:
@@ -196,37 +200,62 @@ def _unpacked(data: bytes) -> bytes:
 
 
 def _pickled_text(data: bytes) -> str:
+    """The only text in a pickle, which is read opcode by opcode and never loaded."""
     steps = [(op.name, value) for op, value, _ in pickletools.genops(data)]
-    if other := {name for name, _ in steps} - HARMLESS:
+    other = {name for name, _ in steps} - HARMLESS
+    if other:
         raise ValueError(f"the pickle holds {', '.join(sorted(other))}, not only a text")
-    (text,) = [value for name, value in steps if name in TEXT]
+    (text,) = [str(value) for name, value in steps if name in TEXT]
     return text
+
+
+def hidden(packed: str) -> list[Test]:
+    """Hidden tests from JSON, or from base64 of zlib of a pickled JSON text.
+
+    The pickle may hold one text and nothing that makes an object. Raises FormatError.
+    """
+    try:
+        if not packed.lstrip().startswith("["):
+            packed = _pickled_text(_unpacked(base64.b64decode(packed, validate=True)))
+        return [Test.model_validate(row) for row in json.loads(packed)]
+    # binascii.Error is a ValueError.
+    except (zlib.error, ValueError, TypeError) as fault:
+        raise FormatError(
+            "the hidden tests are not base64 of zlib of a pickled JSON text: " + str(fault)[:200]
+        ) from None
 
 
 def items(
     part: str = "livecodebench", n: int | None = None, seed: int = 0, folder: str = ""
 ) -> list[Item]:
-    """n problems of a part, drawn without replacement; None: all. Raises FormatError, Unavailable."""
-    known = tasks(part, folder)
-    drawn = (
-        known
-        if n is None
-        else random.Random(f"livecodebench {seed}").sample(known, min(n, len(known)))
-    )
+    """Problems of a part, drawn without replacement.
+
+    Args:
+        part: one of PARTS.
+        n: how many; None: all.
+        seed: of the draw.
+        folder: with the data set's files; empty: the hub.
+    Returns:
+        Items that an evaluation takes.
+    Raises:
+        FormatError: the files have changed or are damaged.
+        Unavailable: there are no files.
+    Source: paper (the two windows); the draw of a part is our choice.
+    """
+    drawn = tasks(part, folder)
+    if n is not None:
+        drawn = random.Random(f"livecodebench {seed}").sample(drawn, min(n, len(drawn)))
     return [
         Item(
-            f"{part}/{t.id}",
+            f"{part}/{task.id}",
             part,
-            t.difficulty,
-            prompt("evaluate_livecodebench", question=t.question, starter=t.starter),
-            partial(grade, t),
-            {"question_id": t.id, "contest_date": t.date, "text": t.question},
+            task.difficulty,
+            prompt("evaluate_livecodebench", question=task.question, starter=task.starter),
+            partial(grade, task),
+            {"question_id": task.id, "contest_date": task.date, "text": task.question},
         )
-        for t in drawn
+        for task in drawn
     ]
-
-
-# ------------------------------------------------------------------ grading
 
 
 def extract(completion: str) -> str:
@@ -236,63 +265,76 @@ def extract(completion: str) -> str:
     return "\n".join(lines[fences[-2] + 1 : fences[-1]]) if len(fences) > 1 else ""
 
 
-def grade(task: Task, completions: list[str], box: Sandbox) -> list[Verdict]:
-    """A verdict for each completion. The first test decides whether all are run: most wrong answers fail it."""
-    tests, codes = task.tests(), [extract(c) for c in completions]
-    found = _run(task, tests[:1], {code for code in codes if code.strip()}, box)
-    if len(tests) > 1:
-        found |= _run(
-            task,
-            tests,
-            {code for code, verdict in found.items() if verdict.outcome == "passed"},
-            box,
-        )
-    return [found.get(code) or Verdict("failed", Reason.NO_CODE) for code in codes]
-
-
-def _run(task: Task, tests: list[Test], codes: set[str], box: Sandbox) -> dict[str, Verdict]:
-    calls = [
-        ("call", ([json.loads(line) for line in t.input.split("\n")],))
-        if task.function
-        else ("feed", (t.input,))
-        for t in tests
-    ]
-    jobs = {
-        code: box.submit(Job(HARNESS, (("load", (code, task.function)), *calls), each=True))
-        for code in sorted(codes)
-    }
-    return {code: _verdict(future.result(), task, tests) for code, future in jobs.items()}
-
-
-def _verdict(result: Result, task: Task, tests: list[Test]) -> Verdict:
-    if result.no_verdict:
-        return Verdict("error", result.detail)
-    alike = equal if task.function else same_lines
-    if any(
-        kind == "ok" and not alike(value, test.output)
-        for (kind, value), test in zip(result.values[1:], tests)
-    ):
-        return Verdict("failed", Reason.WRONG)
-    return Verdict("passed") if result.returned() else failure(result)
-
-
 def equal(value, expected: str) -> bool:
     """Python's own equality, in which 1, 1.0 and True are the same."""
     return value == json.loads(expected)
 
 
-def same_lines(printed: str, expected: str) -> bool:
-    """Line by line, without the blanks at the ends: the same text, or the same exact decimal numbers."""
-    ours, theirs = (
-        [line.strip() for line in text.strip().split("\n")] for text in (printed, expected)
-    )
-    return len(ours) == len(theirs) and all(
-        a == b or _same_numbers(a, b) for a, b in zip(ours, theirs)
-    )
-
-
-def _same_numbers(a: str, b: str) -> bool:
+def _same_line(a: str, b: str) -> bool:
+    """The same text, or the same exact decimal numbers."""
+    if a == b:
+        return True
     try:
-        return [Decimal(x) for x in a.split()] == [Decimal(x) for x in b.split()]
+        return [Decimal(word) for word in a.split()] == [Decimal(word) for word in b.split()]
     except ArithmeticError:
         return False
+
+
+def same_lines(printed: str, expected: str) -> bool:
+    """Line by line, without the blanks at the ends: the same text, or the same decimal numbers."""
+    found, wanted = (
+        [line.strip() for line in text.strip().split("\n")] for text in (printed, expected)
+    )
+    return len(found) == len(wanted) and all(map(_same_line, found, wanted))
+
+
+def _verdict(result: Result, task: Task, tests: list[Test]) -> Verdict:
+    if result.no_verdict:
+        return Verdict("error", result.detail)
+    # The first value is that of `load`. A wrong value counts even if a later test crashes.
+    alike = equal if task.function else same_lines
+    for (kind, value), test in zip(result.values[1:], tests):
+        if kind == "ok" and not alike(value, test.output):
+            return Verdict("failed", Reason.WRONG)
+    return Verdict("passed") if result.returned() else failure(result)
+
+
+def _input(task: Task, test: Test) -> str | list:
+    """What an answer is given: the text of standard input, or the arguments of the function."""
+    if not task.function:
+        return test.input
+    return [json.loads(line) for line in test.input.split("\n")]
+
+
+def _run(task: Task, tests: list[Test], codes: set[str], box: Sandbox) -> dict[str, Verdict]:
+    """A verdict for each code on some tests of a problem. The codes run side by side."""
+    name = "call" if task.function else "feed"
+    calls = tuple((name, (_input(task, test),)) for test in tests)
+    futures = {}
+    for code in sorted(codes):
+        load = ("load", (code, task.function))
+        futures[code] = box.submit(Job(HARNESS, (load, *calls), each=True))
+    return {code: _verdict(future.result(), task, tests) for code, future in futures.items()}
+
+
+def grade(task: Task, completions: list[str], box: Sandbox) -> list[Verdict]:
+    """What each answer to a problem is worth.
+
+    Args:
+        task: the problem.
+        completions: what a model wrote, as it came.
+        box: a sandbox with LIMITS.
+    Returns:
+        A verdict for each completion, in order.
+    Raises:
+        FormatError: the hidden tests cannot be read.
+    Source: LiveCodeBench's checker; the differences stand at the top of this file.
+    """
+    tests = task.tests()
+    codes = [extract(completion) for completion in completions]
+    # The first test decides whether all are run: most wrong answers fail it.
+    verdicts = _run(task, tests[:1], {code for code in codes if code.strip()}, box)
+    if len(tests) > 1:
+        passed = {code for code, verdict in verdicts.items() if verdict.outcome == "passed"}
+        verdicts |= _run(task, tests, passed, box)
+    return [verdicts.get(code) or Verdict("failed", Reason.NO_CODE) for code in codes]

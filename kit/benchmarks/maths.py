@@ -1,20 +1,20 @@
 """MATH-500 and AIME 2024, judged by math-verify.
 
-A question asks for the final answer in \\boxed{}. Answers are LaTeX that a model wrote: they are read and compared in worker processes with
-limits on memory and CPU time, so that none blocks a run.
+A question asks for the final answer in \\boxed{}. Answers are LaTeX that a model wrote. They are
+read and compared in worker processes with limits on memory and CPU time, so none blocks a run.
 """
 
 import atexit
-import functools
-import json
+import logging
+import multiprocessing
 import random
 import resource
 import signal
 from collections.abc import Iterable
-from concurrent.futures import TimeoutError as TooLong
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import pandas as pd
 from pebble import ProcessExpired, ProcessPool
@@ -23,19 +23,27 @@ from kit.benchmarks import FormatError, fetch
 from kit.environments.base import Reason, Verdict, prompt
 from kit.evaluation import Item
 
-SECONDS, MEMORY, WORKERS = 10.0, 4 << 30, 2  # CPU of one comparison; bytes of a worker
-PATIENCE = 10  # times SECONDS: a machine that is as slow as that fails us, not the answer
+# CPU seconds of one comparison.
+SECONDS = 10.0
+# Bytes of one worker's memory.
+MEMORY = 4 << 30
+WORKERS = 2
+# A comparison may take this many times SECONDS on the clock. If a machine is slower than that, it
+# is the machine that fails, not the answer.
+PATIENCE = 10
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a published set of maths problems lies, how many it has, and how its columns are called."""
+    """A published set of maths problems: where it is, its number of problems, its columns."""
 
     repository: str
     file: str
     rows: int
-    id: str  # the column that names a problem
-    level: str = ""  # the column with its difficulty
+    # The column that names a problem.
+    id: str
+    # The column with its difficulty, if there is one.
+    level: str = ""
 
 
 SOURCES = {
@@ -44,98 +52,130 @@ SOURCES = {
 }
 
 
-def items(name: str, n: int | None = None, seed: int = 0, folder: str = "") -> list[Item]:
-    """n problems of one of SOURCES, drawn without replacement; None: all. Raises FormatError, Unavailable."""
-    source = SOURCES[name]
+def _table(source: Source, folder: str) -> pd.DataFrame:
+    """The problems of a source, a row each. Raises FormatError, Unavailable."""
     path = fetch(source.repository, source.file, folder)
     try:
-        rows = (
-            pd.read_parquet(path)
-            if path.suffix == ".parquet"
-            else pd.DataFrame(map(json.loads, path.read_text(encoding="utf-8").splitlines()))
-        )
-    except (ValueError, OSError) as e:
-        raise FormatError(f"{path} cannot be read: {str(e)[:200]}") from None
-    needed = ["problem", "answer", source.id, *([source.level] if source.level else [])]
-    if missing := [column for column in needed if column not in rows]:
+        if path.suffix == ".parquet":
+            table = pd.read_parquet(path)
+        else:
+            table = pd.read_json(path, lines=True, dtype=False)
+    except (ValueError, OSError) as fault:
+        raise FormatError(f"{path} cannot be read: {str(fault)[:200]}") from None
+
+    # A changed set would give scores that cannot be compared.
+    where = f"{path.name} of {source.repository}"
+    needed = filter(None, ("problem", "answer", source.id, source.level))
+    missing = ", ".join(column for column in needed if column not in table)
+    if missing:
+        present = ", ".join(table)
+        raise FormatError(f"{where} lacks {missing}; it has {present}: its format has changed")
+    if len(table) != source.rows:
         raise FormatError(
-            f"{path.name} of {source.repository} lacks {', '.join(missing)}; it has {', '.join(rows)}: its format has changed"
+            f"{where} has {len(table)} problems, not {source.rows}: it has changed, or is cut off"
         )
-    if len(rows) != source.rows:
-        raise FormatError(
-            f"{path.name} of {source.repository} has {len(rows)} problems, not {source.rows}: it has changed, or is cut off"
-        )
-    drawn = (
-        list(rows.itertuples())
-        if n is None
-        else random.Random(f"{name} {seed}").sample(list(rows.itertuples()), min(n, len(rows)))
-    )
+    return table
+
+
+def items(name: str, n: int | None = None, seed: int = 0, folder: str = "") -> list[Item]:
+    """Problems of a published set, drawn without replacement.
+
+    Args:
+        name: one of SOURCES.
+        n: how many; None: all.
+        seed: of the draw.
+        folder: with the data sets' files; empty: the hub.
+    Returns:
+        Items that an evaluation takes.
+    Raises:
+        FormatError: the files have changed or are damaged.
+        Unavailable: there are no files.
+    Source: paper (the two sets); the draw of a part is our choice.
+    """
+    source = SOURCES[name]
+    rows = list(_table(source, folder).itertuples())
+    if n is not None:
+        rows = random.Random(f"{name} {seed}").sample(rows, min(n, len(rows)))
     return [
         Item(
-            f"{name}/{getattr(x, source.id)}",
+            f"{name}/{getattr(row, source.id)}",
             name,
-            f"level {getattr(x, source.level)}" if source.level else "AIME",
-            prompt("evaluate_boxed", question=x.problem),
-            partial(grade, str(x.answer)),
-            {"question": x.problem, "answer": str(x.answer), "text": x.problem},
+            f"level {getattr(row, source.level)}" if source.level else "AIME",
+            prompt("evaluate_boxed", question=row.problem),
+            partial(grade, str(row.answer)),
+            {"question": row.problem, "answer": str(row.answer), "text": row.problem},
         )
-        for x in drawn
+        for row in rows
     ]
 
 
 def grade(gold: str, completions: Iterable[str], box=None) -> list[Verdict]:
-    """A verdict for each completion against the expected answer, LaTeX without marks. What needs more than
-    SECONDS of CPU or MEMORY is wrong, what this machine did not get to is an error."""
-    return [_outcome(gold, c, first) for c, first in [(c, _begun(gold, c)) for c in completions]]
+    """A verdict for each completion against the expected answer.
+
+    What needs more than SECONDS of CPU or MEMORY is wrong; what this machine did not get to is an
+    error.
+
+    Args:
+        gold: the expected answer, LaTeX without marks.
+        completions: what a model wrote, as it came.
+        box: not used; it is there because all items are graded alike.
+    Returns:
+        A verdict for each completion, in order.
+    Source: paper (the sets); math-verify and the limits are our choice.
+    """
+    # All comparisons are under way before the first is waited for.
+    begun = [(completion, _begun(gold, completion)) for completion in completions]
+    return [_outcome(gold, completion, future) for completion, future in begun]
 
 
-def _begun(gold: str, completion: str):
+def _begun(gold: str, completion: str) -> Future:
     return _pool().schedule(_compare, (gold, completion, SECONDS), timeout=PATIENCE * SECONDS)
 
 
-def _outcome(gold: str, completion: str, first) -> Verdict:
-    for future in (first, None):
-        try:
-            found = (future or _begun(gold, completion)).result()
-            return (
-                Verdict("passed")
-                if found == "passed"
-                else Verdict("error", found)
-                if found.startswith("gold")
-                else Verdict("failed", found)
-            )
-        except TooLong:
-            return Verdict(
-                "error",
-                f"a comparison got less than {SECONDS:g} s of CPU in {PATIENCE * SECONDS:g} s: this machine is too busy",
-            )
-        except ProcessExpired as e:
-            if e.exitcode == -signal.SIGPROF:
-                return Verdict("failed", Reason.TIMEOUT)
-            died = e  # the worker died, by this answer or another one: once more
-    return Verdict("error", f"the worker that compared answers died twice ({died})")
+def _outcome(gold: str, completion: str, future: Future, retry: bool = True) -> Verdict:
+    """The verdict of a comparison that has begun; waits for it."""
+    try:
+        found = future.result()
+    except TimeoutError:
+        return Verdict(
+            "error",
+            f"a comparison got less than {SECONDS:g} s of CPU in {PATIENCE * SECONDS:g} s: "
+            "this machine is too busy",
+        )
+    except ProcessExpired as fault:
+        # The kernel ends a worker by this signal at the limit of CPU time.
+        if fault.exitcode == -signal.SIGPROF:
+            return Verdict("failed", Reason.TIMEOUT)
+        # The worker died, by this answer or by another one: try once more.
+        if retry:
+            return _outcome(gold, completion, _begun(gold, completion), retry=False)
+        return Verdict("error", f"the worker that compared answers died twice ({fault})")
+    if found == "passed":
+        return Verdict("passed")
+    return Verdict("error" if found.startswith("gold") else "failed", found)
 
 
-@functools.cache
+@cache
 def _pool() -> ProcessPool:
-    import multiprocessing
-
-    pool = ProcessPool(
-        WORKERS, max_tasks=1000, initializer=_begin, context=multiprocessing.get_context("spawn")
-    )
-    atexit.register(lambda: (pool.stop(), pool.join()))
+    """The workers of this process; they end with it."""
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPool(WORKERS, max_tasks=1000, initializer=_begin, context=spawn)
+    # Exit handlers run in reverse: stop, then wait.
+    atexit.register(pool.join)
+    atexit.register(pool.stop)
     return pool
 
 
 def _begin() -> None:
-    import math_verify  # noqa: F401                   before the clock of the first comparison runs
+    """In a worker: load the library before the clock of the first comparison runs."""
+    import math_verify  # noqa: F401
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
 @contextmanager
 def _limited(seconds: float):
-    """So much CPU time for what is within; then the kernel ends this worker by SIGPROF, whatever it is at."""
+    """A limit of CPU time; at its end the kernel ends this worker by SIGPROF, whatever it does."""
     signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
@@ -144,20 +184,18 @@ def _limited(seconds: float):
 
 
 def _compare(gold: str, completion: str, seconds: float) -> str:
-    """In a worker: "passed", a reason, or "gold..." where the expected answer cannot be read."""
-    import logging
-
+    """In a worker: "passed", a reason, or "gold..." if the expected answer cannot be read."""
     from math_verify import parse, verify
 
-    logging.getLogger("math_verify").setLevel(
-        logging.ERROR
-    )  # says at each call that it has no time limit: the worker has
+    # It says at each call that it has no time limit: the worker has one.
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
     try:
         with _limited(seconds):
             expected = parse(f"\\boxed{{{gold}}}", parsing_timeout=None)
             if not expected:
                 return f"gold answer {gold!r} cannot be read"
-            if not (given := parse(completion, parsing_timeout=None)):
+            given = parse(completion, parsing_timeout=None)
+            if not given:
                 return Reason.NO_ANSWER
             return "passed" if verify(expected, given, timeout_seconds=None) else Reason.WRONG
     except (MemoryError, RecursionError):

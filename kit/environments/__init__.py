@@ -1,4 +1,7 @@
-"""The four environments: the names in kit.profile, each a file here with a class of that name. A fifth is one file and one line there."""
+"""The four environments: each name in kit.profile is a file here with a class of that name.
+
+A fifth one is one more file, and its name in kit.profile.
+"""
 
 import importlib
 from typing import get_args
@@ -13,20 +16,6 @@ from kit.environments.base import (
 )
 from kit.profile import EnvironmentName, Rounds
 
-KINDS: dict[str, type[Environment]] = {
-    name: getattr(importlib.import_module(f"{__name__}.{name}"), name.title())
-    for name in get_args(EnvironmentName)
-}
-
-
-def make(rounds: Rounds) -> dict[str, Environment]:
-    """Every environment by name, with a profile's form of the ask, number of pairs, of visible pairs, and abduction's equality."""
-    return {
-        name: kind(rounds.form, rounds.inputs, rounds.visible, rounds.equality)
-        for name, kind in KINDS.items()
-    }
-
-
 __all__ = [
     "KINDS",
     "Environment",
@@ -37,3 +26,21 @@ __all__ = [
     "grade_all",
     "make",
 ]
+
+KINDS: dict[str, type[Environment]] = {
+    name: getattr(importlib.import_module(f"{__name__}.{name}"), name.title())
+    for name in get_args(EnvironmentName)
+}
+
+
+def make(rounds: Rounds) -> dict[str, Environment]:
+    """Every environment, with the settings of a profile.
+
+    Args:
+        rounds: the profile's section: form of the dialogue, pairs, visible pairs, equality.
+    Returns:
+        Environments by name.
+    Source: paper (the four environments).
+    """
+    settings = (rounds.form, rounds.inputs, rounds.visible, rounds.equality)
+    return {name: kind(*settings) for name, kind in KINDS.items()}

@@ -1,36 +1,26 @@
-"""What the four environments share: dialogues with the teacher, parsing with typed reasons, verification, grading.
+"""What the environments share: dialogues with the teacher, the student's prompt, grading.
 
-An environment has five verbs. `propose(seed)` and `revise(problem, ask)` are dialogues: generators that yield a prompt,
-are sent the teacher's answer, and return a draft; so a small teacher can be asked in several steps and a large one in one,
-and whoever drives them need not know. `verify(draft)` runs the draft in two boxes and returns a Problem with its outputs.
-`solve_prompt(problem)` is what student and policy see; `grade(problem, answers)` says what each answer is worth.
+`propose(seed)` and `revise(problem, ask)` are dialogues: generators that yield a prompt, are sent
+the teacher's answer, and return a draft. So a small teacher can be asked in several steps, and a
+large one in a single step. `verify(draft)` runs the draft in two sandboxes and returns a problem
+with its outputs. `solve_prompt(problem)` is what student and policy see; `grade(problem, answers)`
+says what each answer is worth.
 """
 
 import ast
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import ClassVar
 
 import jinja2
 
 from kit import records
 from kit.records import Problem
 from kit.sandbox import Job, Result, Sandbox, arguments, call_text, parse, same, text
-
-Messages = list[dict]
-Dialogue = Generator[Messages, str, Problem]
-
-_prompts = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent / "prompts"),
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-
-
-LONGEST = 400  # characters of an input or output: a student has to read it (our choice)
 
 
 class Reason(StrEnum):
@@ -58,11 +48,17 @@ class Reason(StrEnum):
 
 
 class Rejected(ValueError):
-    """A teacher's draft is not a problem. `reason` is counted; the text goes back to the teacher once."""
+    """A model's text is not what it should be: a draft is no problem, or an answer is malformed.
+
+    Args:
+        reason: the kind of fault; runs count these.
+        detail: what exactly is wrong; the teacher gets it back with the request for a better draft.
+    """
 
     def __init__(self, reason: Reason, detail: str = ""):
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
-        self.reason, self.detail = reason, detail
+        self.reason = reason
+        self.detail = detail
 
 
 class InfrastructureError(RuntimeError):
@@ -71,10 +67,21 @@ class InfrastructureError(RuntimeError):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What an answer is worth: passed and failed are about the answer, error is about us and counts for neither."""
+    """What an answer is worth.
 
-    outcome: str  # passed | failed | error
+    Args:
+        outcome: `passed` and `failed` are about the answer. `error` is the kit's own fault and
+            counts as neither.
+        reason: why it did not pass; a `Reason` where it failed.
+    """
+
+    outcome: str
     reason: str = ""
+
+    @classmethod
+    def of(cls, right: bool) -> "Verdict":
+        """Passed for a right answer, else failed as wrong."""
+        return cls("passed") if right else cls("failed", Reason.WRONG)
 
     @property
     def reward(self) -> float | None:
@@ -82,74 +89,277 @@ class Verdict:
         return {"passed": 1.0, "failed": 0.0}.get(self.outcome)
 
 
+Messages = list[dict]
+
+_prompts = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent / "prompts"),
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
 def prompt(name: str, **values) -> Messages:
-    """Render `prompts/<name>.md`; lines `<!-- user -->`, `<!-- assistant -->`, `<!-- system -->` part its messages."""
-    parts = re.split(
-        r"^<!-- (system|user|assistant) -->\n",
-        _prompts.get_template(f"{name}.md").render(**values),
-        flags=re.M,
-    )
+    """Render `prompts/<name>.md` as chat messages.
+
+    A line `<!-- system -->`, `<!-- user -->` or `<!-- assistant -->` begins a message of that role.
+    """
+    rendered = _prompts.get_template(f"{name}.md").render(**values)
+    # The split gives what stands before the first mark, and then roles and contents in turn.
+    parts = re.split(r"^<!-- (system|user|assistant) -->\n", rendered, flags=re.M)
     return [
         {"role": role, "content": content.strip()}
         for role, content in zip(parts[1::2], parts[2::2])
     ]
 
 
-# ------------------------------------------------------------------ reading what models write
+def prompt_hash(messages: Messages) -> str:
+    """Names a prompt in a problem's record: which of the kit's texts the teacher was given."""
+    return records.digest(messages)
 
 
 def code_block(answer: str) -> str:
-    """The last fenced Python block; a bare answer that begins like code is taken whole. Raises Rejected."""
+    """The last fenced Python block; an answer without a fence that begins like code is taken whole.
+
+    Raises Rejected: there is no code.
+    """
     if not answer.strip():
         raise Rejected(Reason.EMPTY)
     blocks = re.findall(r"```(?:python|py)?[ \t]*\n(.*?)```", answer, flags=re.S)
     if blocks:
         return blocks[-1]
-    opened = re.search(r"```(?:python|py)?[ \t]*\n(.*)", answer, flags=re.S)
-    bare = opened.group(1) if opened else answer
+    # No block is closed: take what follows the first fence, or the whole answer.
+    bare = re.sub(r"\A.*?```(?:python|py)?[ \t]*\n", "", answer, flags=re.S)
     if re.match(r"\s*(def|import|from|class|@)\s", bare):
         return bare
     raise Rejected(Reason.NO_CODE)
 
 
 def module(code: str, *functions: str) -> str:
-    """Normal form of a program: imports, definitions and assignments only, comments gone. Raises Rejected.
+    """Normal form of a program: imports, definitions and assignments only, without comments.
 
-    Every name in `functions` must be defined at the top level."""
+    Every name in `functions` must be defined at the top level. Raises Rejected.
+    """
     try:
         tree = parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as e:
-        raise Rejected(Reason.SYNTAX, str(e)) from None
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as fault:
+        raise Rejected(Reason.SYNTAX, str(fault)) from None
     keep = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
     tree.body = [node for node in tree.body if isinstance(node, keep)]
     defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    if missing := [name for name in functions if name not in defined]:
-        raise Rejected(
-            Reason.NO_FUNCTION, f"no function named {' or '.join(missing)} at the top level"
-        )
+    missing = " or ".join(name for name in functions if name not in defined)
+    if missing:
+        raise Rejected(Reason.NO_FUNCTION, f"no function named {missing} at the top level")
     return ast.unparse(tree)
 
 
 def function(code: str, name: str = "f") -> ast.FunctionDef:
-    """The syntax tree of a top-level function. Raises StopIteration where there is none: `module` has asked before."""
-    return next(n for n in parse(code).body if isinstance(n, ast.FunctionDef) and n.name == name)
+    """The syntax tree of a top-level function.
+
+    Raises StopIteration if there is none: `module` must have checked the code before.
+    """
+    return next(
+        node for node in parse(code).body if isinstance(node, ast.FunctionDef) and node.name == name
+    )
 
 
 def docstring(code: str) -> str:
-    """The docstring of f on one line; empty where it has none."""
+    """The docstring of f on one line; empty if it has none."""
     return " ".join((ast.get_docstring(function(code)) or "").split())
 
 
-# One concrete argument for a small teacher, in turn: several allowed types make it write isinstance dispatchers (our choice).
+def signature(program: str) -> str:
+    """`f(xs: list[int]) -> int` of a program, without its body."""
+    node = function(program)
+    returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
+    return f"f({ast.unparse(node.args)}){returns}"
+
+
+def _literal_call(line: str) -> list[str]:
+    """The argument text of the first `f(...)` in a line as the only element, or nothing."""
+    _, called, rest = line.partition("f(")
+    if not called or "def " in line:
+        return []
+    # A bracket may stand inside a string: try each as the end of the call.
+    for bracket in re.finditer(r"\)", rest):
+        with suppress(ValueError):
+            return [call_text(arguments(rest[: bracket.start()]))]
+    return []
+
+
+def calls(answer: str) -> list[str]:
+    """The argument texts of the calls `f(...)` in an answer, in order, without repeats.
+
+    At most one in a line counts, and only if all its arguments are literals.
+    """
+    found = [call for line in answer.splitlines() for call in _literal_call(line)]
+    return list(dict.fromkeys(found))
+
+
+def given_arguments(answer: str) -> tuple:
+    """A student's input, `[1, 2], 3` or `f([1, 2], 3)`, read as literals, never run.
+
+    Raises Rejected.
+    """
+    try:
+        return arguments(re.sub(r"\Af\((.*)\)\Z", r"\1", answer.strip(), flags=re.S))
+    except ValueError as fault:
+        raise Rejected(Reason.NO_ANSWER, str(fault)) from None
+
+
+def last_tag(answer: str) -> str:
+    """Text of the last complete <answer>...</answer>. Raises Rejected."""
+    found = re.findall(r"<answer>(.*?)</answer>", answer, flags=re.S)
+    if not found:
+        raise Rejected(Reason.NO_ANSWER, "no <answer> ... </answer>")
+    return found[-1].strip().strip("`").strip()
+
+
+def _bare_lines(code: str) -> list[str]:
+    """The longer lines of a program, without white space."""
+    return [re.sub(r"\s+", "", line) for line in code.splitlines() if len(line.strip()) > 8]
+
+
+def copied(program: str, seed: str) -> bool:
+    """Whether most of the program's lines stand in the seed: a copy teaches nothing.
+
+    Source: our choice, with its threshold of 0.8.
+    """
+    known = set(_bare_lines(seed))
+    # The seed's normal form counts too, if it can be parsed.
+    with suppress(SyntaxError, ValueError):
+        known.update(_bare_lines(ast.unparse(parse(seed))))
+    # The first line is not compared: the signature is renamed to f.
+    lines = _bare_lines(program)[1:]
+    return bool(lines) and sum(line in known for line in lines) >= 0.8 * len(lines)
+
+
+# What depends on more than a program's input, or lets it look at its caller.
+_UNSTABLE = set(
+    """
+    time os uuid secrets threading locale platform socket subprocess getpass tempfile gc weakref
+    inspect traceback ctypes importlib
+    datetime.now datetime.utcnow datetime.today date.today
+    sys.argv sys._getframe sys.getrefcount sys.hash_info random.SystemRandom
+    """.split()
+)
+_UNSTABLE_CALLS = set("id hash object input open globals locals vars dir __import__".split())
+
+
+def _real_names(nodes: list[ast.AST]) -> Iterator[str]:
+    """What a program imports and reads, each under its real name whatever the program calls it."""
+    real: dict[str, str] = {}
+    for node in nodes:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            prefix = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            real |= {alias.asname or alias.name: prefix + alias.name for alias in node.names}
+    yield from real.values()
+    for node in nodes:
+        if isinstance(node, ast.Attribute):
+            first, dot, rest = ast.unparse(node).partition(".")
+            yield real.get(first, first) + dot + rest
+
+
+def unstable_name(code: str) -> str:
+    """The first name in a program whose value depends on more than its input, or ''.
+
+    Random numbers are fine if their generator is seeded.
+    """
+    nodes = list(ast.walk(parse(code)))
+    called = [node for node in nodes if isinstance(node, ast.Call)]
+    seeds = ("random.seed", "seed", "random.Random", "Random")
+    seeded = any(call.args and ast.unparse(call.func) in seeds for call in called)
+
+    # A builtin's name that the program gives to something of its own is harmless.
+    own = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    own |= {n.name for n in nodes if isinstance(n, ast.FunctionDef)}
+    builtins = [call.func.id for call in called if isinstance(call.func, ast.Name)]
+    suspects = [name for name in builtins if name in _UNSTABLE_CALLS - own]
+
+    for name in [*_real_names(nodes), *suspects]:
+        parts = name.split(".")
+        if parts[0] in _UNSTABLE or ".".join(parts[-2:]) in _UNSTABLE or name in _UNSTABLE_CALLS:
+            return name
+        if parts[0] == "random" and parts[1:] and not seeded:
+            return name
+    return ""
+
+
+# Characters of an input or output: a student has to read it (our choice).
+LONGEST = 400
+
+
+def values(result: Result) -> list:
+    """The values of a run that went well. Raises Rejected or InfrastructureError."""
+    if result.no_verdict:
+        raise InfrastructureError(result.detail)
+    if result.status == "timeout":
+        raise Rejected(Reason.TIMEOUT)
+    returned = result.returned()
+    if returned is None:
+        errors = [value for kind, value in result.values if kind == "err"]
+        reason = Reason.NOT_PLAIN if "Unencodable" in errors else Reason.CRASH
+        raise Rejected(reason, ", ".join(dict.fromkeys(errors)) or result.status)
+    return returned
+
+
+def usable(program: str, inputs: list[str], box: Sandbox) -> list[str]:
+    """The inputs on which a program returns. Raises Rejected if none is left."""
+    results = box.map([Job(program, (("f", arguments(given)),)) for given in inputs])
+    for result in results:
+        if result.no_verdict:
+            raise InfrastructureError(result.detail)
+    good = [given for given, result in zip(inputs, results) if result.returned() is not None]
+    if not good:
+        faults = [str(r.values[-1][1]) if r.values else r.status for r in results]
+        why = ", ".join(dict.fromkeys(faults))
+        raise Rejected(Reason.CRASH, f"f runs on none of the inputs: {why}")
+    return good
+
+
+def execute(
+    code: str, inputs: list[str], box: Sandbox, other: Sandbox, name: str = "f"
+) -> list[str]:
+    """The output of a deterministic program for each input, as the text of a literal.
+
+    It must be the same in two sandboxes with different hash and random seeds, on a second call in
+    one process, and when the inputs come in reverse (our choice). Raises Rejected.
+    """
+    # First without running: clocks, files and the like.
+    found = unstable_name(code)
+    if found:
+        raise Rejected(Reason.UNSTABLE, f"it uses {found}")
+
+    # Run all inputs twice in one sandbox, and once in reverse in the other.
+    once = tuple((name, arguments(given)) for given in inputs)
+    first = box.submit(Job(code, once + once))
+    second = other.submit(Job(code, once[::-1], seed=1))
+    twice = values(first.result())
+    reverse = values(second.result())
+    outputs = twice[: len(once)]
+    if not all(map(same, outputs * 2, twice[len(once) :] + reverse[::-1])):
+        raise Rejected(Reason.UNSTABLE, "two runs on the same input gave different outputs")
+
+    # An output is shown as a literal, and a student has to read it.
+    try:
+        texts = [text(output) for output in outputs]
+    except ValueError as fault:
+        raise Rejected(Reason.NOT_PLAIN, str(fault)) from None
+    longest = max(map(len, texts))
+    if longest > LONGEST:
+        raise Rejected(Reason.TOO_LONG, f"{longest} characters, at most {LONGEST} are allowed")
+    return texts
+
+
+Dialogue = Generator[Messages, str, Problem]
+
+# One concrete argument for a small teacher, in turn: if several types are allowed, its functions
+# only ask for the type of their argument (our choice).
 ARGUMENTS = ("xs: list[int]", "s: str", "n: int", "words: list[str]", "counts: dict[str, int]")
-OPENINGS = {
-    "list[str]": "['",
-    "list": "[",
-    "str": "'",
-    "dict[str": "{'",
-    "dict": "{",
-}  # of a literal, by type
-# One concrete way to the next version, in turn: told only "harder", a small teacher hands back the old function (our choice).
+# How a literal of each type begins.
+OPENINGS = {"list[str]": "['", "list": "[", "str": "'", "dict[str": "{'", "dict": "{"}
+# One concrete way to the next version, in turn: if it is told only "harder", a small teacher hands
+# back the old function (our choice).
 HINTS = {
     "harder": (
         "let the position of an element matter as well as its value",
@@ -176,226 +386,80 @@ HINTS = {
 
 
 def turn_to(choices: tuple, *what):
-    """One of the choices, the same for the same parts."""
+    """One of the choices, always the same one for the same `what`."""
     return choices[int(records.digest(*what), 16) % len(choices)]
 
 
-def calls(answer: str, name: str = "f") -> list[str]:
-    """The argument texts of every `f(...)` in an answer whose arguments are all literals, in order, without repeats."""
-    found = []
-    for line in answer.splitlines():
-        start = line.find(f"{name}(")
-        if start < 0 or "def " in line:
-            continue
-        for end in [m.end() for m in re.finditer(r"\)", line)]:
-            try:
-                call = parse(line[start:end], mode="eval").body
-                if isinstance(call, ast.Call) and not call.keywords:
-                    found.append(call_text(arguments(line[start + len(name) + 1 : end - 1])))
-                    break
-            except (SyntaxError, ValueError, RecursionError, MemoryError):
-                continue
-    return list(dict.fromkeys(found))
-
-
-def copied(program: str, seed: str) -> bool:
-    """Whether most of the program's lines stand in the seed: a copy teaches nothing. Threshold 0.8: our choice."""
-
-    def lines(code):
-        return [re.sub(r"\s+", "", x) for x in code.splitlines() if len(x.strip()) > 8]
-
-    try:
-        seed = ast.unparse(parse(seed)) + "\n" + seed
-    except (SyntaxError, ValueError):
-        pass
-    own, theirs = (
-        lines(program)[1:],
-        set(lines(seed)),
-    )  # the signature is renamed to f, so not compared
-    return bool(own) and sum(x in theirs for x in own) >= 0.8 * len(own)
-
-
-# What depends on more than a program's input, or lets it look at its caller.
-_UNSTABLE = {
-    "time",
-    "os",
-    "uuid",
-    "secrets",
-    "threading",
-    "locale",
-    "platform",
-    "socket",
-    "subprocess",
-    "getpass",
-    "tempfile",
-    "gc",
-    "weakref",
-    "inspect",
-    "traceback",
-    "ctypes",
-    "importlib",
-    "datetime.now",
-    "datetime.utcnow",
-    "datetime.today",
-    "date.today",
-    "sys.argv",
-    "sys._getframe",
-    "sys.getrefcount",
-    "sys.hash_info",
-    "random.SystemRandom",
-}
-_UNSTABLE_CALLS = {
-    "id",
-    "hash",
-    "object",
-    "input",
-    "open",
-    "globals",
-    "locals",
-    "vars",
-    "dir",
-    "__import__",
-}
-
-
-def unstable_name(code: str) -> str:
-    """The first name in a program whose value depends on more than its input, or ''. A seeded generator is fine."""
-    nodes = list(ast.walk(parse(code)))
-    own = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    own |= {n.name for n in nodes if isinstance(n, ast.FunctionDef)}
-    called = [n for n in nodes if isinstance(n, ast.Call)]
-    seeded = any(
-        n.args and ast.unparse(n.func) in ("random.seed", "seed", "random.Random", "Random")
-        for n in called
-    )
-    known_as: dict[str, str] = {}  # the program's name for a module or its member -> the real one
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            known_as |= {a.asname or a.name: a.name for a in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            known_as |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
-    names = list(known_as.values())
-    for node in nodes:
-        if isinstance(node, ast.Attribute):
-            first, dot, rest = ast.unparse(node).partition(".")
-            names.append(known_as.get(first, first) + dot + rest)
-    names += [
-        n.func.id
-        for n in called
-        if isinstance(n.func, ast.Name) and n.func.id in _UNSTABLE_CALLS - own
-    ]
-    for name in names:
-        parts = name.split(".")
-        if parts[0] in _UNSTABLE or ".".join(parts[-2:]) in _UNSTABLE or name in _UNSTABLE_CALLS:
-            return name
-        if parts[0] == "random" and parts[1:] and not seeded:
-            return name
-    return ""
-
-
-def last_tag(answer: str, tag: str = "answer") -> str:
-    """Text of the last complete <answer>...</answer>. Raises Rejected."""
-    found = re.findall(rf"<{tag}>(.*?)</{tag}>", answer, flags=re.S)
-    if not found:
-        raise Rejected(Reason.NO_ANSWER, f"no <{tag}> ... </{tag}>")
-    return found[-1].strip().strip("`").strip()
-
-
-# ------------------------------------------------------------------ running
-
-
-def execute(
-    code: str, inputs: list[str], box: Sandbox, other: Sandbox, name: str = "f"
-) -> list[str]:
-    """Outputs as literal text for each input, the same in two boxes with different hash and random seeds, on a second call in
-    one process, and when the inputs come in reverse. Raises Rejected for the program's faults, InfrastructureError for ours."""
-    if found := unstable_name(code):
-        raise Rejected(Reason.UNSTABLE, f"it uses {found}")
-    arguments_ = [arguments(i) for i in inputs]
-    once = tuple((name, a) for a in arguments_)
-    first, second = box.submit(Job(code, once + once)), other.submit(Job(code, once[::-1], seed=1))
-    twice, reverse = values(first.result()), values(second.result())
-    here, repeat = twice[: len(once)], twice[len(once) :]
-    if not all(same(a, b) and same(a, c) for a, b, c in zip(here, repeat, reverse[::-1])):
-        raise Rejected(Reason.UNSTABLE, "two runs on the same input gave different outputs")
-    try:
-        outputs = [text(v) for v in here]
-    except ValueError as e:
-        raise Rejected(Reason.NOT_PLAIN, str(e)) from None
-    if (longest := max(map(len, outputs))) > LONGEST:
-        raise Rejected(Reason.TOO_LONG, f"{longest} characters, at most {LONGEST} are allowed")
-    return outputs
-
-
-def usable(program: str, inputs: list[str], box) -> list[str]:
-    """The inputs on which a program returns; the others are the teacher's slips, dropped. Raises Rejected if none is left."""
-    results = box.map([Job(program, (("f", arguments(i)),)) for i in inputs])
-    if lost := next((r for r in results if r.no_verdict), None):
-        raise InfrastructureError(lost.detail)
-    good = [i for i, r in zip(inputs, results) if r.returned() is not None]
-    if not good:
-        why = [str(r.values[-1][1]) if r.values else r.status for r in results]
-        raise Rejected(
-            Reason.CRASH, "f runs on none of the inputs: " + ", ".join(dict.fromkeys(why))
-        )
-    return good
-
-
-def values(result: Result) -> list:
-    """The values of a run that went well. Raises Rejected or InfrastructureError."""
-    if result.no_verdict:
-        raise InfrastructureError(result.detail)
-    if result.status == "timeout":
-        raise Rejected(Reason.TIMEOUT)
-    if (out := result.returned()) is None:
-        errors = [v for kind, v in result.values if kind == "err"]
-        raise Rejected(
-            Reason.NOT_PLAIN if "Unencodable" in errors else Reason.CRASH,
-            ", ".join(dict.fromkeys(errors)) or result.status,
-        )
-    return out
-
-
+@dataclass(eq=False)
 class Environment:
-    """Base of the four. A subclass gives `name`, the dialogue's middle (`ask`), `check`, `job` and `judge`."""
+    """One kind of problem: what the teacher makes, what the student gives, and when that is right.
 
-    name: str
-    task: str = (
-        ""  # what the student sees and must do, for the teacher; the four have it in _task.md
-    )
-    visible: int | None = None
+    A subclass gives `name` and `judge`, mostly `job`, and overrides what is different for it.
 
-    def __init__(
-        self, form: str = "two_calls", inputs: int = 5, visible: int = 3, equality: str = "output"
-    ):
-        self.form, self.inputs, self.visible, self.equality = form, inputs, visible, equality
+    Args:
+        form: `one_call`: the teacher writes a problem in one answer (as in the paper). `two_calls`:
+            first the function, then the inputs (for a small teacher).
+        inputs: input/output pairs of an induction problem.
+        visible: how many of these pairs the student sees.
+        equality: of abduction. `output`: any input with the right output is right. `input`: only
+            the teacher's own input is right.
+    Source: paper (environments, `one_call`); `two_calls` and hidden pairs are our choice.
+    """
+
+    name: ClassVar[str]
+    # What the student sees and must do, for the teacher; the kit's four have it in _task.md.
+    task: ClassVar[str] = ""
+
+    form: str = "two_calls"
+    inputs: int = 5
+    visible: int = 3
+    equality: str = "output"
+
+    @property
+    def used(self) -> int:
+        """How many inputs a problem has."""
+        return 1
 
     def probe(self, problem: Problem) -> tuple[str, tuple[str, ...]]:
-        """A program and the names in it whose values on an input tell what the problem does: to find its twins by behaviour."""
+        """A program, and the names in it whose values on an input tell what the problem does."""
         return problem.program, ("f",)
 
-    # ---- teacher
     def propose(self, seed: str, ask: str = "new", target=(0.35, 0.65)) -> Dialogue:
-        """Turn 1: from a seed snippet. `ask` is "new", or "hard" with the pass rates that count as hard."""
-        argument = turn_to(ARGUMENTS, self.name, seed)
-        return self._dialogue(
-            prompt(
-                f"propose_{self.form}",
-                environment=self.name,
-                task=self.task,
-                seed=seed,
-                argument=argument,
-                k=self.inputs,
-                ask=ask,
-                target=target,
-            ),
-            seed,
+        """Turn 1: a problem from a seed snippet.
+
+        Args:
+            seed: the snippet's code.
+            ask: `new`, or `hard` for a problem with a pass rate in `target`.
+            target: lowest and highest pass rate wanted (shares, 0 to 1).
+        Returns:
+            A generator: yields messages, is sent the teacher's answer, returns a draft.
+        Raises:
+            Rejected: from the generator, if an answer is no usable draft.
+        Source: paper (seeds); the prompts are our choice.
+        """
+        messages = prompt(
+            f"propose_{self.form}",
+            environment=self.name,
+            task=self.task,
+            seed=seed,
+            argument=turn_to(ARGUMENTS, self.name, seed),
+            k=self.inputs,
+            ask=ask,
+            target=target,
         )
+        return self._dialogue(messages, seed)
 
     def revise(self, problem: Problem, ask: str, target=(0.35, 0.65)) -> Dialogue:
-        """A later turn: sees the previous problem and the summary of its attempts, nothing else (paper, sec. 4).
+        """A later turn: shows the previous problem and the summary of its attempts, nothing else.
 
-        `ask`: harder, easier, vary, medium or easy. `target`: lowest and highest pass rate that the new version should have."""
+        Args:
+            problem: the previous problem, with its attempts.
+            ask: harder, easier, vary, medium or easy.
+            target: lowest and highest pass rate wanted (shares, 0 to 1).
+        Returns:
+            A generator, as in `propose`.
+        Source: paper, sec. 4; the prompts of `two_calls` are our choice.
+        """
         argument = ast.unparse(function(problem.program).args)
         messages = prompt(
             f"revise_{self.form}",
@@ -407,65 +471,76 @@ class Environment:
             k=self.inputs,
             argument=argument,
             hint=turn_to(HINTS[ask], problem.id),
-            solved=[s for s in problem.samples if s.outcome == "passed"],
-            failed=[s for s in problem.samples if s.outcome == "failed"],
+            solved=[sample for sample in problem.samples if sample.outcome == "passed"],
+            failed=[sample for sample in problem.samples if sample.outcome == "failed"],
         )
-        if (
-            self.form == "two_calls"
-        ):  # first the idea: asked for the code at once, a small teacher repeats the old one
-            idea = {"role": "assistant", "content": (yield messages)}
-            messages = [
-                *messages[:-1],
-                idea,
-                *prompt("write", argument=argument, environment=self.name),
-            ]
+        # First the idea: if asked for the code at once, a small teacher repeats the old one.
+        if self.form == "two_calls":
+            told = self._answered(messages, (yield messages))
+            messages = told + prompt("write", argument=argument, environment=self.name)
         return (yield from self._dialogue(messages, problem.program))
 
     def _dialogue(self, messages: Messages, origin: str) -> Dialogue:
+        """Both forms of the dialogue; the new function must not repeat the code it grew from."""
+        answer = yield messages
         if self.form == "one_call":
-            draft = self.read((yield messages))
-            self._new(draft.program, origin)
+            draft = self.read(answer)
+            program = draft.program
         else:
-            program = self._new(module(code_block((yield messages)), "f"), origin)
-            messages = [
-                *messages[:-1],
-                {"role": "assistant", "content": f"```python\n{program}\n```"},
-            ]
-            draft = yield from self.complete(program, messages)
+            program = module(code_block(answer), "f")
+        if copied(program, origin):
+            raise Rejected(Reason.COPY, "write a new function instead of repeating the given code")
+        if self.form != "one_call":
+            written = self._answered(messages, f"```python\n{program}\n```")
+            draft = yield from self.complete(program, written)
         return draft
 
     @staticmethod
-    def _new(program: str, origin: str) -> str:
-        if copied(program, origin):
-            raise Rejected(Reason.COPY, "write a new function instead of repeating the given code")
-        return program
+    def _answered(messages: Messages, answer: str) -> Messages:
+        """The messages with the teacher's answer instead of the beginning that it was given."""
+        return [*messages[:-1], {"role": "assistant", "content": answer}]
 
     def complete(self, program: str, messages: Messages) -> Dialogue:
         """Two-call form, second call: the inputs for a program that is already written."""
-        return self.draft(
-            program, calls((yield messages + self.ask_inputs(program, self.used + 2)))
-        )
+        # Two more than needed are asked for, because some will not fit f (our choice).
+        answer = yield messages + self.ask_inputs(program, self.used + 2)
+        return self.draft(program, calls(answer))
 
     def ask_inputs(self, program: str, k: int) -> Messages:
-        """The request for k inputs; its answer is begun in the type of the first argument, which a small teacher else forgets."""
-        kind = signature(program).partition(": ")[2].partition(")")[0]
-        return prompt(
-            "inputs",
-            k=k,
-            environment=self.name,
-            signature=signature(program),
-            opening=next(
-                (opening for name, opening in OPENINGS.items() if kind.startswith(name)), ""
-            ),
-        )
+        """The request for k inputs; the answer is begun in the type of the first argument."""
+        # A small teacher forgets the type otherwise.
+        shown = signature(program)
+        kind = shown.partition(": ")[2].partition(")")[0]
+        opening = next((start for name, start in OPENINGS.items() if kind.startswith(name)), "")
+        return prompt("inputs", k=k, environment=self.name, signature=shown, opening=opening)
 
-    @property
-    def used(self) -> int:
-        """Inputs that a problem has; two more are asked for, because some will not fit f (our choice)."""
-        return 1
+    def read(self, answer: str) -> Problem:
+        """One-call form: one function, ```input blocks, a ```message block. Raises Rejected."""
+        code = re.sub(r"```(input|message).*?```", "", answer, flags=re.S)
+        program = module(code_block(code), "f")
+        inputs = []
+        for block in re.findall(r"```input[ \t]*\n(.*?)```", answer, flags=re.S):
+            try:
+                inputs.append(call_text(arguments(block)))
+            except ValueError as fault:
+                detail = f"{block.strip()[:80]} is not a literal: {fault}"
+                raise Rejected(Reason.NO_INPUTS, detail) from None
+        message = re.findall(r"```message[ \t]*\n(.*?)```", answer, flags=re.S)
+        return self.draft(program, inputs, "".join(message[-1:]).strip())
 
     def draft(self, code: str, inputs: list[str], message: str = "") -> Problem:
-        """An unverified problem; its message (our choice: the docstring, where the teacher gave none). Raises Rejected."""
+        """A problem that is not verified yet.
+
+        Args:
+            code: the program with its function f (in fuzzing also the two tests).
+            inputs: what stands inside `f(...)`, as text.
+            message: a hint for the student; without one, the docstring of f is taken.
+        Returns:
+            A problem without outputs.
+        Raises:
+            Rejected: there are no inputs, or a part of the code is missing.
+        Source: paper (the parts); the docstring as a hint is our choice.
+        """
         if not inputs:
             raise Rejected(Reason.NO_INPUTS, "no call f(...) with literal arguments")
         return Problem(
@@ -475,36 +550,43 @@ class Environment:
             message=message or docstring(code),
         )
 
-    def read(self, answer: str) -> Problem:
-        """One-call form (the paper's): one function, inputs in ```input blocks, a ```message block. Raises Rejected."""
-        program = module(
-            code_block(re.sub(r"```(input|message).*?```", "", answer, flags=re.S)), "f"
-        )
-        inputs = []
-        for block in re.findall(r"```input[ \t]*\n(.*?)```", answer, flags=re.S):
-            try:
-                inputs.append(call_text(arguments(block)))
-            except ValueError as e:
-                raise Rejected(
-                    Reason.NO_INPUTS, f"{block.strip()[:80]} is not a literal: {e}"
-                ) from None
-        message = re.findall(r"```message[ \t]*\n(.*?)```", answer, flags=re.S)
-        return self.draft(program, inputs, message[-1].strip() if message else "")
+    def real(self, code: str, generator: str, task: str, box: Sandbox) -> Problem:
+        """An unverified problem from a solved function with its own task, without a teacher."""
+        raise NotImplementedError(f"{self.name}: only induction takes functions as they are")
 
     def verify(self, draft: Problem, box: Sandbox, other: Sandbox) -> Problem:
-        """Run a draft in two boxes; returns it with outputs. Raises Rejected (the draft's fault) or InfrastructureError (ours)."""
-        raise NotImplementedError
+        """Run a draft to get its outputs; as here, on the first `used` inputs that work.
 
-    # ---- student and policy
+        Args:
+            draft: a problem without outputs.
+            box: a sandbox.
+            other: a sandbox with another hash seed.
+        Returns:
+            The problem with its outputs.
+        Raises:
+            Rejected: the draft is at fault.
+            InfrastructureError: the sandbox failed.
+        Source: paper (execution gives the outputs); the checks are our choice.
+        """
+        inputs = usable(draft.program, draft.inputs, box)[: self.used]
+        return draft.with_(inputs=inputs, outputs=execute(draft.program, inputs, box, other))
+
     def solve_prompt(self, problem: Problem) -> Messages:
-        """The messages that student and policy get: prompts/solve_<name>.md, filled in."""
+        """What student and policy are asked: prompts/solve_<name>.md, filled in.
+
+        Args:
+            problem: a verified problem.
+        Returns:
+            Chat messages with `role` and `content`; the last one is the question.
+        Source: paper (what is shown); the wording is our choice.
+        """
         given = function(problem.program).args.args
         return prompt(
             f"solve_{self.name}",
             problem=problem,
             visible=self.visible,
             arity=len(given),
-            names=", ".join(a.arg for a in given),
+            names=", ".join(argument.arg for argument in given),
             types=", ".join(ast.unparse(a.annotation) for a in given if a.annotation),
         )
 
@@ -513,56 +595,25 @@ class Environment:
         return last_tag(completion)
 
     def job(self, problem: Problem, answer: str) -> Job | None:
-        """The program that decides about an answer; None where nothing need run. Raises Rejected for a malformed answer."""
-        raise NotImplementedError
+        """What to run to judge an answer; as here, nothing. Raises Rejected if it is malformed."""
+        return None
 
     def judge(self, problem: Problem, answer: str, result: Result | None) -> Verdict:
-        """The verdict on a well-formed answer, from the result of its `job` (None where nothing was run)."""
+        """The verdict on a well-formed answer; `result` is that of its `job`, which returned."""
         raise NotImplementedError
 
     def grade(self, problem: Problem, completions: list[str], box: Sandbox) -> list[Verdict]:
-        """A verdict for each completion, in order. Programs run side by side in the box."""
-        return grade_all([(self, problem, c) for c in completions], box)
+        """What each answer to a problem is worth.
 
-
-def grade_all(items: list[tuple[Environment, Problem, str]], box: Sandbox) -> list[Verdict]:
-    """Verdicts for (environment, problem, completion) triples, in order: the one way from text to reward."""
-    verdicts: list[Verdict | None] = [None] * len(items)
-    pending = []
-    for k, (env, problem, completion) in enumerate(items):
-        try:
-            answer = env.read_answer(problem, completion)
-            job = env.job(problem, answer)
-            pending.append((k, answer, box.submit(job) if job else None))
-        except Rejected as e:
-            verdicts[k] = Verdict("failed", e.reason)
-    for k, answer, future in pending:
-        env, problem, _ = items[k]
-        result = future.result() if future else None
-        lost = result is not None and result.no_verdict
-        verdicts[k] = (
-            Verdict("error", result.detail) if lost else env.judge(problem, answer, result)
-        )
-    return verdicts
-
-
-def given_arguments(answer: str) -> tuple:
-    """A student's proposed input, `[1, 2], 3` or `f([1, 2], 3)`, read as literals, never run. Raises Rejected."""
-    answer = answer.strip()
-    if answer.startswith("f(") and answer.endswith(")"):
-        answer = answer[2:-1]
-    try:
-        return arguments(answer)
-    except ValueError as e:
-        raise Rejected(Reason.NO_ANSWER, str(e)) from None
-
-
-def signature(program: str) -> str:
-    """`f(xs: list[int]) -> int` of a program, without its body."""
-    node = function(program)
-    return f"f({ast.unparse(node.args)})" + (
-        f" -> {ast.unparse(node.returns)}" if node.returns else ""
-    )
+        Args:
+            problem: a verified problem.
+            completions: what a model wrote, as it came.
+            box: runs the programs, side by side.
+        Returns:
+            A verdict for each completion, in order.
+        Source: paper (binary rewards).
+        """
+        return grade_all([(self, problem, completion) for completion in completions], box)
 
 
 def failure(result: Result) -> Verdict:
@@ -570,15 +621,36 @@ def failure(result: Result) -> Verdict:
     return Verdict("failed", Reason.TIMEOUT if result.status == "timeout" else Reason.CRASH)
 
 
-def prompt_hash(messages: Messages) -> str:
-    """Names a prompt in a problem's record: which of our texts the teacher was given."""
-    return records.digest(messages)
+def grade_all(items: list[tuple[Environment, Problem, str]], box: Sandbox) -> list[Verdict]:
+    """Verdicts for (environment, problem, completion) triples: the only way from text to reward."""
+    verdicts: dict[int, Verdict] = {}
+    pending = []
+    # Malformed answers fail at once; the programs of all others start side by side.
+    for k, (env, problem, completion) in enumerate(items):
+        try:
+            answer = env.read_answer(problem, completion)
+            job = env.job(problem, answer)
+        except Rejected as fault:
+            verdicts[k] = Verdict("failed", fault.reason)
+        else:
+            pending.append((k, answer, box.submit(job) if job else None))
+    # A failure of the sandbox is no verdict on the answer; a program that does not return fails.
+    for k, answer, future in pending:
+        env, problem, _ = items[k]
+        result = future.result() if future else None
+        if result and result.no_verdict:
+            verdicts[k] = Verdict("error", result.detail)
+        elif result and result.returned() is None:
+            verdicts[k] = failure(result)
+        else:
+            verdicts[k] = env.judge(problem, answer, result)
+    return [verdicts[k] for k in range(len(items))]
 
 
 def demo(
     env: Environment, program: str, inputs: list[str], completions: list[str]
 ) -> tuple[Problem, list[Verdict]]:
-    """A problem made by hand and verdicts on a few answers, in the real sandbox: the examples at the end of each environment."""
+    """A problem made by hand and verdicts on a few answers: the example of each environment."""
     draft = env.draft(program, inputs)
     with Sandbox(workers=1) as box, Sandbox(workers=1, hash_seed=1) as other:
         problem = env.verify(draft, box, other)

@@ -1,40 +1,31 @@
-"""Deduction, f(i) = ?: output prediction. The student sees the function and an input, and gives the output.
+"""Deduction, f(i) = ?: output prediction. The student sees a function and an input.
 
-The answer is a literal that is read, never run: restating the call earns nothing.
+It answers with the output. The answer is a literal that is read and never run: an answer that
+repeats the call earns nothing.
 """
 
-from kit.environments.base import Environment, Reason, Verdict, execute, usable
+from kit.environments.base import Environment, Reason, Verdict, demo
 from kit.sandbox import literal, same
 
 
 class Deduction(Environment):
-    """The function and an input are given; the output is wanted. No program runs to grade it."""
+    """The student gets f and an input i, and gives the output. No program runs to grade it.
+
+    Source: paper (right if o_hat = o).
+    """
 
     name = "deduction"
 
-    def verify(self, draft, box, other):
-        inputs = usable(draft.program, draft.inputs, box)[:1]
-        return draft.with_(inputs=inputs, outputs=execute(draft.program, inputs, box, other))
-
-    def job(self, problem, answer):
-        return None
-
     def judge(self, problem, answer, result):
+        """Right if the answer is a literal and equals the output."""
         try:
-            right = same(literal(answer), literal(problem.outputs[0]))
+            return Verdict.of(same(literal(answer), literal(problem.outputs[0])))
         except ValueError:
             return Verdict("failed", Reason.NO_ANSWER)
-        return Verdict("passed") if right else Verdict("failed", Reason.WRONG)
 
 
 if __name__ == "__main__":
-    from kit.environments.base import demo
-
-    problem, verdicts = demo(
-        Deduction(),
-        "def f(x):\n    return x * x",
-        ["3"],
-        ["<answer>9</answer>", "<answer>f(3)</answer>", "<answer>9.0</answer>"],
-    )
+    answers = ["<answer>9</answer>", "<answer>f(3)</answer>", "<answer>9.0</answer>"]
+    problem, verdicts = demo(Deduction(), "def f(x):\n    return x * x", ["3"], answers)
     assert problem.outputs == ["9"]
     assert [v.outcome for v in verdicts] == ["passed", "failed", "failed"]

@@ -1,7 +1,8 @@
-"""Fuzzing, test_f(?) fails: the student sees a function, a precondition and a property test, and finds a failing input.
+"""Fuzzing, test_f(?) fails: the student sees a function, a precondition and a property test.
 
-The reward is 1 iff `pre_test_f(input)` passes and `test_f(input)` fails. A problem is valid (our choice) if execution finds
-both a witness (passes the precondition, fails the test) and a benign input (passes both) among the teacher's inputs.
+It answers with a failing input. The reward is 1 if and only if `pre_test_f(input)` passes and
+`test_f(input)` fails. A problem is valid (our choice) if execution finds both a witness (passes the
+precondition, fails the test) and a benign input (passes both).
 """
 
 import ast
@@ -13,8 +14,8 @@ from kit.environments.base import (
     Verdict,
     calls,
     code_block,
+    demo,
     execute,
-    failure,
     function,
     given_arguments,
     module,
@@ -25,8 +26,9 @@ from kit.environments.base import (
 from kit.records import Problem
 from kit.sandbox import Job, arguments, call_text, parse
 
-# One value per input, whatever the tests return or raise: None counts as passed, so that both `assert` and `return` styles work.
-# An input that only exhausts the machine shows nothing about f: it is no witness (our choice).
+# One value per input, whatever the tests return or raise. None counts as passed, so that both
+# `assert` and `return` styles work. An input that only exhausts the machine shows nothing about f:
+# it is no witness (our choice).
 OUTCOME = """
 def _passes(test, args):
     try:
@@ -43,70 +45,8 @@ def outcome(*args):
         return 'refused'
     return 'pass' if _passes(test_f, args) else 'fail'
 """
-
-
-class Fuzzing(Environment):
-    """The function, a precondition and a test are given; an input that the test fails on is wanted."""
-
-    name = "fuzzing"
-
-    def complete(self, program, messages):
-        """Two-call form: the tests for a function that is already written, then inputs for both outcomes."""
-        returns = ast.unparse(function(program).returns or ast.Constant(None)).partition("[")[0]
-        messages = messages + prompt(
-            "tests",
-            signature=signature(program),
-            property=turn_to(PROPERTIES.get(returns, PROPERTIES["None"]), program),
-        )
-        tests = module(code_block((yield messages)), "pre_test_f", "test_f")
-        messages = [
-            *messages[:-1],
-            {"role": "assistant", "content": f"```python\n{tests}\n```"},
-            *self.ask_inputs(program, self.inputs),
-        ]
-        return self.draft(f"{program}\n\n{tests}", calls((yield messages)))
-
-    def draft(self, code, inputs, message=""):
-        try:
-            module(code, "pre_test_f", "test_f")
-        except Rejected as e:
-            raise Rejected(Reason.NO_TESTS, e.detail) from None
-        draft = super().draft(without(code, "pre_test_f", "test_f"), inputs, message)
-        return draft.with_(pre_test=only(code, "pre_test_f"), test=only(code, "test_f"))
-
-    def code(self, problem: Problem) -> str:
-        """The program that says of an input: refused, pass or fail."""
-        return "\n\n".join((problem.program, problem.pre_test, problem.test, OUTCOME))
-
-    def probe(self, problem):
-        return self.code(problem), ("f", "outcome")
-
-    def verify(self, draft, box, other):
-        draft = draft.with_(inputs=list(dict.fromkeys(draft.inputs + edges(draft))))
-        outcomes = execute(self.code(draft), draft.inputs, box, other, name="outcome")
-        if "'fail'" not in outcomes:
-            raise Rejected(
-                Reason.NO_WITNESS, "test_f holds for every input that pre_test_f lets through"
-            )
-        if "'pass'" not in outcomes:
-            raise Rejected(
-                Reason.NO_BENIGN, "test_f fails for every input that pre_test_f lets through"
-            )
-        return draft.with_(outputs=outcomes)
-
-    def job(self, problem, answer):
-        return Job(self.code(problem), (("outcome", given_arguments(answer)),))
-
-    def judge(self, problem, answer, result):
-        if (got := result.returned()) is None:
-            return failure(result)
-        if got[0] == "fail":
-            return Verdict("passed")
-        return Verdict("failed", Reason.PRECONDITION if got[0] == "refused" else Reason.WRONG)
-
-
-# One concrete property of the result, in turn, by what f says it returns: asked for "a property", a small teacher joins several that
-# contradict each other (our choice).
+# One concrete property of the result, in turn, by the type that f says it returns: if it is asked
+# for "a property", a small teacher joins several that contradict each other (our choice).
 PROPERTIES = {
     "int": ("is greater than 0", "is even", "is less than 10", "is not 1"),
     "float": ("is greater than 0", "is less than 10"),
@@ -121,7 +61,7 @@ PROPERTIES = {
     "dict": ("is not empty", "has at most two keys"),
     "None": ("differs from the argument", "is truthy"),
 }
-# Values at the edges of each type, tried beside the teacher's own inputs (our choice).
+# Values at the edges of each type, tried besides the teacher's own inputs (our choice).
 WORDS = ("", "a", "aa", "Ab c", "x-1", "hello world", "12", "level")
 EDGES = {
     "int": (0, 1, 2, 3, 7, 10, 25, 100, -1, -8),
@@ -130,19 +70,19 @@ EDGES = {
     "bool": (True, False),
     "tuple": ((), (1, 2)),
     "list": ([], [0], [5], [1, 1], [-1, 2], [3, 1, 2], [4, 8, 15, 16, 23]),
-    "list[str]": ([], *([w] for w in WORDS), ["b", "a", "b"], ["one", "three", "two"]),
+    "list[str]": ([], *([word] for word in WORDS), ["b", "a", "b"], ["one", "three", "two"]),
     "dict": ({}, {"a": 0}, {"a": 1}, {"a": -1, "b": 2}, {"x": 3, "y": 3, "z": 10}),
 }
 
 
 def edges(draft: Problem) -> list[str]:
-    """Further inputs: one argument of the first input at a time replaced by an edge value of its type, the one that f names if it does."""
-    first, named = (
-        arguments(draft.inputs[0]),
-        [a.annotation and ast.unparse(a.annotation) for a in function(draft.program).args.args],
-    )
-    named += [None] * (len(first) - len(named))
-    types = [name or type(value).__name__ for name, value in zip(named, first)]
+    """Further inputs: the first input with one argument replaced by an edge value of its type."""
+    first = arguments(draft.inputs[0])
+    # The type is the one that f names for an argument, or else that of its value.
+    types = [type(value).__name__ for value in first]
+    for k, parameter in enumerate(function(draft.program).args.args[: len(first)]):
+        if parameter.annotation:
+            types[k] = ast.unparse(parameter.annotation)
     return [
         call_text((*first[:k], value, *first[k + 1 :]))
         for k, name in enumerate(types)
@@ -156,21 +96,80 @@ def only(code: str, name: str) -> str:
 
 
 def without(code: str, *names: str) -> str:
-    """The code less its top-level functions and classes of these names."""
+    """The code without its top-level functions and classes of these names."""
     tree = parse(code)
-    tree.body = [n for n in tree.body if getattr(n, "name", None) not in names]
+    tree.body = [node for node in tree.body if getattr(node, "name", None) not in names]
     return ast.unparse(tree)
 
 
-if __name__ == "__main__":
-    from kit.environments.base import demo
+class Fuzzing(Environment):
+    """The student gets f, a precondition and a test, and gives an input on which the test fails.
 
-    code = "def f(x):\n    return abs(x) % 7\n\ndef pre_test_f(x):\n    return isinstance(x, int)\n\ndef test_f(x):\n    assert f(x) < 6"
-    problem, verdicts = demo(
-        Fuzzing(),
-        code,
-        ["1", "13"],
-        ["<answer>-6</answer>", "<answer>7</answer>", "<answer>'a'</answer>"],
+    Source: paper (the reward); what makes a problem valid is our choice.
+    """
+
+    name = "fuzzing"
+
+    def complete(self, program, messages):
+        """Two-call form: the tests for a function that is already written, then the inputs."""
+        returns = ast.unparse(function(program).returns or ast.Constant(None)).partition("[")[0]
+        properties = PROPERTIES.get(returns, PROPERTIES["None"])
+        messages = messages + prompt(
+            "tests", signature=signature(program), property=turn_to(properties, program)
+        )
+        tests = module(code_block((yield messages)), "pre_test_f", "test_f")
+
+        written = self._answered(messages, f"```python\n{tests}\n```")
+        answer = yield written + self.ask_inputs(program, self.inputs)
+        return self.draft(f"{program}\n\n{tests}", calls(answer))
+
+    def draft(self, code, inputs, message=""):
+        """Takes the two tests out of the code. Raises Rejected if one is missing."""
+        try:
+            module(code, "pre_test_f", "test_f")
+        except Rejected as fault:
+            raise Rejected(Reason.NO_TESTS, fault.detail) from None
+        draft = super().draft(without(code, "pre_test_f", "test_f"), inputs, message)
+        return draft.with_(pre_test=only(code, "pre_test_f"), test=only(code, "test_f"))
+
+    def code(self, problem: Problem) -> str:
+        """The program that says of an input: refused, pass or fail."""
+        return "\n\n".join((problem.program, problem.pre_test, problem.test, OUTCOME))
+
+    def probe(self, problem):
+        return self.code(problem), ("f", "outcome")
+
+    def verify(self, draft, box, other):
+        """Needs a witness and a benign input, among the teacher's inputs and the edge values."""
+        draft = draft.with_(inputs=list(dict.fromkeys(draft.inputs + edges(draft))))
+        outcomes = execute(self.code(draft), draft.inputs, box, other, name="outcome")
+        if "'fail'" not in outcomes:
+            detail = "test_f holds for every input that pre_test_f lets through"
+            raise Rejected(Reason.NO_WITNESS, detail)
+        if "'pass'" not in outcomes:
+            detail = "test_f fails for every input that pre_test_f lets through"
+            raise Rejected(Reason.NO_BENIGN, detail)
+        return draft.with_(outputs=outcomes)
+
+    def job(self, problem, answer):
+        """Runs precondition and test on the answer."""
+        return Job(self.code(problem), (("outcome", given_arguments(answer)),))
+
+    def judge(self, problem, answer, result):
+        """Right if the precondition passes and the test fails."""
+        (outcome,) = result.returned()
+        if outcome == "refused":
+            return Verdict("failed", Reason.PRECONDITION)
+        return Verdict.of(outcome == "fail")
+
+
+if __name__ == "__main__":
+    code = (
+        "def f(x):\n    return abs(x) % 7\n\n"
+        "def pre_test_f(x):\n    return isinstance(x, int)\n\n"
+        "def test_f(x):\n    assert f(x) < 6"
     )
+    answers = ["<answer>-6</answer>", "<answer>7</answer>", "<answer>'a'</answer>"]
+    problem, verdicts = demo(Fuzzing(), code, ["1", "13"], answers)
     assert {"'pass'", "'fail'"} <= set(problem.outputs)
     assert [v.outcome for v in verdicts] == ["passed", "failed", "failed"]

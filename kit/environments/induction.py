@@ -1,7 +1,8 @@
-"""Induction, ?(i) = o: program synthesis. The student sees input/output pairs and a message, and writes the function.
+"""Induction, ?(i) = o: program synthesis. The student sees input/output pairs and a message.
 
-Some of the pairs stay hidden (our choice; the closest relative, Absolute Zero, hides half), and two of those have different
-outputs, so that an answer that lists the visible pairs and guesses one value for all others earns nothing.
+It answers with the function. Some of the pairs stay hidden (our choice; the closest relative,
+Absolute Zero, hides half). Two of the hidden pairs have different outputs, so an answer that lists
+the visible pairs and guesses one value for all others earns nothing.
 """
 
 import ast
@@ -14,8 +15,8 @@ from kit.environments.base import (
     Rejected,
     Verdict,
     code_block,
+    demo,
     execute,
-    failure,
     function,
     module,
     usable,
@@ -25,89 +26,96 @@ from kit.sandbox import Job, arguments, call_text, literal, parse, same
 
 
 def _bare(program: str) -> str:
-    """f without the dictionary around its one result: most functions of CodeI/O have one that their task does not mention (our choice)."""
+    """f without the dictionary around its one result, if all its returns have one (our choice)."""
+    # Most functions of CodeI/O have one that their task does not mention.
     tree = parse(program)
     f = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "f")
     returns = [node for node in ast.walk(f) if isinstance(node, ast.Return)]
-    if all(
-        isinstance(r.value, ast.Dict)
-        and len(r.value.keys) == 1
-        and isinstance(r.value.keys[0], ast.Constant)
-        for r in returns
-    ):
-        for r in returns:
-            r.value = r.value.values[0]
+    results = []
+    for node in returns:
+        match node.value:
+            case ast.Dict(keys=[ast.Constant()], values=[result]):
+                results.append(result)
+    if len(results) == len(returns):
+        for node, result in zip(returns, results):
+            node.value = result
     return ast.unparse(tree)
 
 
 class Induction(Environment):
-    """Some input/output pairs and a hint are given; the function is wanted. Hidden pairs decide too."""
+    """The student gets input/output pairs and a hint, and gives the function.
+
+    Source: paper (right if f_hat(i) = o for all pairs); that some are hidden is our choice.
+    """
 
     name = "induction"
 
     @property
     def used(self):
+        """How many inputs a problem has: the number of its pairs."""
         return self.inputs
 
     def verify(self, draft, box, other):
+        """Needs two hidden pairs with different outputs; they become the last two."""
         inputs = usable(draft.program, draft.inputs, box)[: self.inputs]
-        if len(inputs) < self.visible + 2:
-            raise Rejected(
-                Reason.NO_INPUTS,
-                f"f runs on only {len(inputs)} of the inputs, at least {self.visible + 2} are needed",
-            )
-        pairs = list(zip(inputs, execute(draft.program, inputs, box, other)))
-        differing = next(
-            (k for k in reversed(range(len(pairs) - 1)) if pairs[k][1] != pairs[-1][1]), None
-        )
-        if differing is None:
-            raise Rejected(Reason.CONSTANT, f"f gives {pairs[0][1][:80]} every time")
-        pairs.insert(-1, pairs.pop(differing))
-        inputs, outputs = map(list, zip(*pairs))
+        needed = self.visible + 2
+        if len(inputs) < needed:
+            detail = f"f runs on only {len(inputs)} of the inputs, at least {needed} are needed"
+            raise Rejected(Reason.NO_INPUTS, detail)
+
+        outputs = execute(draft.program, inputs, box, other)
+        differing = [k for k, output in enumerate(outputs) if output != outputs[-1]]
+        if not differing:
+            raise Rejected(Reason.CONSTANT, f"f gives {outputs[0][:80]} every time")
+        # Move the last pair that differs from the final one to the place before it.
+        for texts in (inputs, outputs):
+            texts.insert(-1, texts.pop(differing[-1]))
         return draft.with_(inputs=inputs, outputs=outputs)
 
-    def real(self, code: str, generator: str, task: str, box):
-        """An unverified problem without a teacher: `main_solution` becomes f, its own `generate_inputs` makes the inputs, its task is the
-        message. Raises Rejected or InfrastructureError."""
+    def real(self, code, generator, task, box):
+        """A draft from a function of CodeI/O, without a teacher: its task is the message.
+
+        Raises Rejected or InfrastructureError.
+        """
         program = _bare(re.sub(r"\bmain_solution\b", "f", module(code, "main_solution")))
-        made = f"from random import Random\n{generator}\ndef made(k):\n    return generate_inputs(Random(k))"
-        drawn = values(
-            box.submit(Job(made, tuple(("made", (k,)) for k in range(self.inputs + 2)))).result()
+
+        # Its own generator makes the inputs, in the sandbox, each with another seed.
+        made = (
+            f"from random import Random\n{generator}\n"
+            "def made(k):\n    return generate_inputs(Random(k))"
         )
-        names = [a.arg for a in function(program).args.args]
-        if not all(isinstance(x, dict) and {*x} == {*names} for x in drawn):
-            raise Rejected(
-                Reason.NO_INPUTS, f"its generator does not make the arguments {', '.join(names)}"
-            )
-        inputs = [call_text(x[name] for name in names) for x in drawn]
+        draws = tuple(("made", (k,)) for k in range(self.inputs + 2))
+        drawn = values(box.submit(Job(made, draws)).result())
+
+        # Each must be a dictionary of f's arguments, short enough to be read.
+        names = [argument.arg for argument in function(program).args.args]
+        if not all(isinstance(given, dict) and {*given} == {*names} for given in drawn):
+            detail = f"its generator does not make the arguments {', '.join(names)}"
+            raise Rejected(Reason.NO_INPUTS, detail)
+        inputs = [call_text(given[name] for name in names) for given in drawn]
         if max(map(len, inputs)) > LONGEST:
             raise Rejected(Reason.NO_INPUTS, f"its inputs are longer than {LONGEST} characters")
         return self.draft(program, inputs, task)
 
     def read_answer(self, problem, completion):
+        """The program in its normal form. Raises Rejected."""
         return module(code_block(completion), "f")
 
     def job(self, problem, answer):
-        return Job(answer, tuple(("f", arguments(i)) for i in problem.inputs))
+        """Runs the student's function on all inputs, the hidden ones too."""
+        return Job(answer, tuple(("f", arguments(given)) for given in problem.inputs))
 
     def judge(self, problem, answer, result):
-        if (got := result.returned()) is None:
-            return failure(result)
-        right = all(same(a, literal(o)) for a, o in zip(got, problem.outputs, strict=True))
-        return Verdict("passed") if right else Verdict("failed", Reason.WRONG)
+        """Right if every output is the problem's."""
+        pairs = zip(result.returned(), problem.outputs, strict=True)
+        return Verdict.of(all(same(value, literal(output)) for value, output in pairs))
 
 
 if __name__ == "__main__":
-    from kit.environments.base import demo
-
-    problem, verdicts = demo(
-        Induction(),
-        "def f(x):\n    return x * x",
-        ["1", "2", "3", "4", "5"],
-        [
-            "```python\ndef f(n):\n    return n ** 2\n```",
-            "```python\ndef f(n):\n    return {1: 1, 2: 4, 3: 9}[n]\n```",
-        ],
-    )
+    answers = [
+        "```python\ndef f(n):\n    return n ** 2\n```",
+        "```python\ndef f(n):\n    return {1: 1, 2: 4, 3: 9}[n]\n```",
+    ]
+    problem, verdicts = demo(Induction(), "def f(x):\n    return x * x", list("12345"), answers)
     assert problem.outputs == ["1", "4", "9", "16", "25"]
     assert [v.outcome for v in verdicts] == ["passed", "failed"]

@@ -1,9 +1,13 @@
-"""OpenEnv: the problems as a server. `reset(split=..., index=...)` gives a problem's messages, `step` with an answer its reward and the end.
+"""OpenEnv: the problems as a server.
 
-    uvicorn --factory kit.ways.openenv:app --port 8000         # KIT_DATA names an export; by default the recorded problems
+    uvicorn --factory kit.ways.openenv:app --port 8000
 
-A failure of our own is an error message to the client, never an observation: clients such as verifiers' add up `reward or 0.0`, which would make
-a None a wrong answer. The episode stays open after it, so the same step may be taken again.
+KIT_DATA names an export; by default it serves the recorded problems. `reset(split=..., index=...)`
+gives a problem's messages, `step` with an answer gives its reward and ends the episode.
+
+A failure of our own is an error message to the client, never an observation: clients such as
+verifiers' add up `reward or 0.0`, which would make a None a wrong answer. The episode stays open
+after it, so the same step may be taken again.
 """
 
 import os
@@ -16,23 +20,21 @@ from pydantic import Field
 from kit import export
 from kit.ways import reward
 
-SESSIONS = 256  # clients at once (our choice); they share one sandbox
-PUBLIC = (
-    "id",
-    "prompt",
-    "environment",
-    "source",
-    "method",
-    "bin",
-    "p",
-)  # of a row; the rest would give answers away
+# Clients at once (our choice); they share one sandbox.
+SESSIONS = 256
+# What a client may see of a row. The rest would give answers away.
+PUBLIC = ("id", "prompt", "environment", "source", "method", "bin", "p")
 
 
 class Answer(Action):
+    """What a client sends."""
+
     text: str = Field(description="the whole answer, as the model wrote it")
 
 
 class Task(Observation):
+    """What a client gets: a problem, or the end of its episode."""
+
     messages: list[dict[str, str]] = Field(
         default=[], description="the chat prompt; empty after the answer"
     )
@@ -41,14 +43,23 @@ class Task(Observation):
     p: float | None = Field(default=None, description="the student's pass rate")
 
 
+def _task(row: dict, **more) -> Task:
+    return Task(problem_id=row["id"], environment=row["environment"], p=row["p"], **more)
+
+
 class Problems(Environment):
-    """One session: each episode is one problem, one answer. Raises ValueError for a step before a reset or after the answer."""
+    """One session: each episode is one problem and one answer.
+
+    rows: of each split.
+    """
 
     SUPPORTS_CONCURRENT_SESSIONS = True
 
     def __init__(self, rows: dict[str, list[dict]]):
         super().__init__()
-        self._rows, self._row, self._state = rows, None, State()
+        self._rows = rows
+        self._row = None
+        self._state = State()
 
     def reset(
         self,
@@ -58,57 +69,62 @@ class Problems(Environment):
         index: int | None = None,
         **_: Any,
     ) -> Task:
-        """Problem `index` of a split, else one drawn by `seed`."""
+        """Problem `index` of a split, else one drawn by `seed`.
+
+        Raises ValueError if the split is empty or there is none of that name.
+        """
         rows = self._split(split)
-        self._row = rows[random.Random(seed).randrange(len(rows)) if index is None else index]
+        if index is None:
+            index = random.Random(seed).randrange(len(rows))
+        self._row = rows[index]
         self._state = State(episode_id=episode_id, step_count=0)
-        return Task(
-            messages=self._row["prompt"],
-            problem_id=self._row["id"],
-            environment=self._row["environment"],
-            p=self._row["p"],
-        )
+        return _task(self._row, messages=self._row["prompt"])
 
     def step(self, action: Answer, timeout_s: float | None = None, **_: Any) -> Task:
-        if not self._row:
-            raise ValueError("there is no open problem: an answer ends an episode, so reset first")
+        """Grade the answer and end the episode.
+
+        Raises ValueError before a reset or after the answer, InfrastructureError where our sandbox
+        failed: then the problem stays open.
+        """
         row = self._row
-        value = reward(
-            row, action.text
-        )  # raises where our sandbox failed, and the problem stays open
-        self._row, self._state.step_count = None, 1
-        return Task(
-            problem_id=row["id"],
-            environment=row["environment"],
-            p=row["p"],
-            done=True,
-            reward=value,
-        )
+        if not row:
+            raise ValueError("there is no open problem: an answer ends an episode, so reset first")
+        value = reward(row, action.text)
+        self._row = None
+        self._state.step_count = 1
+        return _task(row, done=True, reward=value)
 
     @property
     def state(self) -> State:
+        """Of the episode."""
         return self._state
 
     def _split(self, name: str) -> list[dict]:
         if not self._rows.get(name):
-            raise ValueError(
-                f"there is no problem in a split {name!r}: there are {', '.join(name for name, some in self._rows.items() if some)}"
-            )
+            full = ", ".join(split for split, rows in self._rows.items() if rows)
+            raise ValueError(f"there is no problem in a split {name!r}: there are {full}")
         return self._rows[name]
 
     # ---- OpenEnv's task API: what there is, without the answers
     def list_splits(self) -> list[str]:
+        """Their names."""
         return list(self._rows)
 
     def num_tasks(self, split: str) -> int:
+        """How many problems a split has."""
         return len(self._split(split))
 
     def get_task(self, split: str, index: int) -> dict:
-        return {name: self._split(split)[index][name] for name in PUBLIC}
+        """The public fields of a problem."""
+        row = self._split(split)[index]
+        return {name: row[name] for name in PUBLIC}
 
 
 def app():
-    """The server, for `uvicorn --factory`. Raises kit.export.ExportError where there is no such data."""
+    """The server, for `uvicorn --factory`.
+
+    Raises kit.export.ExportError where there is no such data.
+    """
     rows = export.load(os.environ.get("KIT_DATA", ""))
     return create_fastapi_app(
         lambda: Problems(rows), Answer, Task, max_concurrent_envs=SESSIONS, env_name="rl-code-kit"

@@ -1,10 +1,12 @@
-"""TRL: a reward function for exported rows, and an environment for `GRPOTrainer(environment_factory=...)`.
+"""TRL: a reward function for exported rows, and an environment.
 
-    GRPOTrainer(model, train_dataset=load_dataset(EXPORT, split="train"), reward_funcs=trl.reward)            # answers as text
-    GRPOTrainer(model, train_dataset=load_dataset(EXPORT, split="train"), environment_factory=trl.Submission)  # answers by a tool call
+    rows = load_dataset(EXPORT, split="train")
+    GRPOTrainer(model, train_dataset=rows, reward_funcs=trl.reward)             # answers as text
+    GRPOTrainer(model, train_dataset=rows, environment_factory=trl.Submission)  # by a tool call
 
-Text is what the prompts ask for and what any instruct model can do. TRL's environments act through tools alone: they never see the text of a
-completion, and TRL refuses a tokenizer whose chat template has no tool calls.
+Text is what the prompts ask for and what any instruct model can do. TRL's environments act through
+tools alone: they never see the text of a completion, and TRL refuses a tokenizer whose chat
+template has no tool calls.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +15,13 @@ from kit.ways import grade
 
 
 def reward(prompts, completions, *, log_metric=None, **columns) -> list[float | None]:
-    """TRL's reward function over the columns of an export: 1.0, 0.0, or None where our sandbox failed, which TRL leaves out of the group."""
-    rows = [
-        {name: column[k] for name, column in columns.items() if isinstance(column, list)}
-        for k in range(len(completions))
-    ]
+    """TRL's reward function over the columns of an export.
+
+    1.0, 0.0, or None where our sandbox failed: TRL leaves a None out of the group.
+    """
+    # TRL adds arguments of its own that are no columns.
+    lists = {name: column for name, column in columns.items() if isinstance(column, list)}
+    rows = [dict(zip(lists, values)) for values in zip(*lists.values())]
     answers = [completion[-1]["content"] for completion in completions]
     with ThreadPoolExecutor(16) as pool:
         rewards = [verdict.reward for verdict in pool.map(grade, rows, answers)]
@@ -27,12 +31,17 @@ def reward(prompts, completions, *, log_metric=None, **columns) -> list[float | 
 
 
 class Submission:
-    """One problem of an export, answered by the tool `submit`. The first answer counts, and it is graded after the rollout: the model could
-    search otherwise, and TRL would hand an error of ours to the model as the tool's result. A rollout without an answer has failed."""
+    """One problem of an export, answered by the tool `submit`.
+
+    Only the first answer counts, and it is graded after the rollout. Otherwise the model could
+    search, and TRL would give an error of our own to the model as the tool's result. A rollout
+    without an answer has failed.
+    """
 
     def reset(self, **row) -> str:
         """Begin with a row; returns what is added to its prompt."""
-        self._row, self._answer = row, None
+        self._row = row
+        self._answer: str | None = None
         return "\n\nHand in your whole answer with the tool `submit`."
 
     def submit(self, answer: str) -> str:
@@ -48,5 +57,8 @@ class Submission:
         return "Handed in."
 
     def get_reward(self) -> float | None:
-        """1.0, 0.0, or None where our sandbox failed: TRL 1.16 leaves it out of the group, though it documents a float."""
+        """1.0, 0.0, or None where our sandbox failed.
+
+        TRL 1.16 documents a float, but leaves a None out of the group.
+        """
         return grade(self._row, self._answer or "").reward

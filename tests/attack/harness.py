@@ -27,7 +27,10 @@ PROBED = [[2.0, "[4]", False, 3]]
 
 
 class Scene:
-    """What a hostile program might reach: a file, a listening socket, a variable, a process. Any touch is noticed."""
+    """What a hostile program might reach: a file, a listening socket, a variable, a process.
+
+    Any touch is noticed.
+    """
 
     def __init__(self):
         self.secret, self.token = (

@@ -51,7 +51,7 @@ def honest(name: str, why: str, value, code: str, stdin: str | None = None) -> N
     HONEST.append(Program("honest", name, why, "ok", code, stdin, value))
 
 
-# ---------------------------------------------------------------------------------------------------------------- time
+# --------------------------------------------------------------------------------------------- time
 hostile(
     "time",
     "endless loop",
@@ -140,7 +140,7 @@ def f():
     while True: pass""",
 )
 
-# -------------------------------------------------------------------------------------------------------------- memory
+# ------------------------------------------------------------------------------------------- memory
 hostile(
     "memory",
     "one huge allocation",
@@ -185,7 +185,7 @@ hostile(
     "    while libc.mmap(None, ctypes.c_size_t(1 << 26), 3, 0x22, -1, 0) != 2 ** 64 - 1: n += 1\n    return n < 100",
 )
 
-# -------------------------------------------------------------------------------------------------------------- output
+# ------------------------------------------------------------------------------------------- output
 hostile(
     "output",
     "floods stdout",
@@ -222,7 +222,7 @@ def f():
             except OSError: pass""",
 )
 
-# -------------------------------------------------------------------------------------------------------------- results
+# ------------------------------------------------------------------------------------------ results
 hostile(
     "result",
     "huge string",
@@ -287,7 +287,7 @@ hostile(
     "class A:\n    def __reduce__(self): return os.system, ('touch ' + CANARY + '.breach',)\ndef f(): return A()",
 )
 
-# ------------------------------------------------------------------------------------------------------------- crashes
+# ------------------------------------------------------------------------------------------ crashes
 hostile(
     "crash",
     "null pointer",
@@ -353,7 +353,7 @@ hostile(
     "x = " + "-" * 1_000_000 + "1",
 )
 
-# --------------------------------------------------------------------------------------------------------------- exits
+# -------------------------------------------------------------------------------------------- exits
 hostile(
     "exit",
     "os._exit(0)",
@@ -400,7 +400,7 @@ hostile(
     "class E(Exception):\n    def __str__(self):\n        while True: pass\n    __repr__ = __str__\ndef f(): raise E",
 )
 
-# ----------------------------------------------------------------------------------------------------- forged verdicts
+# ---------------------------------------------------------------------------------- forged verdicts
 hostile(
     "forge",
     "equal to everything",
@@ -500,7 +500,7 @@ hostile(
     "1\n",
 )
 
-# --------------------------------------------------------------------------------------------------- looking for answers
+# ------------------------------------------------------------------------------ looking for answers
 hostile(
     "search",
     "all frames",
@@ -572,7 +572,7 @@ hostile(
     "def f(): return sorted(os.environ.items())",
 )
 
-# --------------------------------------------------------------------------------------------------------- files: read
+# -------------------------------------------------------------------------------------- files: read
 for name, door in {
     "open": "open(CANARY).read()",
     "os.open": "os.read(os.open(CANARY, 0), 99)",
@@ -593,7 +593,7 @@ for name, door in {
     hostile(
         "read", name, "a file of the host", "denied", f"def f(): return attempt(lambda: {door})"
     )
-# ------------------------------------------------------------------------------------------------------- files: write
+# ------------------------------------------------------------------------------------- files: write
 for name, door in {
     "create": "open(CANARY + '.breach', 'w')",
     "append": "open(CANARY, 'a').write('x')",
@@ -615,7 +615,7 @@ for name, door in {
         "denied",
         f"def f(): return attempt(lambda: {door})",
     )
-# ----------------------------------------------------------------------------------------------------------- processes
+# ---------------------------------------------------------------------------------------- processes
 for name, door in {
     "fork": "os.fork()",
     "vfork by number": "raw(libc.syscall(58 if os.uname().machine == 'x86_64' else 1071))",
@@ -668,7 +668,7 @@ hostile(
     "denied",
     "def f(): return attempt(lambda: os.fork() or os.setsid() or os.fork() or time.sleep(99))",
 )
-# ------------------------------------------------------------------------------------------------------------- network
+# ------------------------------------------------------------------------------------------ network
 for name, door in {
     "connect": "__import__('socket').create_connection(('127.0.0.1', PORT))",
     "raw socket call": "raw(libc.socket(2, 1, 0))",
@@ -683,7 +683,7 @@ for name, door in {
     hostile(
         "network", name, "talks to somebody", "denied", f"def f(): return attempt(lambda: {door})"
     )
-# ------------------------------------------------------------------------------------------------------------- threads
+# ------------------------------------------------------------------------------------------ threads
 hostile(
     "thread",
     "thread bomb",
@@ -722,7 +722,7 @@ hostile(
     "import threading\ndef f():\n    a = list(range(1000))\n    def work():\n        while True: a.append(0); a.pop(0)\n    threading.Thread(target=work, daemon=True).start()\n    return a",
 )
 
-# ============================================================================================== honest, and often got wrong
+# ====================================================================== honest, and often got wrong
 honest(
     "deep recursion",
     "recursion limits of the harness",

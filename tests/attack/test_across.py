@@ -1,4 +1,4 @@
-"""Attacks across programs: what one leaves for the next, and workers that die or starve in the middle of a batch."""
+"""Attacks across programs: what one leaves for the next, and workers that die or starve."""
 
 import os
 import signal

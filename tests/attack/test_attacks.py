@@ -1,4 +1,7 @@
-"""Every program of the corpus in every mode that this host offers, as the user we are and, if that is root, as nobody too."""
+"""Every program of the corpus in every mode of this host, as this user.
+
+Where that is root: as nobody too.
+"""
 
 import functools
 import json
@@ -41,7 +44,10 @@ def report(setting: str) -> dict[str, list[str]] | str:
 
 
 def as_nobody() -> list[str]:
-    """A command that runs another one without privileges; root's home, where Python may live, is replaced by what is needed of it."""
+    """A command that runs another one without privileges.
+
+    Root's home, where Python may live, is replaced by what is needed of it.
+    """
     home, needed = Path.home(), {Path(p).resolve() for p in (sys.prefix, sys.base_prefix, ROOT)}
     needed = [p for p in sorted(needed) if p.is_relative_to(home)]
     above = dict.fromkeys(

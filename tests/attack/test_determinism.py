@@ -1,4 +1,4 @@
-"""Which nondeterministic programs verification catches, by layer; and that honest look-alikes pass."""
+"""Which nondeterministic programs verification catches; and that honest look-alikes pass."""
 
 import pytest
 

@@ -13,8 +13,9 @@ from kit.sandbox import Job, Sandbox, SandboxUnavailable
 
 pytestmark = pytest.mark.attack
 
-# Drops the capabilities that Docker drops and installs the part of its seccomp profile that matters here: no new namespaces, no mounts,
-# no ptrace of others; clone3 is hidden. Then asks the sandbox what works.
+# Drops the capabilities that Docker drops and installs the part of its seccomp profile that matters
+# here: no new namespaces, no mounts, no ptrace of others; clone3 is hidden. Then asks the sandbox
+# what works.
 CONTAINER = """
 import ctypes, json, os, struct, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -105,13 +106,12 @@ def monty():
 
 def test_macos_and_windows_get_the_other_interpreter(monkeypatch):
     pytest.importorskip("pydantic_monty")
-    monkeypatch.setattr(
-        sandbox.platform, "machine", lambda: "another"
-    )  # no seccomp filter for it, as on other systems
+    # There is no seccomp filter for it, as on other systems.
+    monkeypatch.setattr(sandbox.platform, "machine", lambda: "another")
     with Sandbox(workers=1) as box:
-        assert box.mode == "monty" and box.map([Job("def f(x): return x + 1", (("f", (1,)),))])[
-            0
-        ].returned() == [2]
+        assert box.mode == "monty"
+        (result,) = box.map([Job("def f(x): return x + 1", (("f", (1,)),))])
+        assert result.returned() == [2]
     assert "monty in force" in doctor._sandbox().found and "Docker" in doctor._sandbox().fix
 
 
@@ -171,6 +171,6 @@ def test_without_any_wall_nothing_runs(monkeypatch):
         pytest.warns(UserWarning, match="WITHOUT WALLS"),
         Sandbox(workers=1, allow_unsafe=True) as box,
     ):
-        assert box.mode == "unsafe" and box.map([Job("def f(): return 1", (("f", ()),))])[
-            0
-        ].returned() == [1]
+        assert box.mode == "unsafe"
+        (result,) = box.map([Job("def f(): return 1", (("f", ()),))])
+        assert result.returned() == [1]

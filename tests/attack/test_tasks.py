@@ -1,4 +1,4 @@
-"""Reward hacking at the level of tasks: answers that want the reward without solving, and teachers that make free ones."""
+"""Reward hacking: answers that want the reward without solving, teachers that make free ones."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def outcomes(boxes, made, answers):
     ]
 
 
-# ----------------------------------------------------------------------------------------------------------- induction
+# ---------------------------------------------------------------------------------------- induction
 @pytest.mark.parametrize(
     "code",
     [
@@ -77,7 +77,7 @@ def test_hidden_pairs_are_not_in_the_prompt(boxes):
     assert all((o in shown) == (k < ENVS["induction"].visible) for k, o in enumerate(made.outputs))
 
 
-# ------------------------------------------------------------------------------------------------ abduction and fuzzing
+# ---------------------------------------------------------------------------- abduction and fuzzing
 NOT_INPUTS = [
     "__import__('os').system('true')",
     "open('/etc/passwd').read()",
@@ -157,7 +157,7 @@ def test_exhausting_the_machine_is_no_failing_test(boxes):
     assert outcomes(boxes, loop, ["99999999999"]) == ["failed"]
 
 
-# ----------------------------------------------------------------------------------------------------------- deduction
+# ---------------------------------------------------------------------------------------- deduction
 @pytest.mark.parametrize(
     "answer",
     [
@@ -193,7 +193,7 @@ def test_many_answers_are_not_many_chances(boxes):
     )
 
 
-# ------------------------------------------------------------------------------------------------------------- teachers
+# ----------------------------------------------------------------------------------------- teachers
 @pytest.mark.parametrize(
     ("test", "reason"),
     [

@@ -1,6 +1,8 @@
-"""How much of an endpoint's speed arrives: requests in flight against throughput, and what the client itself costs.
+"""How much of an endpoint's speed arrives, by requests in flight, and what the client costs.
 
-PYTHONPATH=. python tests/bench/endpoint.py         # a FakeEndpoint in a process of its own that answers after 0.2 s; about 1 minute
+A FakeEndpoint in its own process answers after 0.2 s. It takes about 1 minute:
+
+PYTHONPATH=. python tests/bench/endpoint.py
 """
 
 import argparse
@@ -49,9 +51,11 @@ def main(seconds: float, replicas: int) -> None:
         count = max(20, flying * 15)
         with Endpoint(role) as engine:
             engine.chat([[{"role": "user", "content": "warm"}]])
-            began, cpu = time.perf_counter(), time.process_time()
+            began = time.perf_counter()
+            cpu_began = time.process_time()
             engine.chat([[{"role": "user", "content": f"{k} " * 200}] for k in range(count)])
-            took, cpu = time.perf_counter() - began, time.process_time() - cpu
+            took = time.perf_counter() - began
+            cpu = time.process_time() - cpu_began
         ideal = -(-count // flying) * seconds
         table.add_row(
             str(flying),

@@ -1,6 +1,8 @@
-"""What our rewards cost: GRPO steps with sandboxed rewards against steps on the same prompts with a constant reward.
+"""What our rewards cost: GRPO steps with sandboxed rewards against steps with a constant reward.
 
-python tests/bench/grpo.py --pairs 10     # profile cpu, recorded problems; the two take turns, so that a noisy machine hits both
+python tests/bench/grpo.py --pairs 10     # profile cpu, recorded problems
+
+Both have the same prompts and take turns, so that a noisy machine hits both.
 """
 
 import argparse
@@ -98,10 +100,12 @@ def main(pairs: int, policy: str) -> None:
             f"{frame.step_time.median():.2f}",
         )
     Console().print(table)
+    ratio = (sandboxed.step_time / constant.step_time).median()
+    rollouts = (sandboxed.rollout_time / sandboxed.step_time).mean()
+    rewards = (sandboxed.reward_time / sandboxed.step_time).mean()
     print(
-        f"sandboxed / constant, median over {pairs} pairs: {(sandboxed.step_time / constant.step_time).median():.3f} (bar 1.05); of a sandboxed step: "
-        f"rollouts {(sandboxed.rollout_time / sandboxed.step_time).mean():.1%}, rewards {(sandboxed.reward_time / sandboxed.step_time).mean():.2%}; "
-        f"policy {policy}"
+        f"sandboxed / constant, median over {pairs} pairs: {ratio:.3f} (bar 1.05); of a sandboxed "
+        f"step: rollouts {rollouts:.1%}, rewards {rewards:.2%}; policy {policy}"
     )
 
 

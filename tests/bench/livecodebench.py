@@ -1,8 +1,10 @@
 """How long does verifying LiveCodeBench take: 454 problems x 10 answers, about 30 tests each?
 
-    python tests/bench/livecodebench.py                # a sample of that shape, and what follows for all of it; about 2 minutes
+    python tests/bench/livecodebench.py
 
-The answers are ours: 40 in 100 right, 50 wrong, 8 crash, 2 never end (an assumption; weak policies fail more, and earlier).
+runs a sample of that shape and says what follows for all of it; about 2 minutes. The answers are
+ours: 40 in 100 right, 50 wrong, 8 crash, 2 never end (an assumption; weak policies fail more, and
+earlier).
 """
 
 import argparse
@@ -20,6 +22,7 @@ from kit.sandbox import Sandbox
 from tests.contest import row
 
 PROBLEMS, ANSWERS, TESTS = 454, 10, 30
+READ = "n = int(input())\nxs = list(map(int, input().split()))"
 BODY = {
     "right": "print(sum(xs))",
     "wrong": "print(sum(xs) + (len(xs) > 400))",
@@ -36,20 +39,21 @@ def main(problems: int, tokens: float, rate: float) -> None:
     ]
     tests = [(f"{len(xs)}\n{' '.join(map(str, xs))}", str(sum(xs))) for xs in inputs]
     with tempfile.TemporaryDirectory() as folder, Sandbox(**livecodebench.LIMITS) as box:
-        (path := Path(folder, "test.jsonl")).write_text(
-            "".join(json.dumps(row(k, "", tests)) + "\n" for k in range(problems))
-        )
-        counts, began = {}, time.perf_counter()
+        path = Path(folder, "test.jsonl")
+        rows = [json.dumps(row(k, "", tests)) + "\n" for k in range(problems)]
+        path.write_text("".join(rows))
+        counts = {}
+        began = time.perf_counter()
         for task in livecodebench._read(path):
             kinds = rng.choices(list(SHARES), list(SHARES.values()), k=ANSWERS)
             answers = [
-                f"```python\n# {k}\nn = int(input())\nxs = list(map(int, input().split()))\n{BODY[kind]}\n```"
-                for k, kind in enumerate(kinds)
+                f"```python\n# {k}\n{READ}\n{BODY[kind]}\n```" for k, kind in enumerate(kinds)
             ]
             for verdict in livecodebench.grade(task, answers, box):
                 counts[verdict.outcome] = counts.get(verdict.outcome, 0) + 1
         seconds = time.perf_counter() - began
-    done, whole = problems * ANSWERS, PROBLEMS * ANSWERS
+    done = problems * ANSWERS
+    whole = PROBLEMS * ANSWERS
     table = Table(
         "answers",
         "tests each",

@@ -1,8 +1,11 @@
-"""Is the engine what the rounds wait for, does memory stay flat, and how many tokens are a prompt and an answer?
+"""Is the engine what the rounds wait for, does memory stay flat, how long are prompts and answers?
 
-python tests/bench/rounds.py engine runs/large     # a finished run's rounds against its prompts alone, real models; about 15 minutes
-python tests/bench/rounds.py replay --seeds 10000  # recorded answers: problems per second and memory; about 20 minutes
-python tests/bench/rounds.py tokens                # recorded answers: what kit/plan.py takes from them; a minute
+python tests/bench/rounds.py engine runs/large
+    a finished run's rounds against its prompts alone, real models; about 15 minutes
+python tests/bench/rounds.py replay --seeds 10000
+    recorded answers: problems per second and memory; about 20 minutes
+python tests/bench/rounds.py tokens
+    recorded answers: what kit/plan.py takes from them; a minute
 """
 
 import argparse
@@ -41,8 +44,12 @@ class Noting(Replay):
 
 
 def engine(folder: Path, every: int) -> None:
-    """How long a finished run's notebook 02 took, from its first line to its last figure, against how long the same two engines need for its
-    tokens alone: their start, and the rate at which they answer the prompts of every `every`-th seed, given all at once."""
+    """A finished run's rounds against the engines' own time for the same tokens.
+
+    The first: how long notebook 02 took, from its first line to its last figure. The second: the
+    start of the same two engines, and the rate at which they answer the prompts of every
+    `every`-th seed, given all at once.
+    """
     manifest = read_manifest(folder)
     stage = manifest["stages"]["02_rounds"]
     settings = profile.load(manifest["profile"]["name"], stage["overrides"])
@@ -50,20 +57,12 @@ def engine(folder: Path, every: int) -> None:
     known = seeds.from_frame(pd.read_parquet(folder / "seeds.parquet"))
     some = {seed.id for seed in known[::every]}
     with tempfile.TemporaryDirectory() as part:
-        write_recording(
-            sorted((folder / "completions").glob("02_rounds-*.jsonl")),
-            recording := Path(part, "completions.parquet"),
-        )
+        recording = Path(part, "completions.parquet")
+        write_recording(sorted((folder / "completions").glob("02_rounds-*.jsonl")), recording)
         noting = {name: Noting(role, recording=recording) for name, role in roles.items()}
         with Sandbox() as box, Sandbox(hash_seed=1) as other:
-            Rounds(
-                settings,
-                noting["teacher"],
-                noting["student"],
-                box,
-                other,
-                Path(part, "problems.jsonl"),
-            ).generate(known)
+            log = Path(part, "problems.jsonl")
+            Rounds(settings, noting["teacher"], noting["student"], box, other, log).generate(known)
         asked = {
             name: [ask for ask in e.asked if ask[2].split("/")[0].partition("-")[2] in some]
             for name, e in noting.items()
@@ -76,10 +75,12 @@ def engine(folder: Path, every: int) -> None:
             began = time.perf_counter()
             with ThreadPoolExecutor() as pool:  # side by side, as in the notebook
                 list(pool.map(VLLM.start, alone.values()))
-            start, began = time.perf_counter() - began, time.perf_counter()
-            for future in [
-                alone[name].submit(*each) for name, mine in asked.items() for each in mine
-            ]:
+            start = time.perf_counter() - began
+            began = time.perf_counter()
+            futures = [
+                alone[name].submit(*each) for name, requests in asked.items() for each in requests
+            ]
+            for future in futures:
                 future.result()
             seconds = time.perf_counter() - began
     whole = {
@@ -92,10 +93,8 @@ def engine(folder: Path, every: int) -> None:
     }
     own = {name: e.counts["tokens"] for name, e in alone.items()}
     table = Table("what", "teacher tokens", "student tokens", "seconds", "tokens/s")
-    rate, need = (
-        sum(own.values()) / seconds,
-        start + sum(whole.values()) * seconds / sum(own.values()),
-    )
+    rate = sum(own.values()) / seconds
+    need = start + sum(whole.values()) / rate
     for what, tokens, took in (
         ("their prompts alone, in part", own, seconds),
         ("that rate for all, and the start", whole, need),
@@ -108,9 +107,10 @@ def engine(folder: Path, every: int) -> None:
             f"{sum(tokens.values()) / took:.1f}",
         )
     Console().print(table)
+    share = need / stage["seconds"]
     print(
-        f"engines start in {start:.0f} s and write {rate:.1f} tokens/s; of the rounds' time they alone need {need / stage['seconds']:.2f}, "
-        f"bar >= 0.90 ({len(known)} seeds; alone: {len(some)} of them)"
+        f"engines start in {start:.0f} s and write {rate:.1f} tokens/s; of the rounds' time they "
+        f"alone need {share:.2f}, bar >= 0.90 ({len(known)} seeds; alone: {len(some)} of them)"
     )
 
 
@@ -122,16 +122,18 @@ class Copies(Replay):
 
 
 def replay(count: int) -> None:
-    """The chains of the recorded seeds over and over, each copy with an id of its own, verified and graded in the real sandbox."""
+    """The chains of the recorded seeds over and over, in the real sandbox.
+
+    Each copy has an id of its own.
+    """
     settings = profile.load("cpu", {"rounds.stones": 0, "rounds.baseline": False})
-    recorded, each = (
-        seeds.from_frame(pd.read_parquet(RECORDED / "seeds.parquet")),
-        len(settings.rounds.environments),
-    )
+    recorded = seeds.from_frame(pd.read_parquet(RECORDED / "seeds.parquet"))
+    each = len(settings.rounds.environments)
     splits = [
         [s for s in recorded if s.split == split and not s.as_is] for split in ("train", "held_out")
     ]
-    # Of each split a multiple of the environments, so that every copy serves the environment that the recorded one served.
+    # Of each split a multiple of the environments: every copy serves the environment that the
+    # recorded one served.
     recorded = [s for mine in splits for s in mine[: len(mine) // each * each]]
     copies = [
         s.model_copy(update={"id": f"{s.id}~{k}"})
@@ -150,12 +152,8 @@ def replay(count: int) -> None:
                 for role in (settings.teacher, settings.student)
             )
             began = time.perf_counter()
-            problems = sum(
-                1
-                for _ in Rounds(
-                    settings, teacher, student, box, other, Path(folder, "p.jsonl")
-                ).generate(copies[:part])
-            )
+            rounds = Rounds(settings, teacher, student, box, other, Path(folder, "p.jsonl"))
+            problems = sum(1 for _ in rounds.generate(copies[:part]))
             seconds = time.perf_counter() - began
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
         table.add_row(
@@ -169,8 +167,11 @@ def replay(count: int) -> None:
 
 
 def tokens() -> None:
-    """READ, USED and VALID of kit/plan.py, from the recording. A prompt is read but for its longest beginning, in whole blocks, that one
-    before it had; the policy's are read whole (transformers keeps no cache from step to step)."""
+    """READ, USED and VALID of kit/plan.py, from the recording.
+
+    A prompt is read but for its longest beginning, in whole blocks, that one before it had. The
+    policy's are read whole (transformers keeps no cache from step to step).
+    """
     problems, plan, evaluated, trained = (
         pd.read_parquet(RECORDED / f"{name}.parquet")
         for name in ("problems", "plan", "evaluation", "train")
@@ -178,26 +179,16 @@ def tokens() -> None:
     settings = profile.load(
         "cpu", {"rounds.stones": problems.chain_id[problems.method == "stones"].nunique()}
     )
-    filtered, envs = (
-        {p.id: p for p in records.load(RECORDED / "filtered.parquet")},
-        environments.make(settings.rounds),
-    )
+    filtered = {p.id: p for p in records.load(RECORDED / "filtered.parquet")}
+    envs = environments.make(settings.rounds)
     noting = {
         name: Noting(role, name=role.model, recording=RECORDED / "completions.parquet")
         for name, role in (("teacher", settings.teacher), ("student", settings.student))
     }
     with tempfile.TemporaryDirectory() as folder, Sandbox() as box, Sandbox(hash_seed=1) as other:
         known = seeds.from_frame(pd.read_parquet(RECORDED / "seeds.parquet"))
-        list(
-            Rounds(
-                settings,
-                noting["teacher"],
-                noting["student"],
-                box,
-                other,
-                Path(folder, "problems.jsonl"),
-            ).generate(known)
-        )
+        log = Path(folder, "problems.jsonl")
+        Rounds(settings, noting["teacher"], noting["student"], box, other, log).generate(known)
     g, e = settings.grpo, settings.evaluation
     items = [
         *evaluation.synthetic(filtered.values(), envs, e.synthetic),
@@ -262,9 +253,8 @@ def tokens() -> None:
             f"{answer / longest:.2f}",
         )
     Console().print(table)
-    print(
-        f"valid: {(problems.status[problems.method != 'real'] == 'valid').mean():.2f} of the teacher's problems"
-    )
+    written = problems.status[problems.method != "real"]
+    print(f"valid: {(written == 'valid').mean():.2f} of the teacher's problems")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""What a program costs: our sandbox in each mode against the usual ways, interleaved in one run so that only ratios count.
+"""What a program costs: our sandbox in each mode against the usual ways, interleaved in one run.
+
+Only the ratios count.
 
 python tests/bench/sandbox.py               # two minutes; --json FILE keeps the numbers
 """
@@ -62,7 +64,7 @@ def tests(k: int) -> list[str]:
     return [f"assert f(*{args!r}) == {value!r}" for args, value in zip(PROGRAMS[k][1], EXPECTED[k])]
 
 
-# ------------------------------------------------------------------------------------------------------- the usual ways
+# ----------------------------------------------------------------------------------- the usual ways
 def _python(code: str) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, env={"PATH": os.environ["PATH"]})
 
@@ -114,7 +116,7 @@ for line in sys.stdin:
 """
 
 
-# -------------------------------------------------------------------------------------------------------------- measuring
+# ---------------------------------------------------------------------------------------- measuring
 @dataclass
 class Way:
     """CPU ms per program and programs per second, one of each per round."""

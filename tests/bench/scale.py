@@ -1,4 +1,7 @@
-"""What sharding gains and what it costs: problems per second at 1 and 2 workers over the recorded answers, and what the paper's size would need.
+"""What sharding gains and what it costs.
+
+Problems per second at 1 and 2 workers over the recorded answers, and what the paper's size would
+need.
 
 python tests/bench/scale.py               # about 5 minutes of two quiet cores
 python tests/bench/scale.py --train 4     # a few seeds only: does it work?
@@ -26,8 +29,11 @@ PROFILE = {"base": "cpu", "rounds": {"stones": 28}}  # as recorded
 
 
 def measure(folder: Path, seeds: pd.DataFrame, cores: set[int], workers: int) -> dict:
-    """The whole command in a process of its own that has these cores only; the rounds' own seconds are the slowest task's.
-    A chain's first problem, which the baseline shares, counts once."""
+    """The whole command in its own process, which has these cores only.
+
+    The rounds' own seconds are the slowest task's. A chain's first problem, which the baseline
+    shares, counts once.
+    """
     records.write_parquet(seeds, folder / "seeds.parquet")
     (folder / "bench.yaml").write_text(yaml.safe_dump(PROFILE))
     command = [
@@ -82,9 +88,10 @@ def main(train: int, repeats: int) -> None:
     cases = {"1 on 1": (1, set(cores[:1])), "2 on 2": (2, set(cores)), "1 on 2": (1, set(cores))}
     rows = []
     for _ in range(repeats):  # in turns, so that a busy minute hits all of them
-        for name, (workers, mine) in cases.items():
+        for name, (workers, given_cores) in cases.items():
             with tempfile.TemporaryDirectory() as folder:
-                rows.append({"case": name, **measure(Path(folder), table, mine, workers)})
+                measured = measure(Path(folder), table, given_cores, workers)
+                rows.append({"case": name, **measured})
     found = pd.DataFrame(rows).groupby("case", sort=False).median()
     found["rate"] = found.problems / found.rounds
     single = found.rate["1 on 1"]
@@ -118,13 +125,19 @@ def main(train: int, repeats: int) -> None:
         paper.hours[k] / paper.requests[k] * n
         for k, n in (("teacher", ATTEMPTS / 32), ("student", ATTEMPTS))
     )
+    with_two = cpu * found.rate["1 on 1"] * 2 / found.rate["2 on 2"] / 64
+    gpu_days = (teacher + student) / 8 / 24
+    needed = cpu / ((teacher + student) / 8)
     print(f"""
 {ATTEMPTS:,} attempts (20,000 problems x 6 turns x 32):
-  measured   {one.attempts / one.rounds:.1f} attempts/s of one core for everything but the models: prompts, two verifications of each problem, grading, records
-  projected  {cpu:,.0f} core hours of that kind, {cpu / 64:,.1f} hours on 64 cores, if 32 attempts at a problem cost what 4 times 8 cost here and
-             the teacher's programs run no longer; {cpu * found.rate["1 on 1"] * 2 / found.rate["2 on 2"] / 64:,.1f} hours at the efficiency measured with two
-  assumed    {teacher:,.0f} + {student:,.0f} GPU hours (H100) of teacher and student by kit/plan.py, whose shares of the peak nobody has measured; on 8
-             GPUs {(teacher + student) / 8 / 24:,.1f} days, in which the rounds need {cpu / ((teacher + student) / 8):,.2f} cores to keep up with them""")
+  measured   {one.attempts / one.rounds:.1f} attempts/s of one core for everything but the models:
+             prompts, two verifications of each problem, grading, records
+  projected  {cpu:,.0f} core hours of that kind, {cpu / 64:,.1f} hours on 64 cores, if 32 attempts
+             at a problem cost what 4 times 8 cost here and the teacher's programs run no longer;
+             {with_two:,.1f} hours at the efficiency measured with two
+  assumed    {teacher:,.0f} + {student:,.0f} GPU hours (H100) of teacher and student by kit/plan.py,
+             whose shares of the peak nobody has measured; on 8 GPUs {gpu_days:,.1f} days, in which
+             the rounds need {needed:,.2f} cores to keep up with them""")
 
 
 if __name__ == "__main__":

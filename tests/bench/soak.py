@@ -1,6 +1,6 @@
-"""A million programs, honest and hostile: do results stay right, memory flat, and the last tenth as fast as the first?
+"""A million programs, honest and hostile: do results stay right, and memory and speed the same?
 
-python tests/bench/soak.py                  # about half an hour on two cores; -n 20000 for a short one
+python tests/bench/soak.py                  # about half an hour on two cores; -n 20000: a short one
 """
 
 import argparse
@@ -52,7 +52,7 @@ def wrong(kind: str, x: int, result) -> bool:
 
 
 def memory(box: Sandbox) -> tuple[float, float]:
-    """MB of this process, and of the workers with what they are made of (not the programs of the moment)."""
+    """MB of this process, and of the workers without the programs of the moment."""
     total = 0
     for worker in list(box._live):
         for process in psutil.Process(worker.process.pid).children(recursive=True)[:2]:
@@ -111,9 +111,8 @@ def soak(count: int, seed: int = 0, mode: str | None = None) -> dict:
             "tenths": rows,
         }
     deadline = time.monotonic() + 10
-    while (
-        any(map(psutil.pid_exists, known_pids)) and time.monotonic() < deadline
-    ):  # the kernel ends a box in its own time
+    # The kernel ends a box in its own time.
+    while any(map(psutil.pid_exists, known_pids)) and time.monotonic() < deadline:
         time.sleep(0.1)
     figures["survivors"] = sum(map(psutil.pid_exists, known_pids))
     return figures

@@ -1,8 +1,11 @@
-"""With this folder on PYTHONPATH and FAKE_ROLLOUTS set, a trainer's rollouts are fixed, whichever process asks for them.
-Everything else is real: rewards, gathering, advantages, loss, averaging, steps, checkpoints. With FAKE_FSDP also: accelerate shards on a
-CPU, which it declines to.
+"""With this folder on PYTHONPATH and FAKE_ROLLOUTS set, a trainer's rollouts are fixed.
 
-Python imports a module of this name as it starts, so the script that is trained holds no hook."""
+They are the same whichever process asks for them. Everything else is real: rewards, gathering,
+advantages, loss, averaging, steps, checkpoints. With FAKE_FSDP accelerate also shards on a CPU,
+which it declines to do otherwise.
+
+Python imports a module of this name as it starts, so the script that trains holds no hook.
+"""
 
 import importlib.abc
 import importlib.util
@@ -12,21 +15,21 @@ import sys
 
 
 def fake_rollouts(trainer, prompt_ids, images, fields, num_generations, **_):
-    """For `GRPOTrainer._generate_single_turn`: this process's prompts, as tokens -> (completions as tokens, None)."""
-    answers = json.loads(
-        os.environ["FAKE_ROLLOUTS"]
-    )  # what is in a prompt -> the completions of its group
-    words, first = trainer.processing_class, trainer.accelerator.process_index * len(prompt_ids)
-    texts = [words.decode(tokens) for tokens in prompt_ids]
-    chosen = [
-        next(group for part, group in answers.items() if part in text)[
-            (first + k) % num_generations
-        ]
-        for k, text in enumerate(texts)
-    ]
-    return [
-        words.encode(text, add_special_tokens=False) + [words.eos_token_id] for text in chosen
-    ], None
+    """For `GRPOTrainer._generate_single_turn`.
+
+    This process's prompts as tokens -> (completions as tokens, None).
+    """
+    # What is in a prompt -> the completions of its group.
+    answers = json.loads(os.environ["FAKE_ROLLOUTS"])
+    words = trainer.processing_class
+    first = trainer.accelerator.process_index * len(prompt_ids)
+    completions = []
+    for k, tokens in enumerate(prompt_ids):
+        text = words.decode(tokens)
+        group = next(group for part, group in answers.items() if part in text)
+        answer = group[(first + k) % num_generations]
+        completions.append(words.encode(answer, add_special_tokens=False) + [words.eos_token_id])
+    return completions, None
 
 
 def patch_trainer(module):
