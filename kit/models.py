@@ -76,6 +76,26 @@ def _disk(name: str, setting: str):
         ) from error
 
 
+def _say(text: str) -> None:
+    tqdm.write(text, file=sys.stderr)
+
+
+@contextmanager
+def _alone(name: str):
+    """One process at a time fetches and converts a model.
+
+    The lock goes with the process, however that ends.
+    """
+    lock = FileLock(cache() / "locks" / f"{name}.lock")
+    try:
+        held = lock.acquire(timeout=0)
+    except Timeout:
+        _say(f"{name}: another process is making it ready, waiting")
+        held = lock.acquire()
+    with held:
+        yield
+
+
 def _snapshot(name: str) -> Path:
     """The folder of a model of the hub, fetched if the hub's own cache does not hold it."""
     skip = ["*.gguf", "*.pth", "*.bin", "original/*", "metal/*"]
@@ -203,26 +223,6 @@ MODELS = {
         ),
     )
 }
-
-
-def _say(text: str) -> None:
-    tqdm.write(text, file=sys.stderr)
-
-
-@contextmanager
-def _alone(model: Model):
-    """One process at a time fetches and converts a model.
-
-    The lock goes with the process, however that ends.
-    """
-    lock = FileLock(cache() / "locks" / f"{model.name}.lock")
-    try:
-        held = lock.acquire(timeout=0)
-    except Timeout:
-        _say(f"{model.name}: another process is making it ready, waiting")
-        held = lock.acquire()
-    with held:
-        yield
 
 
 def _checked(model: Model, source: str) -> str:
@@ -432,7 +432,7 @@ def _converted(model: Model) -> Path:
     """The folder of a model of the table, made if it is not there."""
     if not model.made():
         need = f"{model.name} (about {5 * model.bytes / 1e9:.1f} GB)"
-        with _disk(need, "KIT_CACHE"), _alone(model):
+        with _disk(need, "KIT_CACHE"), _alone(model.name):
             # Another process may have made it while this one waited.
             if not model.made():
                 _convert(model, _checked_gguf(model))
