@@ -1,8 +1,8 @@
 # make run    sets up, then executes the notebooks on a profile and prints where to look
 # make test   sets up, then runs the tests
+# make check  sets up, then looks at format, lint, types, the map and the contracts: no model, about a minute
 # make lab    sets up, then opens the notebooks in JupyterLab
 # make clean  removes what set-up and tests made; never runs/, never the model cache
-# make ways   sets up the ways out to verifiers and OpenEnv in an environment of their own, .venv-ways, and tests them; part of make test
 # make lock   remakes constraints.txt
 
 PROFILE ?= cpu
@@ -35,16 +35,18 @@ TORCH := --torch-backend cpu
 endif
 endif
 
-.PHONY: run test ways lab setup clean lock
+.PHONY: run test check lab setup clean lock
 run: setup
 	$(PYTHON) -m kit run --profile $(PROFILE) --out $(OUT)
 
 test: setup
 	$(PYTHON) -m pytest --durations=15
-	$(MAKE) --no-print-directory ways
 
-ways: .venv-ways/.ready
-	PATH="$(dir $(abspath $(UV))):$$PATH" .venv-ways/bin/python -m pytest tests/test_ways.py -k 'verifiers or openenv'
+check: setup
+	$(PYTHON) -m ruff format --check kit tests
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
+	$(PYTHON) -m pytest -q tests/test_map.py tests/test_names.py tests/test_contracts.py tests/test_style.py
 
 lab: setup
 	$(PYTHON) -m jupyter lab notebooks
@@ -57,15 +59,7 @@ $(READY): pyproject.toml constraints.txt | $(UV)
 	    if found=$$($$name -c 'import sys; assert (3, 11) <= sys.version_info < (3, 13); print(sys.executable)' 2>/dev/null); \
 	    then python=$$found; break; fi; done; \
 	$(UV) venv --quiet --allow-existing --python "$$python" .venv
-	$(UV) pip install --python $(PYTHON) $(TORCH) -c constraints.txt -e '.[$(FLAVOUR),dev]'
-	@touch $@
-
-# verifiers and vllm want different versions of three packages.
-.venv-ways/.ready: $(READY)
-	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv-ways
-	@grep -vE '^(openai|mcp|mcp-types|pillow)==' constraints.txt > .venv-ways/constraints.txt
-	$(UV) pip install --quiet --python .venv-ways/bin/python $(TORCH) -c .venv-ways/constraints.txt -e '.[ways]' pytest pytest-timeout
-	$(UV) pip install --quiet --python .venv-ways/bin/python --no-deps -e kit/ways/verifiers
+	$(UV) pip install --python $(PYTHON) $(TORCH) -c constraints.txt -e '.[$(FLAVOUR),dev]' -e ./kit/integrations/verifiers
 	@touch $@
 
 .uv/bin/uv:
@@ -73,7 +67,7 @@ $(READY): pyproject.toml constraints.txt | $(UV)
 	.uv/bin/python -m pip install --quiet uv==0.13.8
 
 clean:
-	rm -rf .venv .venv-ways .uv .pytest_cache .ruff_cache build *.egg-info
+	rm -rf .venv .uv .pytest_cache .ruff_cache .mypy_cache build *.egg-info
 	find kit tests notebooks -name __pycache__ -prune -exec rm -rf {} +
 	@echo "Kept: runs/ and the model cache (python -m kit models says where it is)."
 

@@ -5,30 +5,36 @@ How redundancy and contamination are judged is our choice: by the text of progra
 what they return on the same inputs (`behaviour`).
 """
 
-import ast
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import numpy as np
 import pandas as pd
 from datasketch import MinHash, MinHashLSH
 
+from kit.core.config import FiltersConfig
+from kit.core.programs import program_tokens
+from kit.core.types import Problem, digest
 from kit.environments import KINDS
-from kit.profile import Filters
-from kit.records import Problem, digest
 from kit.sandbox import Job, Sandbox, arguments, canonical
 
 # Our infrastructure's fault: in no share.
-OURS = ("error", "ungraded")
-REASONS = (*OURS, "invalid", "duplicate", "contaminated", "unsolved", "too easy", "kept")
+INFRASTRUCTURE = ("error", "ungraded")
+
+
+REASONS = (*INFRASTRUCTURE, "invalid", "duplicate", "contaminated", "unsolved", "too easy", "kept")
+
+
 # Our choices: tokens per shingle; permutations of MinHash; different values that a behaviour needs
 # to identify a program.
 SHINGLE = 5
+
+
 PERMUTATIONS = 128
+
+
 TELLING = 3
-_TOKEN = re.compile(r"\d[\w.]*|\w+|'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^\w\s]")
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,7 @@ def behaviour(
 
 def apply(
     problems: list[Problem],
-    filters: Filters,
+    filters: FiltersConfig,
     evaluation: dict[str, list[str]],
     behaviour: Behaviour = Behaviour(),
 ) -> list[Problem]:
@@ -147,7 +153,7 @@ def apply(
 
 
 def _dropped_by(
-    problem: Problem, filters: Filters, grams: dict, behaviour: Behaviour, twins: "Twins"
+    problem: Problem, filters: FiltersConfig, grams: dict, behaviour: Behaviour, twins: "Twins"
 ) -> tuple[str, str]:
     """(reason, detail): both empty for a problem that is kept."""
     # Invalid, or lost by our own error; the detail is in problem.reason.
@@ -226,97 +232,9 @@ def shingles(x: Problem) -> set[str]:
         The different runs, each as its tokens with spaces between; a shorter program is one run.
     Source: our choice.
     """
-    found = tokens(f"{x.program}\n{x.pre_test}\n{x.test}")
+    found = program_tokens(f"{x.program}\n{x.pre_test}\n{x.test}")
     starts = range(max(1, len(found) - SHINGLE + 1))
     return {" ".join(found[start : start + SHINGLE]) for start in starts}
-
-
-def _own_names(tree: ast.Module) -> set[str]:
-    """The names that a program defines; its docstrings and annotations are taken out."""
-    own: set[str] = set()
-    for node in ast.walk(tree):
-        match node:
-            case ast.FunctionDef() | ast.ClassDef():
-                own.add(node.name)
-                if ast.get_docstring(node) is not None:
-                    node.body = node.body[1:] or [ast.Pass()]
-                if isinstance(node, ast.FunctionDef):
-                    node.returns = None
-            case ast.arg():
-                own.add(node.arg)
-                node.annotation = None
-            case ast.Name(ctx=ast.Store()):
-                own.add(node.id)
-    return own
-
-
-def tokens(code: str) -> list[str]:
-    """Deduplication by text, first step: the tokens of a program, whatever its names and layout.
-
-    Comments, docstrings and annotations are left out, and its own names are numbered as they
-    come, so two programs that differ only in those give the same tokens.
-
-    Args:
-        code: a program; code that is no Python is split as it stands.
-    Returns:
-        The tokens in order; names of its own are v0, v1, ...
-    Source: our choice.
-    """
-    own = {"f", "pre_test_f", "test_f"}
-    try:
-        tree = ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError):
-        pass
-    else:
-        own |= _own_names(tree)
-        code = ast.unparse(tree)
-    names: dict[str, str] = {}
-    return [
-        names.setdefault(token, f"v{len(names)}") if token in own else token
-        for token in _TOKEN.findall(code)
-    ]
-
-
-def sensitivity(
-    problems: list[Problem],
-    filters: Filters,
-    evaluation: dict[str, list[str]],
-    behaviour: Behaviour,
-) -> pd.DataFrame:
-    """How much our choices decide: one choice at a time is changed, the others stay as they are.
-
-    Args:
-        problems: before the filters, at least one of multi- or single-turn generation.
-        filters: the profile's section.
-        evaluation: the texts of each evaluation set, by its name.
-        behaviour: of these problems.
-    Returns:
-        One row per setting: columns `choice`, `setting`, `chosen` (it is the profile's),
-        `duplicate`, `contaminated`, `kept` (problems) and `ratio` (F1's kept share, multi /
-        single).
-    Source: our choice.
-    """
-    similarities = sorted({0.7, 0.85, 0.95, filters.similarity})
-    lengths = sorted({10, 20, 30, filters.contamination_ngram})
-    grid: list[tuple[str, float | str]] = [("similarity", value) for value in similarities]
-    grid += [("contamination_ngram", value) for value in lengths]
-    grid += [("behaviour", "off"), ("behaviour", "on")]
-    rows = []
-    for choice, setting in grid:
-        # A copy with this one choice changed; `behaviour` is no field of the profile.
-        changed = filters
-        if choice != "behaviour":
-            changed = filters.model_copy(update={choice: setting})
-        chosen = setting in (getattr(filters, choice, None), "on")
-        acts = Behaviour() if setting == "off" else behaviour
-        found = apply(problems, changed, evaluation, acts)
-        counts = Counter(problem.dropped_by or "kept" for problem in found)
-        ratio = yields(found, resamples=1).iloc[-1].ratio if found else np.nan
-        outcome = [counts[name] for name in ("duplicate", "contaminated", "kept")]
-        rows.append((choice, str(setting), chosen, *outcome, ratio))
-    return pd.DataFrame(
-        rows, columns=["choice", "setting", "chosen", "duplicate", "contaminated", "kept", "ratio"]
-    )
 
 
 def contamination(
@@ -362,141 +280,3 @@ def _ngrams(texts: list[str], n: int) -> Iterator[tuple[str, ...]]:
 def _grams_of_sets(evaluation: dict[str, list[str]], n: int) -> dict[tuple[str, ...], str]:
     """The name of the evaluation set by run of n words."""
     return {gram: name for name, texts in evaluation.items() for gram in _ngrams(texts, n)}
-
-
-def funnel(problems: list[Problem]) -> pd.DataFrame:
-    """What became of the problems.
-
-    Args:
-        problems: filtered problems (`kept` is set).
-    Returns:
-        One row per method, environment and reason, in the order of REASONS: columns `method`,
-        `environment`, `dropped_by` ('kept' for kept), `count`, and `share` (0 to 1) of what that
-        method produced in that environment; NaN for OURS, which are not part of it.
-    Source: our choice.
-    """
-    keys = ["method", "environment", "dropped_by"]
-    rows = [(x.method, x.environment, "kept" if x.kept else x.dropped_by) for x in problems]
-    order = pd.CategoricalDtype(REASONS, ordered=True)
-    table = pd.DataFrame(rows, columns=keys).astype({"dropped_by": order})
-    out = table.groupby(keys, observed=True).size().reset_index(name="count")
-    # Problems lost by our own errors count for and against nobody.
-    produced = out["count"].where(~out["dropped_by"].isin(OURS))
-    out["share"] = produced / produced.groupby([out["method"], out["environment"]]).transform("sum")
-    return out.astype({"dropped_by": str, "share": float})
-
-
-# Two currencies: tokens of the teacher, attempts of the student.
-_CURRENCIES = ["tokens", "attempts"]
-_COMPARED = ["multi", "single"]
-
-
-def _bill(problems: list[Problem]) -> pd.DataFrame:
-    """One row per problem: where it comes from, whether it was kept, and what it cost."""
-    columns = ["environment", "seed_id", "method", "turn", "dropped_by", "kept"]
-    rows = [
-        (*(getattr(x, name) for name in columns), 1, x.teacher_tokens, x.n + x.errors)
-        for x in problems
-    ]
-    return pd.DataFrame(rows, columns=[*columns, "produced", *_CURRENCIES])
-
-
-def equal_budget(problems: list[Problem]) -> list[Problem]:
-    """The problems that multi- and single-turn generation make of one budget.
-
-    The budget is counted in teacher tokens and student attempts. Per environment it is the smaller
-    of what either method has cost in all, each currency by itself. Each method takes its problems
-    in order, first all first turns, then all second ones, until the next would pass one of the two
-    limits (our choice). Problems lost by our errors cost nothing here. Of other methods, and where
-    only one was run, nothing is cut.
-    """
-    if not problems:
-        return []
-    bill = _bill(problems)
-    bill = bill[~bill.dropped_by.isin(OURS)].sort_values(["turn", "seed_id"])
-    # The budget of each environment: the smaller of the two methods' totals.
-    groups = bill.groupby(["environment", "method"])[_CURRENCIES]
-    totals = groups.sum().reset_index()
-    limits = totals[totals.method.isin(_COMPARED)].groupby("environment")[_CURRENCIES].min()
-    # What a method has spent when it has made this problem too.
-    spent = groups.cumsum()
-    inside = (spent <= limits.reindex(bill.environment).to_numpy()).all(axis=1)
-    taken = bill.index[inside | ~bill.method.isin(_COMPARED)]
-    return [problems[place] for place in sorted(taken)]
-
-
-YIELDS = [
-    "environment",
-    "seeds",
-    "multi_produced",
-    "multi_kept",
-    "multi_share",
-    "single_produced",
-    "single_kept",
-    "single_share",
-    "ratio",
-    "low",
-    "high",
-    "multi_tokens",
-    "single_tokens",
-    "multi_attempts",
-    "single_attempts",
-    "per_token",
-]
-
-
-def yields(problems: list[Problem], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """What each method makes of the same budget (`equal_budget`): finding F1.
-
-    The interval is a percentile bootstrap over seeds, each drawn with the problems of both
-    methods. A resample without a ratio (0 / 0) counts as the worst case on either side, so few
-    data give a wide interval, up to inf.
-
-    Args:
-        problems: filtered problems (`kept` is set).
-        resamples: of the bootstrap.
-        seed: of its draws.
-    Returns:
-        One row per environment and for `all`, columns YIELDS: `seeds`; of each method the problems
-        it `produced` and `kept`, its `share` (kept / produced, 0 to 1) and what it cost;
-        `ratio`: multi's share / single's, with `low` and `high` (95%); `per_token`: the ratio of
-        kept problems per teacher token. No interval (NaN) where the ratio is inf (single kept
-        nothing) or NaN (neither did, or one was not run), or with under two seeds.
-    Source: paper, sec. 4.2 (the ratio is more than 4); budget and bootstrap are our choice.
-    """
-    rows = _bill(equal_budget(problems))
-    rows = rows[rows.method.isin(_COMPARED)]
-    groups = [*rows.groupby("environment"), ("all", rows)] if len(rows) else []
-    return pd.DataFrame(
-        [_yield(name, part, resamples, np.random.default_rng(seed)) for name, part in groups],
-        columns=YIELDS,
-    )
-
-
-def _yield(name: str, rows: pd.DataFrame, resamples: int, rng: np.random.Generator) -> tuple:
-    """One row of `yields`."""
-    # Of each seed: problems produced and kept, tokens and attempts, each of multi and of single.
-    values = ["produced", "kept", *_CURRENCIES]
-    by_seed = rows.pivot_table(index="seed_id", columns="method", values=values, aggfunc="sum")
-    columns = pd.MultiIndex.from_product([values, _COMPARED])
-    counts = by_seed.reindex(columns=columns).fillna(0).to_numpy(int)
-    totals = counts.sum(axis=0).reshape(4, 2)
-    produced, kept, paid, _ = totals
-    seeds = len(counts)
-    low = high = np.nan
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shares = kept / produced
-        per_token = kept / paid
-        ratio = shares[0] / shares[1]
-        if np.isfinite(ratio) and seeds > 1:
-            # The bootstrap: as many seeds again, drawn with replacement.
-            drawn = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) @ counts
-            multi, single = (drawn[:, [2, 3]] / drawn[:, [0, 1]]).T
-            ratios = multi / single
-            low, high = (
-                np.quantile(np.where(np.isnan(ratios), worst, ratios), q, method="inverted_cdf")
-                for worst, q in ((0, 0.025), (np.inf, 0.975))
-            )
-        sizes = (produced[0], kept[0], shares[0], produced[1], kept[1], shares[1])
-        costs = (*totals[2:].flat, per_token[0] / per_token[1])
-        return (name, seeds, *sizes, ratio, low, high, *costs)

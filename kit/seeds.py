@@ -24,18 +24,16 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import metadata, util
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
 
-from kit.environments.base import unstable_name
-from kit.profile import Profile
-from kit.records import digest
+from kit.core.config import Profile
+from kit.core.programs import unstable_name
+from kit.core.types import SeedSnippet, digest
 from kit.sandbox import PRELOAD
 
 # Beside the standard library: well-kept pure Python that our dependencies bring along (our choice).
-PACKAGES = (
+SEED_PACKAGES = (
     "networkx",
     "mpmath",
     "jinja2",
@@ -47,7 +45,11 @@ PACKAGES = (
     "parso",
     "click",
 )
+
+
 CODEIO = "reasoning_gym/data/codeio.jsonl.gz"
+
+
 # Left out: tests, vendored copies, tables, generated code, programs with windows, and packages
 # inside the library's folder.
 SKIPPED = re.compile(
@@ -57,9 +59,13 @@ SKIPPED = re.compile(
     r"(^|/)(test_[^/]*|[^/]*_test|conftest|_version|turtle"
     r"|[^/]*(codes|data|tables?|palette|emoji|entities)[^/]*)\.py$"
 )
+
+
 GENERATED = re.compile(
     r"auto-?\s?generated|generated (by|from)|do not (edit|modify)", re.IGNORECASE
 )
+
+
 BRANCHES = (
     ast.For
     | ast.While
@@ -76,26 +82,7 @@ class SeedError(ValueError):
     """There are not as many seeds as were asked for; the message says what to change."""
 
 
-class Seed(BaseModel):
-    """A piece of real code, where it comes from, and what it is for."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    id: str
-    text: str
-    source: Literal["wild", "real"]
-    # Path and lines, relative to the standard library or to site-packages.
-    origin: str
-    split: Literal["train", "held_out"] = "train"
-    # Of the distribution that the code comes from.
-    licence: str = ""
-    # True: a problem by itself, not shown to a teacher.
-    as_is: bool = False
-    # Of a real function: what it computes, and the code that makes inputs for it.
-    task: str = ""
-    generator: str = ""
-
-
-def sample(profile: Profile) -> list[Seed]:
+def sample_seeds(profile: Profile) -> list[SeedSnippet]:
     """All seeds of a run, in a fixed order.
 
     Args:
@@ -109,17 +96,21 @@ def sample(profile: Profile) -> list[Seed]:
     Source: paper (the two kinds); where they come from and the held-out share are our choice.
     """
     asked = profile.seeds
-    functions = real(asked.real, profile.seed, asked.lines[1])
-    shown = wild(asked.wild, asked.lines, profile.seed) + functions
+    functions = real_seeds(asked.real, profile.seed, asked.lines[1])
+    shown = wild_seeds(asked.wild, asked.lines, profile.seed) + functions
     # Real data: further functions, none of which a teacher is shown.
     enough = asked.real + asked.problems
-    others = real(enough, profile.seed, asked.problem_lines) if asked.problems else []
+    others = real_seeds(enough, profile.seed, asked.problem_lines) if asked.problems else []
     new = [seed.model_copy(update={"as_is": True}) for seed in others if seed not in functions]
     as_is = new[: asked.problems]
-    return split(shown, asked.held_out, profile.seed) + split(as_is, asked.held_out, profile.seed)
+    return split_seeds(shown, asked.held_out, profile.seed) + split_seeds(
+        as_is, asked.held_out, profile.seed
+    )
 
 
-def wild(n: int, lines=(25, 50), seed: int = 0, roots: Iterable[Path] | None = None) -> list[Seed]:
+def wild_seeds(
+    n: int, lines=(25, 50), seed: int = 0, roots: Iterable[Path] | None = None
+) -> list[SeedSnippet]:
     """Windows of consecutive lines of installed source files.
 
     A window counts if at least half of its lines are code inside functions, docstrings and
@@ -146,11 +137,13 @@ def wild(n: int, lines=(25, 50), seed: int = 0, roots: Iterable[Path] | None = N
     rng = random.Random(f"wild {seed}")
     tries = (file for _ in range(20) for file in rng.sample(files, len(files)))
     windows = filter(None, (_window(*file, rng.randint(*lines), rng) for file in tries))
-    return _take(n, windows, f"wild seeds in {len(files)} files: lower seeds.wild or seeds.lines")
+    return _take(
+        n, windows, f"wild seeds in {len(files)} files: lower seeds.wild_seeds or seeds.lines"
+    )
 
 
 @cache
-def _functions() -> list[Seed]:
+def _functions() -> list[SeedSnippet]:
     """All functions of CodeI/O."""
     path = metadata.distribution("reasoning-gym").locate_file(CODEIO)
     licence = _licence("reasoning-gym")
@@ -168,7 +161,7 @@ def _functions() -> list[Seed]:
         ]
 
 
-def real(n: int, seed: int = 0, longest: int = 50) -> list[Seed]:
+def real_seeds(n: int, seed: int = 0, longest: int = 50) -> list[SeedSnippet]:
     """Functions `main_solution` with their helpers, of reasoning-gym's CodeI/O.
 
     Left out: those that import what the sandbox does not have, or depend on a clock, files or
@@ -191,10 +184,12 @@ def real(n: int, seed: int = 0, longest: int = 50) -> list[Seed]:
         for function in functions
         if 5 <= function.text.count("\n") + 1 <= longest and _stands_alone(function.text)
     )
-    return _take(n, good, f"real seeds of 5 to {longest} lines: lower seeds.real or seeds.problems")
+    return _take(
+        n, good, f"real seeds of 5 to {longest} lines: lower seeds.real_seeds or seeds.problems"
+    )
 
 
-def split(seeds: list[Seed], held_out: float, seed: int = 0) -> list[Seed]:
+def split_seeds(seeds: list[SeedSnippet], held_out: float, seed: int = 0) -> list[SeedSnippet]:
     """The seeds with `split` set: of each source's files the share `held_out`, rounded.
 
     Windows of one file stay together, so that no relative of a training problem gets into the
@@ -211,7 +206,7 @@ def split(seeds: list[Seed], held_out: float, seed: int = 0) -> list[Seed]:
     ]
 
 
-def frame(seeds: Iterable[Seed]) -> pd.DataFrame:
+def seeds_frame(seeds: Iterable[SeedSnippet]) -> pd.DataFrame:
     """The seeds as a table, to save and to show.
 
     Args:
@@ -220,10 +215,12 @@ def frame(seeds: Iterable[Seed]) -> pd.DataFrame:
         One row per seed, a column for each field of `Seed`.
     Source: our choice.
     """
-    return pd.DataFrame([seed.model_dump() for seed in seeds], columns=list(Seed.model_fields))
+    return pd.DataFrame(
+        [seed.model_dump() for seed in seeds], columns=list(SeedSnippet.model_fields)
+    )
 
 
-def from_frame(table: pd.DataFrame) -> list[Seed]:
+def seeds_from_frame(table: pd.DataFrame) -> list[SeedSnippet]:
     """The seeds of a table that `frame` made.
 
     Args:
@@ -232,17 +229,17 @@ def from_frame(table: pd.DataFrame) -> list[Seed]:
         The seeds, in the table's order.
     Source: our choice.
     """
-    return [Seed(**row) for row in table[list(Seed.model_fields)].to_dict("records")]
+    return [SeedSnippet(**row) for row in table[list(SeedSnippet.model_fields)].to_dict("records")]
 
 
-def _seed_of(text: str, **facts) -> Seed:
+def _seed_of(text: str, **facts) -> SeedSnippet:
     """A seed is known by its text, so that the same text is the same seed."""
-    return Seed(id=digest(text), text=text, **facts)
+    return SeedSnippet(id=digest(text), text=text, **facts)
 
 
-def _take(n: int, candidates: Iterator[Seed], what: str) -> list[Seed]:
+def _take(n: int, candidates: Iterator[SeedSnippet], what: str) -> list[SeedSnippet]:
     """The first n different candidates; no more of them are made than that takes."""
-    found: dict[str, Seed] = {}
+    found: dict[str, SeedSnippet] = {}
     while len(found) < n:
         seed = next(candidates, None)
         if seed is None:
@@ -256,7 +253,7 @@ def _installed() -> tuple:
     library = Path(sysconfig.get_paths()["stdlib"])
     python = (library, library, f"PSF-2.0 (Python {sys.version.split()[0]})")
     # Looked up, not imported.
-    specs = [(name, util.find_spec(name)) for name in PACKAGES]
+    specs = [(name, util.find_spec(name)) for name in SEED_PACKAGES]
     folders = {name: Path(spec.origin).parent for name, spec in specs if spec and spec.origin}
     return python, *((folder, folder.parent, _licence(name)) for name, folder in folders.items())
 
@@ -311,7 +308,9 @@ def _read(path: Path) -> tuple[list[str], set[int], set[int]]:
     return lines, inside, branches
 
 
-def _window(path: Path, base: Path, licence: str, length: int, rng: random.Random) -> Seed | None:
+def _window(
+    path: Path, base: Path, licence: str, length: int, rng: random.Random
+) -> SeedSnippet | None:
     """A random window of a file as a seed; None where the file or the window will not do."""
     lines, inside, branches = _read(path)
     first = rng.randint(1, max(1, len(lines) - length + 1))

@@ -1,7 +1,7 @@
 """Mutation, f(?) != g(?): the student sees a function and a copy of it with one operator changed.
 
 It answers with an input on which the two differ. This is the worked example of kit/README.md: as
-`kit/environments/mutation.py`, with its name in `kit/profile.py`, it is a fifth environment. The
+`kit/environments/mutation.py`, with its name in `kit/core/profile.py`, it is a fifth environment. The
 teacher writes f and inputs. The copy is made here, and execution says which copies can be told from
 f, so nobody's word is taken for anything.
 """
@@ -9,17 +9,11 @@ f, so nobody's word is taken for anything.
 import ast
 from collections.abc import Iterator
 
-from kit.environments.base import (
-    Environment,
-    Reason,
-    Rejected,
-    Verdict,
-    execute,
-    failure,
-    given_arguments,
-    usable,
-)
+from kit.core.programs import given_arguments
+from kit.core.types import Reason, Rejected, Verdict
+from kit.environments.base import Environment, failure
 from kit.environments.fuzzing import edges
+from kit.environments.verify import execute, usable
 from kit.sandbox import Job, same
 
 SWAPS = {

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from kit import difficulty
-from kit.records import Problem
+from kit.core.bins import BINS, bin_of, reachable
+from kit.core.stats import wilson_interval
+from kit.core.types import Problem
 
 E = 1e-4
 
@@ -29,7 +31,7 @@ E = 1e-4
     ],
 )
 def test_broad_edges(p, expected):
-    assert difficulty.bin_of(p, "broad") == expected
+    assert bin_of(p, "broad") == expected
 
 
 @pytest.mark.parametrize(
@@ -50,24 +52,18 @@ def test_broad_edges(p, expected):
     ],
 )
 def test_narrow_edges(p, expected):
-    assert difficulty.bin_of(p, "narrow") == expected
+    assert bin_of(p, "narrow") == expected
 
 
 @pytest.mark.parametrize("edge", [0.05, 0.10, 0.16, 0.26, 0.59, 0.61, 0.85, 0.91, 0.97])
 def test_a_pass_rate_read_back_as_float32_stays_in_its_bin(edge):
-    for bins in difficulty.BINS:
-        assert difficulty.bin_of(float(np.float32(edge)), bins) == difficulty.bin_of(edge, bins)
+    for bins in BINS:
+        assert bin_of(float(np.float32(edge)), bins) == bin_of(edge, bins)
 
 
 def test_fractions_of_attempts_meet_the_edges_exactly():
-    assert (
-        difficulty.bin_of(17 / 20, "broad") == "easy"
-        and difficulty.bin_of(97 / 100, "broad") == "easy"
-    )
-    assert (
-        difficulty.bin_of(61 / 100, "broad") == "easy-medium"
-        and difficulty.bin_of(59 / 100, "narrow") == "medium"
-    )
+    assert bin_of(17 / 20, "broad") == "easy" and bin_of(97 / 100, "broad") == "easy"
+    assert bin_of(61 / 100, "broad") == "easy-medium" and bin_of(59 / 100, "narrow") == "medium"
 
 
 def solved(text):
@@ -91,26 +87,26 @@ def test_the_docstring_says_which_counts_fall_in_which_bin():
             "medium": solved(medium),
             "hard": solved(hard),
         }
-        found = difficulty.reachable(int(attempts), bins.strip())
+        found = reachable(int(attempts), bins.strip())
         assert {"easy-medium": [], **found} == said
-    assert difficulty.reachable(4, "broad")["easy"] == []
+    assert reachable(4, "broad")["easy"] == []
 
 
 def test_unknown_bins_are_named():
     with pytest.raises(ValueError, match=r"'wide'.*narrow, broad"):
-        difficulty.bin_of(0.5, "wide")
+        bin_of(0.5, "wide")
 
 
 def test_wilson_interval():
     # statsmodels, proportion_confint
-    assert difficulty.interval(0, 8) == pytest.approx((0.0, 0.3244), abs=1e-4)
-    assert difficulty.interval(4, 8) == pytest.approx((0.2152, 0.7848), abs=1e-4)
-    assert difficulty.interval(31, 32) == pytest.approx((0.8426, 0.9945), abs=1e-4)
-    low, high = difficulty.interval(8, 8)
+    assert wilson_interval(0, 8) == pytest.approx((0.0, 0.3244), abs=1e-4)
+    assert wilson_interval(4, 8) == pytest.approx((0.2152, 0.7848), abs=1e-4)
+    assert wilson_interval(31, 32) == pytest.approx((0.8426, 0.9945), abs=1e-4)
+    low, high = wilson_interval(8, 8)
     assert low == pytest.approx(0.6756, abs=1e-4) and high == 1.0
-    assert all(map(math.isnan, difficulty.interval(0, 0)))
+    assert all(map(math.isnan, wilson_interval(0, 0)))
     with pytest.raises(ValueError, match="9 solved of 8"):
-        difficulty.interval(9, 8)
+        wilson_interval(9, 8)
 
 
 def test_assign():
@@ -154,7 +150,7 @@ def test_stones_need_all_three_and_say_whether_they_are_in_order_and_in_their_na
         stone("d", "medium", 16, kept=False),
         stone("d", "easy", 27),
     ]
-    found = difficulty.stones(chains).set_index("chain_id")
+    found = difficulty.stepping_stones(chains).set_index("chain_id")
     assert found.index.tolist() == ["stones-a", "stones-b", "stones-c"]
     assert found.ordered.tolist() == [True, True, False] and found.in_bins.tolist() == [
         True,
@@ -166,7 +162,7 @@ def test_stones_need_all_three_and_say_whether_they_are_in_order_and_in_their_na
         0.5,
         27 / 32,
     ]
-    assert difficulty.stones([]).empty
+    assert difficulty.stepping_stones([]).empty
 
 
 def test_the_disjoint_set_has_the_same_pass_rates_and_no_relatives():

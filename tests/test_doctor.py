@@ -6,7 +6,8 @@ from collections import namedtuple
 import pytest
 from rich.console import Console
 
-from kit import doctor, models
+from kit.commands import doctor
+from kit.serving.weights import cache_folder
 
 Memory = namedtuple("Memory", "total available")
 PROFILE = "minutes: 12\nneeds: {gpus: 1, memory_gb: 64, disk_gb: 1}\n"
@@ -36,9 +37,9 @@ def test_every_lack_has_a_fix_and_a_line_in_the_table():
     assert all(check.fix for check in checks if check.state != "ok")
     assert not any(check.fix for check in checks if check.state == "ok")
     text = io.StringIO()
-    Console(file=text, width=250).print(doctor.table(checks))
+    Console(file=text, width=250).print(doctor.checks_table(checks))
     assert all(check.what in text.getvalue() for check in checks)
-    assert not models.cache().exists()  # it looks and changes nothing
+    assert not cache_folder().exists()  # it looks and changes nothing
 
 
 def test_a_profile_that_this_machine_is_too_small_for():
@@ -82,17 +83,15 @@ def test_the_flavour_of_vllm(monkeypatch, there, gpus, state):
 
 
 def test_a_host_without_any_sandbox(monkeypatch):
-    from kit import sandbox
+    from kit.sandbox import pool
 
-    monkeypatch.setattr(
-        sandbox, "modes", lambda: {"root": "not root", "userns": "the kernel refuses"}
-    )
+    monkeypatch.setattr(pool, "modes", lambda: {"root": "not root", "userns": "the kernel refuses"})
     check = _named(doctor.examine(), "sandbox")
     assert check.state == "lack" and "the kernel refuses" in check.found and check.fix
 
 
 def test_a_sandbox_that_does_not_even_import(monkeypatch):
-    from kit import sandbox
+    from kit.sandbox import pool
 
-    monkeypatch.setattr(sandbox, "modes", lambda: 1 / 0)
+    monkeypatch.setattr(pool, "modes", lambda: 1 / 0)
     assert _named(doctor.examine(), "sandbox").state == "lack"

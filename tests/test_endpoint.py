@@ -4,9 +4,10 @@ import time
 
 import pytest
 
-from kit.engine import Endpoint, EngineDown, EngineError, without_thoughts
-from kit.profile import Role, Sampling
-from tests.endpoint import FakeEndpoint
+from kit.core.config import Role, Sampling
+from kit.serving.endpoint import Endpoint
+from kit.serving.engine import EngineDown, EngineError, without_thoughts
+from tests.fakes.endpoint import FakeEndpoint
 
 
 def engine(*urls, log=None, **changes):

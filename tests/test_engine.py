@@ -8,18 +8,18 @@ from concurrent.futures import Future
 
 import pytest
 
-from kit.engine import (
+from kit.core.config import Role, Sampling
+from kit.core.records import Log
+from kit.serving import open_engine
+from kit.serving.engine import (
     Completion,
     Engine,
     EngineDown,
     EngineError,
     NotRecorded,
     Replay,
-    engine,
     write_recording,
 )
-from kit.profile import Role, Sampling
-from kit.records import Log
 
 ROLE = Role(model="fake", sampling=Sampling(temperature=1.0, max_tokens=8))
 
@@ -124,7 +124,7 @@ def test_replay_gives_the_recorded_answers_and_refuses_others(tmp_path):
         e.submit(ask("a"), key="k").result()
     assert write_recording([tmp_path / "log.jsonl"], tmp_path / "completions.parquet") == 1
     role = ROLE.model_copy(update={"engine": "replay"})
-    with engine(role, recording=tmp_path / "completions.parquet") as replay:
+    with open_engine(role, recording=tmp_path / "completions.parquet") as replay:
         assert isinstance(replay, Replay) and not replay.live
         assert replay.submit(ask("a"), key="k").result()[0].text == "a"
         for other in "bcd":
@@ -147,18 +147,18 @@ def test_a_torn_log_costs_one_completion_not_the_run(tmp_path):
 
 def test_an_endpoint_without_an_address_says_what_to_write():
     with pytest.raises(EngineError, match="endpoints"):
-        engine(ROLE.model_copy(update={"engine": "openai"}))
+        open_engine(ROLE.model_copy(update={"engine": "openai"}))
 
 
 def test_roles_that_differ_in_how_they_ask_only_share_one_process():
     changes = {}, {"sampling": Sampling(temperature=0.1, max_tokens=3)}, {"context": 512}
-    teacher, student, other = (engine(ROLE.model_copy(update=change)) for change in changes)
+    teacher, student, other = (open_engine(ROLE.model_copy(update=change)) for change in changes)
     assert teacher.child is student.child and other.child is not teacher.child
     teacher.close()
-    late = engine(ROLE)
+    late = open_engine(ROLE)
     assert late.child is student.child, "it goes on for who still needs it"
     for each in (student, late, other):
         each.close()
-    again = engine(ROLE)
+    again = open_engine(ROLE)
     assert again.child is not late.child
     again.close()

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from kit import environments, profile
-from kit.environments.base import (
-    Reason,
-    Rejected,
+from kit import environments
+from kit.core import profile
+from kit.core.programs import (
     calls,
     code_block,
     copied,
@@ -18,11 +17,11 @@ from kit.environments.base import (
     module,
     unstable_name,
 )
-from kit.records import Problem
+from kit.core.types import Problem, Reason, Rejected
 from kit.sandbox import Sandbox
 
-ENVS = environments.make(profile.load("cpu").rounds)
-ONE_CALL = environments.make(profile.load("cpu", {"rounds.form": "one_call"}).rounds)
+ENVS = environments.make(profile.load_profile("cpu").rounds)
+ONE_CALL = environments.make(profile.load_profile("cpu", {"rounds.form": "one_call"}).rounds)
 
 
 @pytest.fixture(scope="module")
@@ -246,7 +245,7 @@ def test_fuzzing_asks_for_tests_between_function_and_inputs():
 
 
 def test_a_later_turn_shows_pass_rate_answers_and_band():
-    from kit.records import Sample
+    from kit.core.types import Sample
 
     problem = Problem(
         environment="deduction",

@@ -9,11 +9,17 @@ import pandas as pd
 import pytest
 
 from kit import environments, evaluation
-from kit.engine import Completion, EngineDown, EngineError
-from kit.environments.base import Reason, Verdict
-from kit.profile import Sampling
-from kit.records import Problem
+from kit.benchmarks import procedural
+from kit.benchmarks.humaneval import humaneval_items
+from kit.benchmarks.procedural import MATHS_LEVELS, _grade_maths, procedural_items
+from kit.benchmarks.published import published_items
+from kit.core.config import Sampling
+from kit.core.stats import mean_interval, pass_at_k
+from kit.core.types import Item, Problem, Reason, Verdict
+from kit.held_out import synthetic_items
+from kit.integrations.lm_eval import write_samples
 from kit.sandbox import Sandbox, SandboxUnavailable
+from kit.serving.engine import Completion, EngineDown, EngineError
 
 SAMPLING = Sampling(temperature=0.6, top_p=0.95, max_tokens=64)
 
@@ -60,7 +66,7 @@ def item(name, group="a", grade=None):
             for t in texts
         ]
 
-    return evaluation.Item(
+    return Item(
         name, "maths", group, [{"role": "user", "content": name}], grade or by_text, {"text": name}
     )
 
@@ -87,15 +93,15 @@ def problem(k, **changes):
 def test_pass_at_k_is_the_share_of_subsets_that_hold_a_right_sample(n, k):
     for c in range(n + 1):
         subsets = list(itertools.combinations([1] * c + [0] * (n - c), k))
-        assert evaluation.pass_at_k(n, c, k) == pytest.approx(np.mean([max(s) for s in subsets]))
+        assert pass_at_k(n, c, k) == pytest.approx(np.mean([max(s) for s in subsets]))
 
 
 def test_pass_at_k_at_its_edges():
-    assert np.isnan(evaluation.pass_at_k(3, 3, 4)) and np.isnan(evaluation.pass_at_k(0, 0, 1))
-    assert evaluation.pass_at_k(10_000, 1, 10) == pytest.approx(0.001)
+    assert np.isnan(pass_at_k(3, 3, 4)) and np.isnan(pass_at_k(0, 0, 1))
+    assert pass_at_k(10_000, 1, 10) == pytest.approx(0.001)
     for wrong in ((3, 4, 1), (3, -1, 1), (3, 1, 0)):
         with pytest.raises(ValueError, match="pass@"):
-            evaluation.pass_at_k(*wrong)
+            pass_at_k(*wrong)
 
 
 def coverage(squeeze, problems=40, n=4, repeats=300):
@@ -106,7 +112,7 @@ def coverage(squeeze, problems=40, n=4, repeats=300):
     rng, hits = np.random.default_rng(1), 0
     for repeat in range(repeats):
         rates = rng.binomial(n, rng.beta(0.5, 1, problems)) / n
-        mean, low, high = evaluation.interval(rates, 400, repeat)
+        mean, low, high = mean_interval(rates, 400, repeat)
         hits += mean - squeeze * (mean - low) <= 1 / 3 <= mean + squeeze * (high - mean)
     return hits / repeats
 
@@ -117,17 +123,17 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
 
 
 def test_intervals_without_spread_are_not_points():
-    assert evaluation.interval([0.0] * 24) == pytest.approx(
+    assert mean_interval([0.0] * 24) == pytest.approx(
         (0, 0, 0.1425), abs=1e-3
     )  # Clopper-Pearson for 0 of 24
-    assert evaluation.interval([1.0] * 24) == pytest.approx((1, 0.8575, 1), abs=1e-3)
+    assert mean_interval([1.0] * 24) == pytest.approx((1, 0.8575, 1), abs=1e-3)
     assert (
-        evaluation.interval([0.0] * 24, bounds=(-1, 1))[1]
+        mean_interval([0.0] * 24, bounds=(-1, 1))[1]
         < 0
-        < evaluation.interval([0.0] * 24, bounds=(-1, 1))[2]
+        < mean_interval([0.0] * 24, bounds=(-1, 1))[2]
     )
-    assert all(np.isnan(evaluation.interval([])))
-    assert evaluation.interval([0, 1, np.nan])[0] == 0.5
+    assert all(np.isnan(mean_interval([])))
+    assert mean_interval([0, 1, np.nan])[0] == 0.5
 
 
 def rows(solved, n=4, greedy=None, **more):
@@ -154,7 +160,7 @@ def rows(solved, n=4, greedy=None, **more):
 
 
 def test_summary_has_what_the_plots_read():
-    from kit import plots
+    from kit.display import figures
 
     frame = pd.concat(
         [
@@ -174,12 +180,12 @@ def test_summary_has_what_the_plots_read():
     assert (
         (table["low"] <= table["value"]) & (table["value"] <= table["high"]) | table["value"].isna()
     ).all()
-    plots.pass_at_k(table[table["group"] == "all"])
+    figures.draw_pass_at_k(table[table["group"] == "all"])
 
 
 def test_difference_is_paired_by_problem():
     before, after = rows([0, 1, 2, 4, 0, 0]), rows([4, 2, 2, 3, 1, 1])
-    table = evaluation.difference(
+    table = evaluation.paired_difference(
         before, after.sample(frac=1, random_state=0), resamples=500
     ).set_index(["mode", "group"])
     row = table.loc[("sampled", "all")]
@@ -189,8 +195,8 @@ def test_difference_is_paired_by_problem():
         and row["low"] < row["value"] < row["high"]
     )
     assert row["p"] == pytest.approx(2 * (1 + 5) / 2**5)  # 4 or more of 5, both sides
-    assert evaluation.difference(before, before)["p"].eq(1).all()
-    pairs = evaluation.paired(before, after)
+    assert evaluation.paired_difference(before, before)["p"].eq(1).all()
+    pairs = evaluation.paired_scores(before, after)
     assert list(pairs["before"]) == [0, 0.25, 0.5, 1, 0, 0] and list(pairs["after"]) == [
         1,
         0.5,
@@ -204,8 +210,8 @@ def test_difference_is_paired_by_problem():
 def test_problems_that_were_not_graded_twice_are_not_paired():
     after = rows([4, 4, 4])
     after.loc[0, ["n", "solved"]] = 0
-    assert list(evaluation.paired(rows([0, 0, 0]), after)["problem_id"]) == ["p1", "p2"]
-    assert len(evaluation.paired(rows([0, 0]), after)) == 1
+    assert list(evaluation.paired_scores(rows([0, 0, 0]), after)["problem_id"]) == ["p1", "p2"]
+    assert len(evaluation.paired_scores(rows([0, 0]), after)) == 1
 
 
 # ------------------------------------------------------------------ asking and grading
@@ -269,7 +275,7 @@ def test_a_grader_that_fails_is_not_a_wrong_answer():
 def test_odd_requests():
     assert (
         list(evaluation.evaluate([], FakeEngine(str), None, 2, SAMPLING).columns)
-        == evaluation.COLUMNS
+        == evaluation.SCORE_COLUMNS
     )
     assert evaluation.summary(
         evaluation.evaluate([], FakeEngine(str), None, 2, SAMPLING), [1]
@@ -279,7 +285,7 @@ def test_odd_requests():
 
 
 def test_the_table_can_be_written_even_with_odd_text(tmp_path):
-    from kit.records import write_parquet
+    from kit.core.records import write_parquet
 
     frame = evaluation.evaluate(
         [item("a"), item("b")], FakeEngine(lambda key: "\ud800 no"), None, 2, SAMPLING
@@ -300,19 +306,19 @@ def test_synthetic_takes_kept_held_out_problems_in_equal_numbers():
         + [problem(k, split="train") for k in range(8)]
         + [problem(50, kept=False)]
     )
-    chosen = evaluation.synthetic(problems, ENVIRONMENTS, 12, seed=3)
+    chosen = synthetic_items(problems, ENVIRONMENTS, 12, seed=3)
     assert pd.Series([i.group for i in chosen]).value_counts().to_dict() == dict.fromkeys(
         ENVIRONMENTS, 3
     )
     trained = {p.program for p in problems if p.split == "train"}
     assert not any(i.data["problem"]["program"] in trained for i in chosen)
     assert [i.id for i in chosen] == [
-        i.id for i in evaluation.synthetic(problems[::-1], ENVIRONMENTS, 12, seed=3)
+        i.id for i in synthetic_items(problems[::-1], ENVIRONMENTS, 12, seed=3)
     ]
-    assert len({i.id for i in evaluation.synthetic(problems * 2, ENVIRONMENTS, 100)}) == 32
-    assert evaluation.synthetic([], ENVIRONMENTS, 4) == []
+    assert len({i.id for i in synthetic_items(problems * 2, ENVIRONMENTS, 100)}) == 32
+    assert synthetic_items([], ENVIRONMENTS, 4) == []
     twin, other = problem(20).with_(behaviour="b"), problem(21).with_(behaviour="c")
-    left = evaluation.synthetic(
+    left = synthetic_items(
         [twin, other, problem(22, split="train").with_(behaviour="b")], ENVIRONMENTS, 9
     )
     assert [i.data["problem"]["behaviour"] for i in left] == ["c"], (
@@ -321,7 +327,7 @@ def test_synthetic_takes_kept_held_out_problems_in_equal_numbers():
 
 
 def test_synthetic_is_graded_by_its_environment(box):
-    chosen = evaluation.synthetic([problem(k) for k in range(40, 44)], ENVIRONMENTS, 4)
+    chosen = synthetic_items([problem(k) for k in range(40, 44)], ENVIRONMENTS, 4)
     right = {
         "deduction": "<answer>43</answer>",
         "abduction": "<answer>1</answer>",
@@ -334,7 +340,7 @@ def test_synthetic_is_graded_by_its_environment(box):
 
 
 def test_humaneval_takes_an_answer_without_its_imports_and_helpers(box):
-    for i in evaluation.humaneval(20, seed=0):
+    for i in humaneval_items(20, seed=0):
         prompt, solution, name = (
             i.data["prompt"],
             i.data["canonical_solution"],
@@ -398,7 +404,7 @@ def test_humaneval_verdicts_are_those_of_the_packages_executor(box):
     These programs are the package's and ours, so its executor is safe enough.
     """
     asked, ours = [], []
-    for i in evaluation.humaneval():
+    for i in humaneval_items():
         task = {k: i.data[k] for k in ("task_id", "prompt", "entry_point", "test")}
         right = i.data["prompt"] + i.data["canonical_solution"]
         mutant = ast.unparse(Mutant().visit(ast.parse(right)))
@@ -417,7 +423,7 @@ def test_humaneval_verdicts_are_those_of_the_packages_executor(box):
 
 
 def test_humaneval_reasons(box):
-    i = next(i for i in evaluation.humaneval() if i.data["entry_point"] == "truncate_number")
+    i = next(i for i in humaneval_items() if i.data["entry_point"] == "truncate_number")
     answers = {
         "def truncate_number(x):\n    return 0.0": Reason.WRONG,
         "def truncate_number(x):\n    return x.y": Reason.CRASH,
@@ -468,22 +474,22 @@ MATHS = [
 
 @pytest.mark.parametrize("answer, completion, expected", MATHS)
 def test_maths_table(answer, completion, expected):
-    (verdict,) = evaluation._grade_maths(answer, [completion])
+    (verdict,) = _grade_maths(answer, [completion])
     assert verdict.outcome == ("passed" if expected else "failed")
     assert verdict.reason == {True: "", False: Reason.WRONG, None: Reason.NO_ANSWER}[expected]
 
 
 def test_maths_questions():
-    chosen = evaluation.maths(22, seed=1)
+    chosen = procedural_items(22, seed=1)
     assert len(chosen) == 22 == len({i.data["question"] for i in chosen}) and {
         i.group for i in chosen
-    } == set(evaluation.LEVELS)
-    assert {i.id.split("/")[1] for i in chosen} == set(evaluation.MATHS)
-    assert [i.messages for i in chosen] == [i.messages for i in evaluation.maths(22, seed=1)]
+    } == set(MATHS_LEVELS)
+    assert {i.id.split("/")[1] for i in chosen} == set(procedural.MATHS)
+    assert [i.messages for i in chosen] == [i.messages for i in procedural_items(22, seed=1)]
     assert not {i.data["question"] for i in chosen} & {
-        i.data["question"] for i in evaluation.maths(22, seed=2)
+        i.data["question"] for i in procedural_items(22, seed=2)
     }
-    assert evaluation.maths(0) == []
+    assert procedural_items(0) == []
     for i in chosen:
         assert (
             i.grade([f"<answer>{i.data['answer']}</answer>", "<answer>-77777</answer>"], None)[
@@ -498,41 +504,39 @@ def test_maths_agrees_with_reasoning_gym_on_plain_answers():
     import reasoning_gym
 
     for kind, level in [
-        (kind, level) for kind, levels in evaluation.MATHS.items() for level in levels
+        (kind, level) for kind, levels in procedural.MATHS.items() for level in levels
     ]:
         data = reasoning_gym.create_dataset(kind, size=4, seed=5, **level)
         for entry in data:
             for text in (entry["answer"], "0", "2 × 2", "-5", ""):
                 ours = (
-                    evaluation._grade_maths(entry["answer"], [f"<answer>{text}</answer>"])[
-                        0
-                    ].outcome
+                    _grade_maths(entry["answer"], [f"<answer>{text}</answer>"])[0].outcome
                     == "passed"
                 )
                 assert ours == (data.score_answer(text, entry) == 1), (kind, entry["answer"], text)
 
 
 def test_texts_hold_statements_and_solutions():
-    found = evaluation.texts(evaluation.humaneval() + evaluation.maths(5))
+    found = evaluation.texts(humaneval_items() + procedural_items(5))
     assert {k: len(v) for k, v in found.items()} == {"humaneval": 164, "maths": 5}
     assert any("encode_cyclic(encode_cyclic(s))" in t for t in found["humaneval"])
 
 
 def test_splits_are_named_by_their_problems():
-    names = evaluation.splits([*evaluation.humaneval(), *evaluation.maths(60)])
+    names = evaluation.splits([*humaneval_items(), *procedural_items(60)])
     assert names == {
         "humaneval": "humaneval-bb9db85a",
         "maths": "maths-7be4d743",
     }  # fixed: another name means that the problems have changed
-    assert evaluation.splits(evaluation.humaneval(5))["humaneval"] != names["humaneval"]
-    assert evaluation.splits(reversed(evaluation.maths(60)))["maths"] == names["maths"]
+    assert evaluation.splits(humaneval_items(5))["humaneval"] != names["humaneval"]
+    assert evaluation.splits(reversed(procedural_items(60)))["maths"] == names["maths"]
 
 
 def test_what_is_skipped_is_named(tmp_path):
-    from kit import profile
+    from kit.core import profile
 
-    found, skipped = evaluation.benchmarks(
-        profile.load(
+    found, skipped = published_items(
+        profile.load_profile(
             "cpu", {"evaluation.math500": 5, "evaluation.folder": str(tmp_path)}
         ).evaluation
     )
@@ -549,7 +553,7 @@ def test_what_is_skipped_is_named(tmp_path):
 
 
 def test_export(tmp_path):
-    contest = evaluation.Item(
+    contest = Item(
         "livecodebench/q2",
         "livecodebench",
         "easy",
@@ -560,7 +564,7 @@ def test_export(tmp_path):
     items = [
         item("maths/1"),
         contest,
-        evaluation.Item(
+        Item(
             **{**vars(contest), "id": "livecodebench/q1", "data": {"question_id": "q1", "text": ""}}
         ),
     ]
@@ -571,7 +575,7 @@ def test_export(tmp_path):
         2,
         SAMPLING,
     )
-    written = evaluation.export(frame, items, SAMPLING, tmp_path)
+    written = write_samples(frame, items, SAMPLING, tmp_path)
     assert {f.name for f in written} == {
         "samples_maths.jsonl",
         "samples_livecodebench.jsonl",
@@ -589,11 +593,11 @@ def test_export(tmp_path):
 
 
 def test_checkpoints_in_order(tmp_path):
-    from kit import profile, run
+    from kit.core import profile, run
 
     for k in (10, 5, 20):
         (tmp_path / f"checkpoints/checkpoint-{k}").mkdir(parents=True)
-    stage = run.Run("06_evaluation", profile.load("cpu"), tmp_path, {})
+    stage = run.Run("06_evaluation", profile.load_profile("cpu"), tmp_path, {})
     assert list(evaluation.checkpoints(stage)) == ["before", "after"]
     assert list(evaluation.checkpoints(stage, every=True)) == [
         "before",
@@ -604,9 +608,11 @@ def test_checkpoints_in_order(tmp_path):
 
 
 def test_a_policy_is_asked_here_though_its_student_is_behind_an_address(tmp_path):
-    from kit import profile, run
+    from kit.core import profile, run
 
-    roles = evaluation.checkpoints(run.Run("06_evaluation", profile.load("gpu-80"), tmp_path, {}))
+    roles = evaluation.checkpoints(
+        run.Run("06_evaluation", profile.load_profile("gpu-80"), tmp_path, {})
+    )
     assert {role.engine for role in roles.values()} == {"vllm"} and roles[
         "before"
     ].model == "Qwen/Qwen3-1.7B-Base"

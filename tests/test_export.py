@@ -10,17 +10,21 @@ import datasets
 import pytest
 import yaml
 
-from kit import environments, export, profile, records
-from kit.run import RECORDED, ROOT
-from tests.endpoint import FakeHandler, FakeServer
+from kit import environments
+from kit.commands import export
+from kit.core import profile, records
+from kit.core.manifest import RECORDED, ROOT
+from kit.dataset import ROW_FIELDS, SPLITS, problem_rows
+from kit.grading import ExportError, problem_of_row
+from tests.fakes.endpoint import FakeHandler, FakeServer
 
-KEPT = {x.id: x for x in records.load(RECORDED / "filtered.parquet") if x.kept}
+KEPT = {x.id: x for x in records.load_problems(RECORDED / "filtered.parquet") if x.kept}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("export") / "data"
-    export.write(RECORDED, out)
+    export.write_export(RECORDED, out)
     return out
 
 
@@ -36,7 +40,7 @@ def run(tmp_path):
     folder.mkdir()
     for name in ("filtered", "seeds"):
         shutil.copyfile(RECORDED / f"{name}.parquet", folder / f"{name}.parquet")
-    made = profile.load(
+    made = profile.load_profile(
         "smoke", {"rounds.visible": 2, "difficulty.bins": "narrow", "rounds.equality": "input"}
     ).model_dump(mode="json")
     (folder / "manifest.json").write_text(
@@ -47,17 +51,17 @@ def run(tmp_path):
 
 def test_datasets_reads_both_splits(data):
     assert data["train"].features == data["test"].features
-    assert set(export.FIELDS) == set(data["train"].column_names)
-    for split, name in export.SPLITS.items():
+    assert set(ROW_FIELDS) == set(data["train"].column_names)
+    for split, name in SPLITS.items():
         ids = set(data[split]["id"])
         assert ids == {x.id for x in KEPT.values() if x.split == name}
         assert len(ids) == len(data[split])
 
 
 def test_a_row_holds_what_is_verified_and_the_students_prompt(data):
-    envs = environments.make(profile.load("cpu").rounds)
+    envs = environments.make(profile.load_profile("cpu").rounds)
     for row in data["test"]:
-        env, problem = export.problem(row)
+        env, problem = problem_of_row(row)
         kept = KEPT[row["id"]]
         assert problem.id == row["id"] and env.name == row["environment"]
         assert env.solve_prompt(problem) == envs[env.name].solve_prompt(kept) == row["prompt"]
@@ -78,54 +82,56 @@ def test_the_card_counts_and_describes_every_column(folder, data):
 
 
 def test_a_runs_own_settings_go_into_its_rows(run):
-    rows = export.rows(run)["train"]
+    rows = problem_rows(run)["train"]
     assert {(x["visible"], x["equality"]) for x in rows} == {(2, "input")}
     assert None in {x["bin"] for x in rows}
     shown = next(x for x in rows if x["environment"] == "induction")
     prompt = shown["prompt"][-1]["content"]
     assert shown["inputs"][1] in prompt
     assert f"f({shown['inputs'][2]}) ==" not in prompt
-    export.write(run, run / "out")
+    export.write_export(run, run / "out")
     assert "student smollm2-135m-instruct" in (run / "out" / "README.md").read_text()
 
 
 def test_an_export_is_whole_or_not_there(tmp_path, monkeypatch):
-    export.write(RECORDED, tmp_path / "old")
+    export.write_export(RECORDED, tmp_path / "old")
     before = {x.name: x.read_bytes() for x in (tmp_path / "old").iterdir()}
     monkeypatch.setattr(export, "_card", lambda *_: 1 / 0)
     for name in ("old", "new"):
         with pytest.raises(ZeroDivisionError):
-            export.write(RECORDED, tmp_path / name)
+            export.write_export(RECORDED, tmp_path / name)
     assert {x.name: x.read_bytes() for x in (tmp_path / "old").iterdir()} == before
     assert [x.name for x in tmp_path.iterdir()] == ["old"]
 
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(export.ExportError, match="other things"):
-        export.write(RECORDED, tmp_path)
+    with pytest.raises(ExportError, match="other things"):
+        export.write_export(RECORDED, tmp_path)
     assert [x.name for x in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_nothing_kept_is_said(run):
-    records.save([x.with_(kept=False) for x in KEPT.values()], run / "filtered.parquet")
-    with pytest.raises(export.ExportError, match="kept no problem"):
-        export.write(run, run / "out")
+    records.save_problems([x.with_(kept=False) for x in KEPT.values()], run / "filtered.parquet")
+    with pytest.raises(ExportError, match="kept no problem"):
+        export.write_export(run, run / "out")
     with pytest.raises(records.RecordError, match="is not there"):
-        export.write(run / "nowhere", run / "out")
+        export.write_export(run / "nowhere", run / "out")
 
 
 def test_a_split_without_problems_is_left_out(run, tmp_path):
-    records.save([x for x in KEPT.values() if x.split == "train"], run / "filtered.parquet")
-    assert export.write(run, run / "out").keys() == {"train"}
+    records.save_problems(
+        [x for x in KEPT.values() if x.split == "train"], run / "filtered.parquet"
+    )
+    assert export.write_export(run, run / "out").keys() == {"train"}
     assert datasets.load_dataset(str(run / "out"), cache_dir=str(tmp_path / "cache")).keys() == {
         "train"
     }
 
 
 def test_a_foreign_row_is_refused():
-    with pytest.raises(export.ExportError, match="no row of"):
-        export.problem({"environment": "deduction", "program": "def f(): pass"})
+    with pytest.raises(ExportError, match="no row of"):
+        problem_of_row({"environment": "deduction", "program": "def f(): pass"})
 
 
 class FakeHub(FakeServer):
@@ -190,7 +196,7 @@ def test_the_command_exports_and_uploads_nothing(tmp_path):
     assert done.returncode == 0
     assert "problems to train" in " ".join(done.stdout.split())
     assert not hub.calls
-    assert {x.name for x in (tmp_path / "out").iterdir()} == export.FILES
+    assert {x.name for x in (tmp_path / "out").iterdir()} == export.EXPORT_FILES
 
 
 def test_a_push_needs_a_login(tmp_path):
@@ -208,7 +214,7 @@ def test_a_push_uploads_the_three_files(tmp_path):
     assert done.returncode == 0, done.stderr
     created = next(body for path, body in hub.calls if path == "/api/repos/create")
     assert json.loads(created)["visibility"] == "private"
-    assert {x["value"]["path"] for x in hub.commits[0] if x["key"] == "file"} == export.FILES
+    assert {x["value"]["path"] for x in hub.commits[0] if x["key"] == "file"} == export.EXPORT_FILES
 
 
 @pytest.mark.parametrize(("name", "status"), [("me/data", 403), ("no/such/name", 0)])

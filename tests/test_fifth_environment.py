@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from fifth_environment import Mutation, mutants
 
-from kit.environments.base import Reason, Rejected
+from kit.core.types import Reason, Rejected
 from kit.sandbox import Result, Sandbox
 
 ROOT = Path(__file__).parent.parent
@@ -118,11 +118,11 @@ SCRIPT = """
 import re, sys, threading
 from concurrent.futures import Future
 from pathlib import Path
-from kit import curricula, environments, evaluation, filters, grpo, plots, profile, records
-from kit.engine import Completion, Engine
-from kit.rounds import Rounds
+from kit import curriculum, environments, evaluation, filters, grpo; from kit.display.figures import problems; from kit.core import profile, records
+from kit.serving.engine import Completion, Engine
+from kit.synthesis import Synthesis
 from kit.sandbox import Sandbox
-from kit.seeds import Seed
+from kit.core.types import SeedSnippet
 
 class FakeModel(Engine):
     def __init__(self, role, rule):
@@ -151,10 +151,10 @@ def student(messages, draw):
     value = values.get(name, "[" + "1" * (limit - 2) + "]")
     return f"<answer>{value}</answer>" if draw % 2 else "<answer>0</answer>"
 
-mine = profile.load("mine.yaml", {"rounds.attempts": 4})
+mine = profile.load_profile("mine.yaml", {"rounds.attempts": 4})
 assert mine.curriculum.environments["mutation"] == 1.0
 assert list(environments.KINDS)[-1] == "mutation"
-assert len(set(plots.ENVIRONMENTS.values())) == 5 and "mutation" in plots.ENVIRONMENTS
+assert len(set(figures.ENVIRONMENT_COLOURS.values())) == 5 and "mutation" in figures.ENVIRONMENT_COLOURS
 with Sandbox(workers=2) as box, Sandbox(workers=2, hash_seed=1) as other:
     seeds = [
         Seed(
@@ -176,9 +176,9 @@ with Sandbox(workers=2) as box, Sandbox(workers=2, hash_seed=1) as other:
     train = [p for p in kept if p.kept and p.split == "train"]
     held = [p for p in kept if p.kept and p.split == "held_out"]
     mixture = mine.curriculum.environments
-    plan = curricula.plan(train or valid, "uniform", 4, 2, mixture, "broad", 0)
+    plan = curriculum.plan(train or valid, "uniform", 4, 2, mixture, "broad", 0)
     envs = environments.make(mine.rounds)
-    assert len(grpo.dataset(plan, (train or valid), envs)) == 8
+    assert len(grpo.training_dataset(plan, (train or valid), envs)) == 8
     first = (train or valid)[0]
     texts = [[{"content": "<answer>0</answer>"}], [{"content": "none"}]]
     reward = grpo.reward_function([first], envs, box)
@@ -192,10 +192,10 @@ with Sandbox(workers=2) as box, Sandbox(workers=2, hash_seed=1) as other:
         log_extra=lambda *_: None,
     )
     assert rewards == [0.0, 0.0], rewards
-    items = evaluation.synthetic([p.with_(kept=True, split="held_out") for p in valid[:3]], envs, 2)
+    items = held_out.synthetic_items([p.with_(kept=True, split="held_out") for p in valid[:3]], envs, 2)
     assert items and {i.group for i in items} == {"mutation"}
-    table = records.frame(kept)
-    for draw in (plots.pass_rates, plots.slopes, plots.lineage):
+    table = records.problems_frame(kept)
+    for draw in (figures.draw_pass_rates, figures.draw_slopes, figures.draw_lineage):
         draw(table[table.method == "multi"])
 print("fine", len(valid), len(train))
 """

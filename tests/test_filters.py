@@ -3,11 +3,12 @@ import math
 import pytest
 
 from kit import filters
-from kit.profile import Filters
-from kit.records import Problem
+from kit.core.config import FiltersConfig
+from kit.core.types import Problem
 from kit.sandbox import Sandbox
+from kit.yields import equal_budget, funnel_table, sensitivity_table, yield_table
 
-LIMITS = Filters(p_min=0.01, p_max=0.97, similarity=0.85, probes=8, contamination_ngram=8)
+LIMITS = FiltersConfig(p_min=0.01, p_max=0.97, similarity=0.85, probes=8, contamination_ngram=8)
 PROGRAM = '''def f(words):
     """Counts long words."""
     total = 0
@@ -245,25 +246,25 @@ def test_both_methods_get_the_same_budget_of_tokens_and_of_attempts():
     ]
     lost = problem(method="single", status="error", dropped_by="error", teacher_tokens=900)
     stones = [problem(method="stones", turn=1, teacher_tokens=9000)]
-    taken = filters.equal_budget([*single, *multi, lost, *stones])
+    taken = equal_budget([*single, *multi, lost, *stones])
     assert [x.method for x in taken] == ["single"] * 3 + ["multi"] * 3 + ["stones"], (
         "attempts run out first: three problems each"
     )
-    row = filters.yields([*single, *multi, lost]).iloc[-1]
+    row = yield_table([*single, *multi, lost]).iloc[-1]
     assert (row.multi_tokens, row.single_tokens, row.multi_attempts, row.single_attempts) == (
         300,
         180,
         24,
         24,
     )
-    cheap = filters.equal_budget([*single[:2], *multi])
+    cheap = equal_budget([*single[:2], *multi])
     assert [(x.method, x.turn) for x in cheap] == [("single", 1), ("single", 2), ("multi", 1)], (
         "120 tokens are one turn of the chain"
     )
 
 
 def test_sensitivity_changes_one_choice_at_a_time():
-    table = filters.sensitivity(
+    table = sensitivity_table(
         [problem(), problem(PROGRAM.format(n=3, m=9)), problem(OTHER)],
         LIMITS,
         {},
@@ -283,14 +284,14 @@ def test_funnel_counts_all_and_leaves_our_errors_out_of_the_shares():
         problem(status="error"),
         problem(method="single", solved=8),
     ]
-    out = filters.funnel(filters.apply(given, LIMITS, {}))
+    out = funnel_table(filters.apply(given, LIMITS, {}))
     assert out["count"].sum() == 5
     multi = out[out["method"] == "multi"].set_index("dropped_by")
     assert list(multi.index) == ["error", "duplicate", "unsolved", "kept"]
     assert multi["share"].drop("error").tolist() == pytest.approx([1 / 3] * 3) and math.isnan(
         multi["share"]["error"]
     )
-    assert filters.funnel([]).columns.tolist() == [
+    assert funnel_table([]).columns.tolist() == [
         "method",
         "environment",
         "dropped_by",
@@ -316,7 +317,7 @@ def made(seeds, kept_multi, kept_single, each=4, environment="deduction"):
 
 
 def test_yields_of_equal_seeds_have_no_spread():
-    row = filters.yields(made(6, 4, 1)).set_index("environment").loc["all"]
+    row = yield_table(made(6, 4, 1)).set_index("environment").loc["all"]
     assert (row["seeds"], row["multi_produced"], row["multi_kept"], row["single_kept"]) == (
         6,
         24,
@@ -332,32 +333,32 @@ def test_errors_are_in_no_share():
         problem(seed_id="s0", method="single", status="error", dropped_by="error")
         for _ in range(50)
     ]
-    assert filters.yields(made(6, 4, 1) + lost)["single_share"].tolist() == [0.25, 0.25]
+    assert yield_table(made(6, 4, 1) + lost)["single_share"].tolist() == [0.25, 0.25]
 
 
 def test_the_bootstrap_draws_seeds_and_not_problems():
     good = made(1, 4, 1, each=40)
     bad = [x.with_(seed_id="bad") for x in made(1, 4, 1, each=40)]
     bad = [x.with_(kept=False, dropped_by="too easy") if x.method == "multi" else x for x in bad]
-    row = filters.yields(good + bad).iloc[-1]
+    row = yield_table(good + bad).iloc[-1]
     assert row["ratio"] == 2.0 and (row["low"], row["high"]) == (0.0, 4.0)
 
 
 def test_few_kept_single_problems_open_the_interval_upwards():
     few = made(1, 2, 1) + [x.with_(seed_id=x.seed_id + "b") for x in made(5, 2, 0)]
-    row = filters.yields(few).iloc[-1]
+    row = yield_table(few).iloc[-1]
     assert row["ratio"] == pytest.approx(12.0) and math.isinf(row["high"]) and row["low"] < 12
 
 
 def test_a_resample_without_a_ratio_is_the_worst_case_on_both_sides():
-    row = filters.yields(made(1, 2, 1) + [x.with_(seed_id="none") for x in made(1, 0, 0)]).iloc[-1]
+    row = yield_table(made(1, 2, 1) + [x.with_(seed_id="none") for x in made(1, 0, 0)]).iloc[-1]
     assert row["ratio"] == 2.0 and row["low"] == 0 and math.isinf(row["high"])
 
 
 def test_a_ratio_that_does_not_exist_has_no_interval():
     none_single, neither, one_seed = made(5, 2, 0), made(5, 0, 0), made(1, 2, 1)
     only_multi = [x for x in made(5, 2, 1) if x.method == "multi"]
-    rows = [filters.yields(x).iloc[-1] for x in (none_single, neither, only_multi, one_seed)]
+    rows = [yield_table(x).iloc[-1] for x in (none_single, neither, only_multi, one_seed)]
     assert (
         math.isinf(rows[0]["ratio"])
         and math.isnan(rows[1]["ratio"])
@@ -369,9 +370,9 @@ def test_a_ratio_that_does_not_exist_has_no_interval():
 
 def test_yields_are_per_environment_and_repeatable():
     given = made(4, 3, 1) + made(4, 1, 1, environment="fuzzing")
-    out = filters.yields(given, seed=3)
+    out = yield_table(given, seed=3)
     assert out["environment"].tolist() == ["deduction", "fuzzing", "all"] and out[
         "ratio"
     ].tolist() == [3, 1, 2]
-    assert out.equals(filters.yields(given, seed=3))
-    assert filters.yields([]).empty
+    assert out.equals(yield_table(given, seed=3))
+    assert yield_table([]).empty

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from kit import findings
+from kit.effects import arm_difference, matrix, spread
 
 
 def study(rng, effect, seeds=3, problems=40, samples=8, between_seeds=0.15):
@@ -30,8 +31,7 @@ def share(effect, verdict, count=400, **sizes):
     rng = np.random.default_rng(1)
     return np.mean(
         [
-            findings.difference(*study(rng, effect, **sizes), resamples=300, seed=k).verdict
-            == verdict
+            arm_difference(*study(rng, effect, **sizes), resamples=300, seed=k).verdict == verdict
             for k in range(count)
         ]
     )
@@ -54,8 +54,8 @@ def test_the_power_that_notebook_07_states():
 def test_too_few_seeds_or_problems_are_no_test():
     rng = np.random.default_rng(0)
     for sizes in ({"seeds": 2}, {"seeds": 1}, {"problems": 29}):
-        assert findings.difference(*study(rng, 5.0, **sizes)).verdict == "not tested at this scale"
-    assert findings.difference(pd.DataFrame(), pd.DataFrame()).verdict == "not tested at this scale"
+        assert arm_difference(*study(rng, 5.0, **sizes)).verdict == "not tested at this scale"
+    assert arm_difference(pd.DataFrame(), pd.DataFrame()).verdict == "not tested at this scale"
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_too_few_seeds_or_problems_are_no_test():
 )
 def test_the_rule_of_f2(changes, verdict):
     assert (
-        findings.f2(
+        findings.difficulty_steering(
             pd.DataFrame(
                 {"asked": "harder", "chain_id": "c", "change": pd.Series(changes, dtype=float)}
             )
@@ -93,7 +93,9 @@ def test_the_rule_of_f2(changes, verdict):
 def test_the_rule_of_f1(row, verdict):
     columns = ["environment", "seeds", "multi_kept", "single_kept", "ratio", "low", "high"]
     assert (
-        findings.f1(pd.DataFrame([("all", *row)] if row else [], columns=columns)).verdict
+        findings.multi_turn_yield(
+            pd.DataFrame([("all", *row)] if row else [], columns=columns)
+        ).verdict
         == verdict
     )
 
@@ -104,11 +106,9 @@ def test_spread_of_seeds():
     def arm(sd, seeds=8):
         return pd.DataFrame(0.5 + rng.normal(0, sd, (seeds, 1)) + rng.normal(0, 0.02, (seeds, 40)))
 
-    assert findings.spread(arm(0.2), arm(0.01)).verdict == "supported"
-    assert findings.spread(arm(0.2, 3), arm(0.01, 3)).verdict == "not tested at this scale"
-    false = np.mean(
-        [findings.spread(arm(0.1), arm(0.1)).verdict != "undecided" for _ in range(400)]
-    )
+    assert spread(arm(0.2), arm(0.01)).verdict == "supported"
+    assert spread(arm(0.2, 3), arm(0.01, 3)).verdict == "not tested at this scale"
+    false = np.mean([spread(arm(0.1), arm(0.1)).verdict != "undecided" for _ in range(400)])
     assert false <= 0.075, "5% in expectation, of 400"
 
 
@@ -119,7 +119,7 @@ def test_the_matrix_of_an_arm():
     scores = pd.DataFrame(
         rows, columns=["arm", "seed", "set", "problem_id", "n", "solved", "greedy"]
     )
-    assert findings.matrix(scores, "a", "code").to_numpy().tolist() == [[0, 0.25, 0.5, 0.75, 1]] * 2
-    assert findings.matrix(scores, "a", "code", "greedy").loc[0].tolist() == [0, 0, 0, 1, 1]
-    assert findings.matrix(scores, "a", "code", k=4).loc[1].tolist() == [0, 1, 1, 1, 1]
-    assert findings.matrix(scores, "a", "maths").empty
+    assert matrix(scores, "a", "code").to_numpy().tolist() == [[0, 0.25, 0.5, 0.75, 1]] * 2
+    assert matrix(scores, "a", "code", "greedy").loc[0].tolist() == [0, 0, 0, 1, 1]
+    assert matrix(scores, "a", "code", k=4).loc[1].tolist() == [0, 1, 1, 1, 1]
+    assert matrix(scores, "a", "maths").empty

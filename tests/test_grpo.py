@@ -5,11 +5,13 @@ TRL's own step is run by tests/test_notebooks.py.
 
 import pytest
 
-from kit import environments, grpo, profile
-from kit.records import Problem
+from kit import environments, grpo
+from kit.core import profile
+from kit.core.records import Log
+from kit.core.types import Problem
 from kit.sandbox import Sandbox
 
-ENVS = environments.make(profile.load("cpu").rounds)
+ENVS = environments.make(profile.load_profile("cpu").rounds)
 DOUBLE = Problem(
     environment="deduction",
     program="def f(n):\n    return n * 2",
@@ -68,13 +70,13 @@ def test_the_dataset_keeps_the_plans_order():
             "bin": ["easy", "hard"],
         }
     )
-    data = grpo.dataset(plan, [DOUBLE, INVERSE], ENVS)
+    data = grpo.training_dataset(plan, [DOUBLE, INVERSE], ENVS)
     assert data["problem_id"] == [INVERSE.id, DOUBLE.id]
     assert data[0]["prompt"][-1]["role"] == "user"
 
 
 def test_a_resumed_training_logs_each_step_once(tmp_path):
-    log = grpo.Log(tmp_path / "train.jsonl")
+    log = Log(tmp_path / "train.jsonl")
     for step, reward in ((1, 0.1), (2, 0.2), (3, 0.3), (3, 0.4), (4, 0.5)):
         log.append({"step": step, "reward": reward})
     assert list(grpo.read_log(tmp_path / "train.jsonl").reward) == [0.1, 0.2, 0.4, 0.5]
@@ -85,9 +87,9 @@ def test_the_last_whole_checkpoint_is_taken_up_again(tmp_path):
         (tmp_path / f"checkpoint-{step}").mkdir()
         if step < 24:  # killed while the last one was written
             (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
-    assert grpo.checkpoint(tmp_path) == str(tmp_path / "checkpoint-16")
+    assert grpo.last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-16")
 
 
 def test_no_checkpoint_means_a_fresh_start(tmp_path):
-    assert grpo.checkpoint(tmp_path / "none") is None
-    assert grpo.checkpoint(tmp_path) is None
+    assert grpo.last_checkpoint(tmp_path / "none") is None
+    assert grpo.last_checkpoint(tmp_path) is None

@@ -19,12 +19,25 @@ from safetensors.torch import load_file
 from tqdm.auto import tqdm
 
 import kit
-from kit import grpo, profile, records
-from kit.records import Problem
-from kit.run import RECORDED, ROOT, Run, served
+from kit import grpo
+from kit.commands import launcher
+from kit.commands.launcher import (
+    LAUNCH,
+    TrainingError,
+    _follow,
+    launch,
+    launch_command,
+    rollout_options,
+    rollout_server,
+    trains_in_subprocess,
+)
+from kit.core import profile, records
+from kit.core.manifest import RECORDED, ROOT
+from kit.core.run import Run, registered_endpoints
+from kit.core.types import Problem
 
 POLICY = "smollm2-135m-instruct"
-SLURM = grpo.LAUNCH / "slurm"
+SLURM = LAUNCH / "slurm"
 
 
 def doubling(k):
@@ -62,7 +75,7 @@ def opened(folder, name, **changed):
 def trained(tmp_path_factory):
     """Train in its own folder: two steps, each one prompt of four rollouts.
 
-    tests/fake_rollouts gives these to every process alike. In float32: in bfloat16 the rounding
+    tests/fakes/rollouts gives these to every process alike. In float32: in bfloat16 the rounding
     alone parts two trainings by a hundredth after one step of Adam.
     """
     folder = tmp_path_factory.mktemp("launch")
@@ -81,7 +94,7 @@ def trained(tmp_path_factory):
 
     def train(name, **changed):
         (folder / name).mkdir()
-        records.save([p for p, _ in fakes], folder / name / "filtered.parquet")
+        records.save_problems([p for p, _ in fakes], folder / name / "filtered.parquet")
         records.write_parquet(plan, folder / name / "plan.parquet")
         run = opened(
             folder,
@@ -94,7 +107,7 @@ def trained(tmp_path_factory):
             learning_rate=1.0e-5,
             **changed,
         )
-        grpo.launch(
+        launch(
             run, PROFILE=str(folder / f"{name}.yaml"), SEED=0, TRAIN_SEED=None, LEARNING_RATE=None
         )
         return run
@@ -104,7 +117,7 @@ def trained(tmp_path_factory):
             "FAKE_ROLLOUTS",
             json.dumps({part: group for _, fake in fakes for part, group in fake.items()}),
         )
-        m.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "tests" / "fake_rollouts"), str(ROOT)]))
+        m.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "tests" / "fakes" / "rollouts"), str(ROOT)]))
         yield train
 
 
@@ -173,9 +186,9 @@ def test_two_processes_with_sharded_weights_train_as_one_does(one, trained, tmp_
 
     Accelerate has to be talked into it (FAKE_FSDP), the sharding and its checkpoints are real.
     """
-    config = yaml.safe_load((grpo.LAUNCH / "fsdp2.yaml").read_text())
+    config = yaml.safe_load((LAUNCH / "fsdp2.yaml").read_text())
     (tmp_path / "cpu.yaml").write_text(yaml.safe_dump(config | {"use_cpu": True}))
-    monkeypatch.setattr(grpo, "LAUNCH", tmp_path)
+    monkeypatch.setattr(launcher, "LAUNCH", tmp_path)
     monkeypatch.setenv("FAKE_FSDP", "1")
     sharded = trained("sharded", devices=2, batch=2)
     assert sharded.path("checkpoints/checkpoint-2/pytorch_model_fsdp.bin").exists(), "it was FSDP"
@@ -184,10 +197,10 @@ def test_two_processes_with_sharded_weights_train_as_one_does(one, trained, tmp_
 
 @pytest.mark.parametrize("name", ["cpu", "fsdp2"])
 def test_accelerate_reads_the_files(name):
-    config = load_config_from_file(str(grpo.LAUNCH / f"{name}.yaml"))
+    config = load_config_from_file(str(LAUNCH / f"{name}.yaml"))
     assert config.mixed_precision == "bf16" and config.use_cpu == (name == "cpu")
     assert config.num_machines == 1 and config.rdzv_backend == "static", (
-        "`grpo.command` gives the nodes, and the first of them is known"
+        "`launcher.launch_command` gives the nodes, and the first of them is known"
     )
     if name == "fsdp2":
         assert (
@@ -200,15 +213,15 @@ def test_accelerate_reads_the_files(name):
 
 
 def test_the_papers_devices_are_those_of_the_file():
-    config = load_config_from_file(str(grpo.LAUNCH / "fsdp2.yaml"))
-    assert config.num_processes == profile.load("paper").grpo.devices
+    config = load_config_from_file(str(LAUNCH / "fsdp2.yaml"))
+    assert config.num_processes == profile.load_profile("paper").grpo.devices
 
 
 def as_if(monkeypatch, folder, cpu, base="smoke", **changed):
     monkeypatch.setattr(Run, "on_cpu", cpu)
     return Run(
         "05_grpo",
-        profile.load(base, {f"grpo.{key}": value for key, value in changed.items()}),
+        profile.load_profile(base, {f"grpo.{key}": value for key, value in changed.items()}),
         folder,
         {},
     )
@@ -224,28 +237,28 @@ def as_if(monkeypatch, folder, cpu, base="smoke", **changed):
     ],
 )
 def test_what_trains_in_processes_of_its_own(monkeypatch, tmp_path, cpu, changed, expected):
-    assert grpo.apart(as_if(monkeypatch, tmp_path, cpu, **changed)) == expected
+    assert trains_in_subprocess(as_if(monkeypatch, tmp_path, cpu, **changed)) == expected
 
 
 def test_commands(monkeypatch, tmp_path):
     script = tmp_path / "a run" / "05.py"
-    assert grpo.command(as_if(monkeypatch, tmp_path, False), script) == [
+    assert launch_command(as_if(monkeypatch, tmp_path, False), script) == [
         sys.executable,
         str(script),
     ]
     for cpu, name in ((True, "cpu"), (False, "fsdp2")):
-        command = grpo.command(as_if(monkeypatch, tmp_path, cpu, devices=8, batch=1), script)
-        assert command[command.index("--config_file") + 1] == str(grpo.LAUNCH / f"{name}.yaml")
+        command = launch_command(as_if(monkeypatch, tmp_path, cpu, devices=8, batch=1), script)
+        assert command[command.index("--config_file") + 1] == str(LAUNCH / f"{name}.yaml")
         assert command[command.index("--num_processes") + 1] == "8" and command[-1] == str(script)
         assert command[command.index("--mixed_precision") + 1] == "bf16"
-    command = grpo.command(as_if(monkeypatch, tmp_path, True, devices=2, bf16=False), script)
+    command = launch_command(as_if(monkeypatch, tmp_path, True, devices=2, bf16=False), script)
     assert command[command.index("--mixed_precision") + 1] == "no"
 
 
 def test_several_nodes_outside_an_allocation_are_refused(monkeypatch, tmp_path):
     monkeypatch.delenv("MASTER_ADDR", raising=False)
-    with pytest.raises(grpo.TrainingError, match="grpo.nodes is 2 .*train.sbatch"):
-        grpo.command(
+    with pytest.raises(TrainingError, match="grpo.nodes is 2 .*train.sbatch"):
+        launch_command(
             as_if(monkeypatch, tmp_path, False, devices=4, nodes=2, batch=2), tmp_path / "05.py"
         )
 
@@ -287,7 +300,7 @@ def test_two_nodes_meet(monkeypatch, tmp_path):
         "d.barrier()\nd.destroy_process_group()\n"
     )
     run = as_if(monkeypatch, tmp_path, True, devices=4, nodes=2, batch=2)
-    subprocess.run(grpo.command(run, script), check=True, timeout=600)
+    subprocess.run(launch_command(run, script), check=True, timeout=600)
     assert [(tmp_path / f"rank{k}").read_text() for k in range(4)] == ["4 15.0"] * 4
 
 
@@ -295,7 +308,7 @@ def test_rollout_options_are_arguments_of_trl(monkeypatch, tmp_path):
     from trl import GRPOConfig
 
     for name, mode in (("gpu", "colocate"), ("gpu-80", "colocate"), ("paper", "server")):
-        options = grpo.rollout_options(
+        options = rollout_options(
             as_if(
                 monkeypatch,
                 tmp_path,
@@ -309,24 +322,26 @@ def test_rollout_options_are_arguments_of_trl(monkeypatch, tmp_path):
         assert config.vllm_enable_sleep_mode == (name == "gpu") and (
             mode == "colocate" or config.vllm_server_base_url == "http://node:8000"
         )
-    assert grpo.rollout_options(as_if(monkeypatch, tmp_path, True)) == {}
+    assert rollout_options(as_if(monkeypatch, tmp_path, True)) == {}
 
 
 def test_vllm_without_a_gpu_and_a_server_that_is_not_there_are_refused(monkeypatch, tmp_path):
-    with pytest.raises(grpo.TrainingError, match="colocate needs GPUs"):
-        grpo.launch(as_if(monkeypatch, tmp_path, True, rollouts="colocate"))
-    with pytest.raises(grpo.TrainingError, match="no vLLM server for smollm2"):
-        grpo.launch(as_if(monkeypatch, tmp_path, False, rollouts="server"))
+    with pytest.raises(TrainingError, match="colocate needs GPUs"):
+        launch(as_if(monkeypatch, tmp_path, True, rollouts="colocate"))
+    with pytest.raises(TrainingError, match="no vLLM server for smollm2"):
+        launch(as_if(monkeypatch, tmp_path, False, rollouts="server"))
 
 
 def test_a_failed_training_shows_its_own_last_lines(monkeypatch, tmp_path):
     run = as_if(monkeypatch, tmp_path, True)
     fails = "print('no such disk', flush=True); raise SystemExit(3)"
-    monkeypatch.setattr(grpo, "command", lambda run, script: [sys.executable, "-c", fails])
+    monkeypatch.setattr(
+        launcher, "launch_command", lambda run, script: [sys.executable, "-c", fails]
+    )
     run.path("logs").mkdir()
     run.path("logs/05_grpo.log").write_text("of an earlier try\n")
-    with pytest.raises(grpo.TrainingError, match=r"exit code 3:\nno such disk\nsee .*05_grpo.log"):
-        grpo.launch(run)
+    with pytest.raises(TrainingError, match=r"exit code 3:\nno such disk\nsee .*05_grpo.log"):
+        launch(run)
 
 
 def test_the_bar_follows_the_last_whole_line(tmp_path):
@@ -338,13 +353,13 @@ def test_the_bar_follows_the_last_whole_line(tmp_path):
         ('{"step": 1, "reward": 0.5}\n{"step": 4, "reward": null}\n', 4),
     ):
         steps.write_text(text)
-        grpo._follow(steps, bar)
+        _follow(steps, bar)
         assert bar.n == n
     bar.close()
 
 
 def test_addresses_of_replicas(monkeypatch, tmp_path):
-    assert served("big") == []
+    assert registered_endpoints("big") == []
     monkeypatch.setenv("KIT_ENDPOINTS", str(tmp_path))
     for k, line in enumerate(
         (
@@ -355,15 +370,16 @@ def test_addresses_of_replicas(monkeypatch, tmp_path):
         )
     ):
         (tmp_path / f"{k}.endpoint").write_text(line + "\n")
-    assert served("big") == ["http://a:1/v1", "http://b:1/v1"] and served("small") == [
-        "http://c:1/v1"
-    ]
+    assert registered_endpoints("big") == [
+        "http://a:1/v1",
+        "http://b:1/v1",
+    ] and registered_endpoints("small") == ["http://c:1/v1"]
     assert (
-        grpo.server(as_if(monkeypatch, tmp_path, False, policy="small", rollouts="server"))
+        rollout_server(as_if(monkeypatch, tmp_path, False, policy="small", rollouts="server"))
         == "http://d:1"
     )
-    role = profile.load("gpu-80", {"teacher.model": "big"}).teacher
-    assert Run("02_rounds", profile.load("gpu-80"), tmp_path, {}).engine(
+    role = profile.load_profile("gpu-80", {"teacher.model": "big"}).teacher
+    assert Run("02_rounds", profile.load_profile("gpu-80"), tmp_path, {}).engine(
         role, "teacher"
     ).role.endpoints == ["http://a:1/v1", "http://b:1/v1"]
 

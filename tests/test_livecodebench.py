@@ -13,9 +13,10 @@ import zlib
 
 import pytest
 
-from kit import models
 from kit.benchmarks import FormatError, Unavailable, livecodebench
+from kit.core.prompts import prompt
 from kit.sandbox import Sandbox
+from kit.serving import models
 from tests.contest import CASES, DIFFERENT, row
 
 SECONDS = 2  # instead of 6, for both
@@ -29,7 +30,7 @@ CHECKER = (
 def write(folder, rows: dict[str, list[dict]]):
     there = folder / "code_generation_lite"
     there.mkdir(exist_ok=True)
-    for name in livecodebench.FILES:
+    for name in livecodebench.RELEASE_FILES:
         (there / name).write_text("".join(json.dumps(r) + "\n" for r in rows.get(name, [])))
     return str(folder)
 
@@ -64,19 +65,19 @@ def window() -> dict[str, list[dict]]:
 
 
 def test_the_window_is_asserted(tmp_path):
-    found = livecodebench.items("livecodebench", folder=write(tmp_path, window()))
+    found = livecodebench.contest_items("livecodebench", folder=write(tmp_path, window()))
     assert len(found) == 454 and {i.group for i in found} == {"easy", "medium", "hard"}
-    assert len(livecodebench.items("livecodebench", 20, seed=1, folder=str(tmp_path))) == 20
+    assert len(livecodebench.contest_items("livecodebench", 20, seed=1, folder=str(tmp_path))) == 20
     rows = window()
     rows["test6.jsonl"].pop(0)
     with pytest.raises(FormatError, match="should have 454 problems .* and 453 were found"):
-        livecodebench.items("livecodebench", folder=write(tmp_path, rows))
+        livecodebench.contest_items("livecodebench", folder=write(tmp_path, rows))
     rows = window()
     rows["test6.jsonl"][0]["difficulty"] = (
         "easy" if rows["test6.jsonl"][0]["difficulty"] != "easy" else "hard"
     )
     with pytest.raises(FormatError, match="203"):
-        livecodebench.items("livecodebench", folder=write(tmp_path, rows))
+        livecodebench.contest_items("livecodebench", folder=write(tmp_path, rows))
 
 
 def test_release_v5_is_five_files(tmp_path):
@@ -101,28 +102,28 @@ def test_a_changed_format_is_refused_by_name(tmp_path, change, said):
     rows = window()
     change(rows["test5.jsonl"][3])
     with pytest.raises(FormatError, match=rf"test5.jsonl, byte \d+: {said}"):
-        livecodebench.items("livecodebench", folder=write(tmp_path, rows))
+        livecodebench.contest_items("livecodebench", folder=write(tmp_path, rows))
 
 
 def test_a_torn_file_is_refused(tmp_path):
     write(tmp_path, window())
     (file := tmp_path / "code_generation_lite" / "test6.jsonl").write_text(file.read_text()[:-40])
     with pytest.raises(FormatError, match="test6.jsonl, byte"):
-        livecodebench.items("livecodebench", folder=str(tmp_path))
+        livecodebench.contest_items("livecodebench", folder=str(tmp_path))
 
 
 def test_without_files_it_says_where_to_put_them(tmp_path, monkeypatch):
     with pytest.raises(
         Unavailable, match="put the files of livecodebench/code_generation_lite there"
     ):
-        livecodebench.items("livecodebench", folder=str(tmp_path))
+        livecodebench.contest_items("livecodebench", folder=str(tmp_path))
     monkeypatch.setattr(
         models.hub,
         "hf_hub_download",
         lambda *a, **k: (_ for _ in ()).throw(ConnectionError("no network")),
     )
     with pytest.raises(Unavailable, match="evaluation.folder"):
-        livecodebench.items("livecodebench")
+        livecodebench.contest_items("livecodebench")
 
 
 def test_hidden_tests_are_read_and_never_loaded():
@@ -164,7 +165,7 @@ def test_hidden_tests_that_unpack_without_end_are_refused(monkeypatch):
     ids=[f"{'function' if c[1] else 'stdin'}: {c[0]}" for c in CASES],
 )
 def test_verdicts(name, function, tests, code, passes, tmp_path, box):
-    (verdict,) = livecodebench.grade(
+    (verdict,) = livecodebench.grade_contest(
         task(function, tests, tmp_path), [f"Here it is.\n```python\n{code}\n```"], box
     )
     assert verdict.outcome == ("passed" if passes else "failed"), verdict
@@ -172,7 +173,7 @@ def test_verdicts(name, function, tests, code, passes, tmp_path, box):
 
 def test_our_own_differences(tmp_path, box):
     for name, function, tests, code, _, ours in DIFFERENT:
-        (verdict,) = livecodebench.grade(
+        (verdict,) = livecodebench.grade_contest(
             task(function, tests, tmp_path), [f"```python\n{code}\n```"], box
         )
         assert (verdict.outcome == "passed") == ours, (name, verdict)
@@ -189,7 +190,7 @@ def test_the_last_block_is_the_answer(tmp_path, box):
         "```python\nprint(1)",
         "",
     ]
-    assert [v.outcome for v in livecodebench.grade(one, asked, box)] == [
+    assert [v.outcome for v in livecodebench.grade_contest(one, asked, box)] == [
         "passed",
         "failed",
         "failed",
@@ -206,7 +207,7 @@ def test_a_second_of_each_test_counts_for_itself(tmp_path, box):
     )
     # 4.8 s together, a limit of 2 s each.
     tests = [(str(k), str(k)) for k in range(4)]
-    (verdict,) = livecodebench.grade(task("", tests, tmp_path), [f"```\n{code}\n```"], box)
+    (verdict,) = livecodebench.grade_contest(task("", tests, tmp_path), [f"```\n{code}\n```"], box)
     assert verdict.outcome == "passed"
 
 
@@ -216,7 +217,7 @@ def test_lines_of_its_own_gain_a_program_no_endless_time(tmp_path, box):
         "        except OSError:\n            pass"
     )
     code = f"import os, time\nwhile True:\n    time.sleep(.3)\n    {write}"
-    (verdict,) = livecodebench.grade(
+    (verdict,) = livecodebench.grade_contest(
         task("", [("1", "1")] * 3, tmp_path), [f"```\n{code}\n```"], box
     )
     assert verdict.outcome == "failed"
@@ -323,7 +324,7 @@ print(json.dumps([[system, question(SimpleNamespace(**g))] for g in given]))
     )
     assert done.returncode == 0, done.stderr[-2000:]
     for g, (system, user) in zip(given, json.loads(done.stdout.strip().splitlines()[-1])):
-        ours = livecodebench.prompt(
+        ours = prompt(
             "evaluate_livecodebench", question=g["question_content"], starter=g["starter_code"]
         )
         assert [m["content"] for m in ours] == [system, user.rstrip()]

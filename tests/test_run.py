@@ -9,16 +9,18 @@ import pytest
 import typer
 
 import kit
-from kit import run as runs
-from kit.__main__ import stoppable
-from kit.profile import ProfileError
-from kit.records import Problem, RecordError
-from kit.run import RunError
+from kit.commands.cli import stoppable
+from kit.core import manifest as manifest_module
+from kit.core import run as runs
+from kit.core.manifest import RunError, _commit, read_manifest
+from kit.core.profile import ProfileError
+from kit.core.records import RecordError
+from kit.core.types import Problem
 
 
 @pytest.fixture
 def start(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "RECORDED", tmp_path / "recorded")
+    monkeypatch.setattr(manifest_module, "RECORDED", tmp_path / "recorded")
     (tmp_path / "recorded").mkdir()
     return lambda stage="02_rounds", profile="smoke", run_dir=str(tmp_path / "run"), **kw: (
         kit.start(stage, profile, run_dir, **kw)
@@ -30,7 +32,7 @@ def test_a_stage_is_counted_in_the_manifest_and_can_be_opened_again(start, capsy
     run.done(kept=5, dropped=2)
     assert "02_rounds done" in capsys.readouterr().out
     again = start(seed=3)
-    stage = runs.read_manifest(again.folder)["stages"]["02_rounds"]
+    stage = read_manifest(again.folder)["stages"]["02_rounds"]
     assert stage["counts"] == {"kept": 5, "dropped": 2} and again.seed == 3
 
 
@@ -89,7 +91,7 @@ def test_its_own_record_comes_before_the_recorded_one_which_is_said(start, tmp_p
     assert run.problems("rounds")
     assert capsys.readouterr().out.count("rounds.parquet comes from data/recorded") == 1
     run.done()
-    assert runs.read_manifest(run.folder)["stages"]["03_filters"]["recorded"] == ["rounds.parquet"]
+    assert read_manifest(run.folder)["stages"]["03_filters"]["recorded"] == ["rounds.parquet"]
     fresh = start("04_difficulty")
     fresh.save_problems([own], "rounds")
     assert fresh.problems("rounds") == [own] and not fresh.recorded
@@ -127,17 +129,17 @@ def test_a_manifest_on_a_full_disk_leaves_the_old_one(start, monkeypatch):
     monkeypatch.setattr(runs.os, "replace", full)
     with pytest.raises(RecordError, match="disk is full"):
         run.done(kept=1)
-    assert runs.read_manifest(run.folder) == before
+    assert read_manifest(run.folder) == before
 
 
 def test_a_figure_lies_beside_its_numbers_and_is_the_same_each_time(start):
-    from kit import plots
+    from kit.display import figures
 
     run = start()
     df = pd.DataFrame({"step": [0, 10], "bin": ["easy", "easy"], "weight": [1.0, 1.0]})
-    run.figure(plots.curriculum(df), "curriculum", df)
+    run.figure(figures.draw_curriculum(df), "curriculum", df)
     first = (run.folder / "figures" / "curriculum.svg").read_bytes()
-    run.figure(plots.curriculum(df), "curriculum", df)
+    run.figure(figures.draw_curriculum(df), "curriculum", df)
     folder = run.folder / "figures"
     assert (folder / "curriculum.svg").read_bytes() == first
     assert sorted(x.name for x in folder.iterdir()) == [
@@ -150,7 +152,7 @@ def test_a_figure_lies_beside_its_numbers_and_is_the_same_each_time(start):
 
 def test_a_machine_without_git(monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
-    assert runs._commit() == "unknown"
+    assert _commit() == "unknown"
 
 
 @pytest.mark.parametrize("word", [signal.SIGINT, signal.SIGTERM])

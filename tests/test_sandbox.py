@@ -17,8 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from kit import _boxed, sandbox
+from kit import sandbox
 from kit.sandbox import Job, Result, Sandbox, arguments, call_text, literal, same, text
+from kit.sandbox.walls import ENVIRONMENT
+from kit.sandbox.worker import Worker, _read_result, encode_job
 
 pytestmark = [
     pytest.mark.attack,
@@ -36,7 +38,7 @@ def box():
         yield made
 
 
-@pytest.fixture(scope="module", params=sandbox.WALLS)
+@pytest.fixture(scope="module", params=sandbox.NATIVE_MODES)
 def walled(request):
     if MODES.get(request.param) != "ok":
         pytest.skip(f"{request.param}: {MODES.get(request.param)}")
@@ -276,11 +278,11 @@ def test_wire_refuses_forged_values():
         {"t": [], "s": []},
     ]:
         with pytest.raises((ValueError, TypeError, KeyError)):
-            _boxed.decode(forged)
+            sandbox.decode(forged)
     colliding = [{"i": format(k * (2**61 - 1), "x")} for k in range(20_000)]
     begin = time.thread_time()
     with pytest.raises(ValueError):
-        _boxed.decode({"s": colliding})
+        sandbox.decode({"s": colliding})
     assert time.thread_time() - begin < 1
 
 
@@ -372,7 +374,7 @@ def test_hostile_results_become_plain_values(box):
 
 # -------------------------------------------------------------------------------------------- walls
 def test_not_root_and_nothing_in_sight(walled):
-    known = [*sandbox._ENVIRONMENT, "PYTHONHASHSEED", "LD_LIBRARY_PATH", "PWD"]
+    known = [*ENVIRONMENT, "PYTHONHASHSEED", "LD_LIBRARY_PATH", "PWD"]
     code = f"""
         import os
         def f():
@@ -382,7 +384,7 @@ def test_not_root_and_nothing_in_sight(walled):
 
 
 def test_answers_never_enter_the_box(walled):
-    assert b"answer" not in sandbox._frame(Job("def f(): return 1", (("f", ()),)))
+    assert b"answer" not in encode_job(Job("def f(): return 1", (("f", ()),)))
     assert set(Job.__dataclass_fields__) == {"code", "calls", "stdin", "seed", "each"}
 
 
@@ -391,13 +393,13 @@ def test_system_call_numbers_agree_with_libseccomp():
         library = ctypes.CDLL("libseccomp.so.2")
     except OSError:
         pytest.skip("libseccomp is not installed; the sandbox does not need it")
-    for machine, (_, architecture) in _boxed.MACHINES.items():
-        for name, number in _boxed.system_calls(machine).items():
+    for machine, (_, architecture) in sandbox.MACHINES.items():
+        for name, number in sandbox.system_calls(machine).items():
             found = library.seccomp_syscall_resolve_name_arch(
                 ctypes.c_uint32(architecture), name.encode()
             )
             assert found == number, (machine, name)
-        assert len(_boxed.seccomp_filter(machine)) % 8 == 0
+        assert len(sandbox.seccomp_filter(machine)) % 8 == 0
 
 
 def test_seed_and_hash_seed(box):
@@ -479,7 +481,7 @@ def test_sipping_cpu_buys_little_time():
     with Sandbox(workers=1, timeout=0.5) as box:
         begin = time.monotonic()
         assert one(box, code).status == "timeout"
-        assert 2.5 < time.monotonic() - begin < 2.5 + 0.5 / _boxed.IDLE
+        assert 2.5 < time.monotonic() - begin < 2.5 + 0.5 / sandbox.IDLE
 
 
 def test_killed_worker_is_replaced_and_its_program_retried(box):
@@ -499,7 +501,7 @@ def test_worker_that_dies_twice_is_no_verdict(monkeypatch):
         def gone(*_):
             raise EOFError("the worker is gone")
 
-        monkeypatch.setattr(sandbox._Worker, "exchange", gone)
+        monkeypatch.setattr(Worker, "exchange", gone)
         result = one(box, "def f(): return 1")
         assert result.status == "sandbox_error" and result.returned() is None
         assert box.counts["sandbox_error"] == 1
@@ -507,9 +509,9 @@ def test_worker_that_dies_twice_is_no_verdict(monkeypatch):
 
 def test_child_without_seal_is_never_believed():
     with pytest.raises(OSError):
-        sandbox._read_result(Job(""), b'["ok", 1]\n', _boxed.ENDED, 0)
+        _read_result(Job(""), b'["ok", 1]\n', sandbox.ENDED, 0)
     with pytest.raises(OSError):
-        sandbox._read_result(Job(""), b"", _boxed.NO_CHILD, 0)
+        _read_result(Job(""), b"", sandbox.NO_CHILD, 0)
 
 
 def test_submit_from_many_threads_that_end(box):
@@ -607,10 +609,11 @@ def test_inside_trls_reward_function():
     """TRL calls reward functions from the trainer's thread, or from worker threads if async."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from kit import environments, grpo, profile
-    from kit.records import Problem
+    from kit import environments, grpo
+    from kit.core import profile
+    from kit.core.types import Problem
 
-    envs = environments.make(profile.load("cpu").rounds)
+    envs = environments.make(profile.load_profile("cpu").rounds)
     problem = Problem(
         environment="abduction", program="def f(x):\n    return x * x", inputs=["3"], outputs=["9"]
     )

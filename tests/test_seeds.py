@@ -5,12 +5,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kit import profile, seeds
+from kit import seeds
+from kit.core import profile
+from kit.core.types import SeedSnippet
 
 
 @pytest.fixture(scope="module")
 def found():
-    return seeds.sample(profile.load("cpu"))
+    return seeds.sample_seeds(profile.load_profile("cpu"))
 
 
 def write(folder, name, text):
@@ -27,7 +29,7 @@ LOGIC = (
 
 
 def test_as_many_as_asked_and_all_distinct(found):
-    asked = profile.load("cpu").seeds
+    asked = profile.load_profile("cpu").seeds
     assert [s.source for s in found] == ["wild"] * asked.wild + ["real"] * (
         asked.real + asked.problems
     )
@@ -39,8 +41,8 @@ def test_as_many_as_asked_and_all_distinct(found):
 def test_the_same_number_gives_the_same_seeds(found):
     seeds._files.cache_clear()
     seeds._read.cache_clear()
-    assert seeds.sample(profile.load("cpu")) == found
-    assert seeds.sample(profile.load("cpu", {"seed": 1})) != found
+    assert seeds.sample_seeds(profile.load_profile("cpu")) == found
+    assert seeds.sample_seeds(profile.load_profile("cpu", {"seed": 1})) != found
 
 
 def test_wild_seeds_are_consecutive_lines(found):
@@ -74,21 +76,21 @@ def test_real_seeds_parse_and_solve(found):
 
 
 def test_the_split_is_stratified_and_keeps_files_together(found):
-    share = profile.load("cpu").seeds.held_out
+    share = profile.load_profile("cpu").seeds.held_out
     for source in ("wild", "real"):
         some = [s for s in found if s.source == source]
         assert abs(sum(s.split == "held_out" for s in some) - share * len(some)) <= 1
     many = [
-        seeds.Seed(id=str(k), text=str(k), source="wild", origin=f"a/{k % 10}.py:{k}-{k}")
+        SeedSnippet(id=str(k), text=str(k), source="wild", origin=f"a/{k % 10}.py:{k}-{k}")
         for k in range(50)
     ]
-    parted = seeds.split(many, 0.3)
+    parted = seeds.split_seeds(many, 0.3)
     files = {
         half: {s.origin.split(":")[0] for s in parted if s.split == half}
         for half in ("train", "held_out")
     }
     assert not files["train"] & files["held_out"] and len(files["held_out"]) == 3
-    assert {s.split for s in seeds.split(many, 0.0)} == {"train"}
+    assert {s.split for s in seeds.split_seeds(many, 0.0)} == {"train"}
 
 
 def test_windows_without_logic_and_odd_files_are_passed_over(tmp_path):
@@ -108,7 +110,7 @@ def test_windows_without_logic_and_odd_files_are_passed_over(tmp_path):
     write(tmp_path, "_vendor/inner.py", LOGIC)
     write(tmp_path, "test_it.py", LOGIC)
     (tmp_path / "latin.py").write_bytes(LOGIC.encode() + b"# \xe9\n")
-    few = seeds.wild(5, (25, 30), roots=[tmp_path])
+    few = seeds.wild_seeds(5, (25, 30), roots=[tmp_path])
     assert {s.origin.split(":")[0] for s in few} == {"good.py"}
 
 
@@ -116,15 +118,15 @@ def test_too_few_seeds_are_said_to_be(tmp_path):
     with pytest.raises(
         seeds.SeedError, match="3 asked for, but there are only 0 wild seeds in 0 files"
     ):
-        seeds.wild(3, roots=[tmp_path])
-    with pytest.raises(seeds.SeedError, match="lower seeds.real"):
-        seeds.real(5000)
+        seeds.wild_seeds(3, roots=[tmp_path])
+    with pytest.raises(seeds.SeedError, match="lower seeds.real_seeds"):
+        seeds.real_seeds(5000)
     with pytest.raises(seeds.SeedError, match=r"e.g. \[25, 50\]"):
-        seeds.wild(3, (50, 25))
-    assert seeds.wild(0) == [] and seeds.real(0) == []
+        seeds.wild_seeds(3, (50, 25))
+    assert seeds.wild_seeds(0) == [] and seeds.real_seeds(0) == []
 
 
 def test_the_table_gives_the_seeds_back(found, tmp_path):
-    seeds.frame(found).to_parquet(tmp_path / "seeds.parquet")
-    assert seeds.from_frame(pd.read_parquet(tmp_path / "seeds.parquet")) == found
-    assert seeds.from_frame(seeds.frame([])) == []
+    seeds.seeds_frame(found).to_parquet(tmp_path / "seeds.parquet")
+    assert seeds.seeds_from_frame(pd.read_parquet(tmp_path / "seeds.parquet")) == found
+    assert seeds.seeds_from_frame(seeds.seeds_frame([])) == []

@@ -12,9 +12,11 @@ import time
 import httpx
 import pytest
 
-from kit import models
-from kit.engine import VLLM, Endpoint, EngineDown
-from kit.profile import Role, Sampling
+from kit.core.config import Role, Sampling
+from kit.serving import models
+from kit.serving.endpoint import Endpoint
+from kit.serving.engine import EngineDown
+from kit.serving.local import VLLM
 
 NAME = "smollm2-135m-instruct"
 GREEDY = Sampling(temperature=0.0, max_tokens=24)
@@ -42,7 +44,7 @@ def serve(port, folder):
         "-m",
         "vllm.entrypoints.openai.api_server",
         "--model",
-        str(models.path(NAME)),
+        str(models.model_path(NAME)),
         "--served-model-name",
         NAME,
         "--host",

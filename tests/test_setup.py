@@ -10,7 +10,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from kit import recording
+from kit.commands import record
+from kit.core.manifest import RECORDED
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -132,11 +133,10 @@ def test_the_package_carries_its_prompts_and_profiles():
 
 
 @pytest.mark.skipif(
-    not (recording.RECORDED / "summary.parquet").exists(),
-    reason="no data/recorded in this checkout",
+    not (RECORDED / "summary.parquet").exists(), reason="no data/recorded in this checkout"
 )
 def test_the_readme_has_the_recorded_runs_numbers():
-    table = recording.results({"stages": {}}, recording.RECORDED).split("\n\n")[0]
+    table = record.results({"stages": {}}, RECORDED).split("\n\n")[0]
     assert table in (ROOT / "README.md").read_text(encoding="utf-8"), (
         "python -m kit record writes both"
     )

@@ -6,13 +6,18 @@ import pandas as pd
 import pytest
 import yaml
 
-from kit import findings, grpo, profile, recording, study
-from kit.findings import ArmError
-from kit.profile import ProfileError
-from kit.records import Problem, save
-from kit.run import RunError, start
+from kit import findings, grpo
+from kit.arms import EMPTY, ArmError, arm_plans, arm_pools, collect_study, load_arms, read_study
+from kit.commands import record, study
+from kit.core import profile
+from kit.core.manifest import RunError
+from kit.core.profile import ProfileError
+from kit.core.records import save_problems
+from kit.core.run import open_run
+from kit.core.types import Problem
+from kit.effects import Effect
 
-CPU = profile.load("cpu")
+CPU = profile.load_profile("cpu")
 SOLVED = {"easy": 7, "easy-medium": 6, "medium": 4, "hard": 1}
 BINS, ENVIRONMENTS = list(SOLVED), ["induction", "abduction", "deduction", "fuzzing"]
 
@@ -53,9 +58,9 @@ def made(n=5, real=4):
 
 
 def test_every_arm_has_a_plan_of_its_own_problems():
-    arms, given = findings.arms(), made()
-    pools = findings.pools(arms, given, CPU)
-    plans = findings.plans(arms, given, CPU, [0, 1])
+    arms, given = load_arms(), made()
+    pools = arm_pools(arms, given, CPU)
+    plans = arm_plans(arms, given, CPU, [0, 1])
     assert len(plans) == 2 * len(arms)
     for (name, _), plan in plans.items():
         pool = {p.id for p in pools[name]}
@@ -74,13 +79,13 @@ def test_every_arm_has_a_plan_of_its_own_problems():
 
 
 def test_arms_that_are_compared_draw_from_equally_many_problems():
-    pools = findings.pools(findings.arms(), made(n=5, real=4), CPU)
+    pools = arm_pools(load_arms(), made(n=5, real=4), CPU)
     assert len({len(pools[a]) for a in ("easy", "medium", "hard")}) == 1
     assert (
         len(pools["real"]) == len(pools["synthetic"]) == len(pools["both"]) / 2 == 16
         and len(pools["one"]) == len(pools["four"]) == 20
     )
-    assert len(findings.pools(findings.arms(), made(real=0), CPU)["synthetic"]) == 20, (
+    assert len(arm_pools(load_arms(), made(real=0), CPU)["synthetic"]) == 20, (
         "an arm without problems does not starve the others"
     )
     few = {p.id for p in pools["real-few"]}
@@ -103,15 +108,15 @@ def test_arms_that_are_compared_draw_from_equally_many_problems():
 )
 def test_an_arm_that_cannot_be_trained_is_refused(given, arms, message):
     with pytest.raises(ArmError, match=message):
-        findings.plans(findings.arms(), given, CPU, [0], arms)
+        arm_plans(load_arms(), given, CPU, [0], arms)
 
 
 def test_a_horizon_shorter_than_a_schedule_is_refused():
     with pytest.raises(
         ArmError, match="arm classic: a horizon of 3 steps: the schedule classic has 5 phases"
     ):
-        findings.plans(
-            findings.arms(), made(), profile.load("cpu", {"grpo.steps": 3}), [0], ["classic"]
+        arm_plans(
+            load_arms(), made(), profile.load_profile("cpu", {"grpo.steps": 3}), [0], ["classic"]
         )
 
 
@@ -121,13 +126,13 @@ def test_a_horizon_shorter_than_a_schedule_is_refused():
 def test_a_broken_file_of_arms_is_refused(tmp_path, text):
     (tmp_path / "arms.yaml").write_text(text)
     with pytest.raises(ArmError, match="is not a list of arms"):
-        findings.arms(path=tmp_path / "arms.yaml")
+        load_arms(path=tmp_path / "arms.yaml")
 
 
 @pytest.fixture
 def prepared(tmp_path, monkeypatch):
     monkeypatch.setattr(grpo, "tokenizer", lambda name: None)
-    save(made(), tmp_path / "data" / "filtered.parquet")
+    save_problems(made(), tmp_path / "data" / "filtered.parquet")
 
     def prepare(**changes):
         options = {
@@ -137,7 +142,7 @@ def prepared(tmp_path, monkeypatch):
             "arms": ["easy", "hard"],
             "seeds": [0, 1],
         }
-        return study.prepare(**(options | changes))
+        return study.prepare_study(**(options | changes))
 
     return prepare
 
@@ -166,7 +171,7 @@ def test_run_folders_hold_problems_plan_and_arm(prepared):
 def test_a_folder_of_other_problems_or_another_profile_is_refused_and_unharmed(prepared, tmp_path):
     run = prepared()[0]
     before = (run / "arm.json").read_text()
-    save(made()[1:], tmp_path / "data" / "filtered.parquet")
+    save_problems(made()[1:], tmp_path / "data" / "filtered.parquet")
     for changes in ({}, {"profile": "smoke", "arms": ["easy"]}):
         with pytest.raises(RunError, match="was made with other problems, values or another arm"):
             prepared(**changes)
@@ -190,14 +195,15 @@ def test_bad_input_leaves_no_folder_behind(prepared, tmp_path, changes, error, m
 
 
 def test_a_policy_without_a_chat_template_is_refused(tmp_path, monkeypatch):
-    from kit import models
+    from kit.serving import models
+    from kit.serving.weights import ModelUnavailable
 
     class Bare:
         chat_template = None
 
-    monkeypatch.setattr(models, "path", lambda name: tmp_path)
+    monkeypatch.setattr(models, "model_path", lambda name: tmp_path)
     monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", lambda path: Bare)
-    with pytest.raises(models.ModelUnavailable, match="has no chat template"):
+    with pytest.raises(ModelUnavailable, match="has no chat template"):
         grpo.tokenizer("base")
 
 
@@ -233,9 +239,9 @@ def finish(run, arm, gain=0.0):
     }
     pd.DataFrame(curve).to_parquet(run / "train.parquet")
     manifest = {
-        "profile": profile.load("study").model_dump(),
+        "profile": profile.load_profile("study").model_dump(),
         "versions": {"trl": "1.2"},
-        "stages": {s: {"finished": "now", "seconds": 90} for s in study.STAGES},
+        "stages": {s: {"finished": "now", "seconds": 90} for s in study.STUDY_STAGES},
     }
     (run / "manifest.json").write_text(json.dumps(manifest))
 
@@ -245,8 +251,8 @@ def test_a_finished_study_is_collected_and_judged(prepared, tmp_path):
     for run in runs[:-1]:
         finish(run, run.parent.name)
     assert [study.done(r) for r in runs] == [True] * 8 + [False]
-    found, label = findings.read(
-        start("07_findings", "cpu", str(tmp_path / "run")), tmp_path / "study"
+    found, label = read_study(
+        open_run("07_findings", "cpu", str(tmp_path / "run")), tmp_path / "study"
     )
     assert (
         found["scores"].groupby("arm").seed.nunique().to_dict() == {"easy": 3, "four": 3, "one": 2}
@@ -257,7 +263,7 @@ def test_a_finished_study_is_collected_and_judged(prepared, tmp_path):
     assert list(dict.fromkeys(board.claim)) == [f"F{k}" for k in range(3, 11)]
     assert set(board.verdict) == {"not tested at this scale"}, "two seeds of one arm are too few"
     finish(runs[-1], "one")
-    after = findings.board(findings.collect(tmp_path / "study")).query(
+    after = findings.board(collect_study(tmp_path / "study")).query(
         "claim == 'F9' and mode == 'sampled'"
     )
     assert after.part.tolist() == ["undecided", "not tested at this scale"], (
@@ -267,11 +273,11 @@ def test_a_finished_study_is_collected_and_judged(prepared, tmp_path):
 
 
 def test_a_recorded_study_brings_its_card_and_its_board(prepared, tmp_path, monkeypatch):
-    monkeypatch.setattr(recording, "ROOT", tmp_path)
+    monkeypatch.setattr(record, "ROOT", tmp_path)
     (tmp_path / "README.md").write_text("above\n<!-- board -->\nold\n<!-- /board -->\nbelow\n")
     for run in prepared(arms=["four", "one"], seeds=[0, 1, 2]):
         finish(run, run.parent.name)
-    recording.ship_study(tmp_path / "study", tmp_path / "shipped")
+    record.record_study(tmp_path / "study", tmp_path / "shipped")
     card, readme = ((tmp_path / name).read_text() for name in ("shipped/README.md", "README.md"))
     assert "--arms four,one --seeds 0,1,2" in card
     assert "median of 6" in card
@@ -280,25 +286,28 @@ def test_a_recorded_study_brings_its_card_and_its_board(prepared, tmp_path, monk
     assert readme.endswith("below\n")
     assert "old" not in readme
     assert "| F9 |" in readme
-    assert {p.stem for p in (tmp_path / "shipped").glob("*.parquet")} == set(findings.EMPTY)
+    assert {p.stem for p in (tmp_path / "shipped").glob("*.parquet")} == set(EMPTY)
     with pytest.raises(RunError, match="no run"):
-        recording.ship_study(tmp_path / "nothing", tmp_path / "shipped")
+        record.record_study(tmp_path / "nothing", tmp_path / "shipped")
 
 
 def test_a_study_without_runs_still_has_its_board(tmp_path, monkeypatch):
     monkeypatch.setattr(findings, "RECORDED", tmp_path)
-    found, label = findings.read(
-        start("07_findings", "cpu", str(tmp_path / "run")), tmp_path / "none"
+    found, label = read_study(
+        open_run("07_findings", "cpu", str(tmp_path / "run")), tmp_path / "none"
     )
     assert not label
     board = findings.board(found)
     assert len(board) and set(board.verdict) == {"not tested at this scale"}
-    assert findings.by_difficulty(found["scores"]).empty and findings.changes(found["scores"]).empty
+    assert (
+        findings.by_difficulty(found["scores"]).empty
+        and findings.changes_by_arm(found["scores"]).empty
+    )
 
 
 def test_alike_needs_the_whole_interval_near_zero():
     def effect(low, high):
-        return findings.Effect((low + high) / 2, low, high, seeds=3, problems=50, alike=0.1).verdict
+        return Effect((low + high) / 2, low, high, seeds=3, problems=50, alike=0.1).verdict
 
     assert [effect(-0.05, 0.08), effect(0.12, 0.3), effect(-0.3, -0.11), effect(-0.05, 0.2)] == [
         "supported",
@@ -309,7 +318,7 @@ def test_alike_needs_the_whole_interval_near_zero():
 
 
 def test_the_shipped_arms_are_the_papers():
-    known = findings.arms()
+    known = load_arms()
     assert (
         yaml.safe_load((findings.Path(findings.__file__).parent / "arms.yaml").read_text()).keys()
         == known.keys()

@@ -10,9 +10,13 @@ import pandas as pd
 import pytest
 import yaml
 
-from kit import difficulty, findings, grpo, profile, records, rounds, runner
-from kit.__main__ import app
-from kit.run import RECORDED
+from kit import findings, grpo
+from kit.commands import runner
+from kit.commands.cli import app
+from kit.core import profile, records
+from kit.core.manifest import RECORDED
+from kit.core.stats import wilson_interval
+from kit.teacher import teacher_quality, turn_changes
 
 TEXT = (Path(__file__).parent.parent / "notebooks" / "TEACHING.md").read_text(encoding="utf-8")
 
@@ -21,20 +25,20 @@ TEXT = (Path(__file__).parent.parent / "notebooks" / "TEACHING.md").read_text(en
     not (RECORDED / "filtered.parquet").exists(), reason="no data/recorded in this checkout"
 )
 def test_what_a_class_is_promised_is_what_was_recorded():
-    problems = records.load(RECORDED / "filtered.parquet")
+    problems = records.load_problems(RECORDED / "filtered.parquet")
     tables = {
         name: pd.read_parquet(RECORDED / f"{name}.parquet")
         for name in ("yields", "plan", "train", "difference", "difficulty")
     }
-    quality = rounds.quality(problems).set_index(["environment", "measure"]).loc["all"]
+    quality = teacher_quality(problems).set_index(["environment", "measure"]).loc["all"]
     multi = [p for p in problems if p.method == "multi" and p.p is not None]
-    steps = rounds.steps(problems)
-    f1 = findings.f1(tables["yields"])
-    f2 = findings.f2(steps)
+    steps = turn_changes(problems)
+    f1 = findings.multi_turn_yield(tables["yields"])
+    f2 = findings.difficulty_steering(steps)
     dropped = pd.Series([p.dropped_by for p in problems]).value_counts()
     bins = tables["difficulty"].bin[[p.kept for p in problems]].value_counts()
     mean = pd.Series([p.p for p in multi]).groupby([p.environment for p in multi]).mean()
-    size = profile.load("cpu").grpo.group_size
+    size = profile.load_profile("cpu").grpo.group_size
     by_id = {p.id: p for p in problems}
     dead = pd.Series(
         [by_id[i].p ** size + (1 - by_id[i].p) ** size for i in tables["plan"].problem_id]
@@ -43,14 +47,14 @@ def test_what_a_class_is_promised_is_what_was_recorded():
     first = {
         p.seed_id: p.p
         for p in single
-        if p.turn == 1 and p.p > profile.load("cpu").rounds.harder_above
+        if p.turn == 1 and p.p > profile.load_profile("cpu").rounds.harder_above
     }
     again = pd.Series(
         [first[p.seed_id] - p.p for p in single if p.turn > 1 and p.seed_id in first]
     ).mean()
     moved = tables["difference"].query("set == 'synthetic' and group == 'all'").set_index("mode")
     half = len(tables["train"]) // 2
-    low = difficulty.interval(4, 8)
+    low = wilson_interval(4, 8)
     plan = {
         p.id: p
         for p in problems
@@ -116,10 +120,10 @@ def test_the_profile_of_a_shared_server_loads(tmp_path):
     (tmp_path / "ours.yaml").write_text(
         "\n".join(line[2:] for line in text.splitlines()), encoding="utf-8"
     )
-    ours = profile.load(str(tmp_path / "ours.yaml"))
+    ours = profile.load_profile(str(tmp_path / "ours.yaml"))
     assert yaml.safe_load((tmp_path / "ours.yaml").read_text())["name"] == ours.name == "ours"
     assert (
         ours.teacher.endpoints
         and ours.student.endpoints
-        and ours.teacher.sampling == profile.load("cpu").teacher.sampling
+        and ours.teacher.sampling == profile.load_profile("cpu").teacher.sampling
     )

@@ -37,7 +37,8 @@ def fetch(repository: str, name: str, folder: str = "") -> Path:
             )
         return path
 
-    from kit.models import HUB_SECONDS, hub
+    from kit.serving.models import hub
+    from kit.serving.weights import HUB_SECONDS
 
     try:
         return Path(

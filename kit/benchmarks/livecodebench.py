@@ -5,7 +5,7 @@ folder that holds them. Answers run in the kit's sandbox. An answer is the last 
 solves a problem if it passes all tests, public and hidden, in 6 s each. Prompts are the original's
 for chat models.
 
-    items = livecodebench.items("livecodebench", 20)
+    items = livecodebench.contest_items("livecodebench", 20)
     with run.box(**livecodebench.LIMITS) as box:
         frame = evaluation.evaluate(items, engine, box, **livecodebench.SAMPLING)
 
@@ -32,13 +32,18 @@ from typing import Literal
 from pydantic import BaseModel, Json, ValidationError
 
 from kit.benchmarks import FormatError, fetch
-from kit.environments.base import Reason, Verdict, failure, prompt
-from kit.evaluation import Item
+from kit.core.prompts import prompt
+from kit.core.types import Item, Reason, Verdict
+from kit.environments.base import failure
 from kit.sandbox import PRELOAD, Job, Result, Sandbox
 
 REPOSITORY = "livecodebench/code_generation_lite"
+
+
 # release_v1 is the first file, release_v6 all six.
-FILES = ("test.jsonl", *(f"test{k}.jsonl" for k in range(2, 7)))
+RELEASE_FILES = ("test.jsonl", *(f"test{k}.jsonl" for k in range(2, 7)))
+
+
 # Of the sandbox.
 LIMITS = {
     "timeout": 6.0,
@@ -46,15 +51,21 @@ LIMITS = {
     "output_bytes": 64 << 20,
     "preload": (*PRELOAD, "numpy"),
 }
+
+
 # The defaults of its runner, with 10 samples.
 SAMPLING = {"temperature": 0.2, "top_p": 0.95, "max_tokens": 2000}
+
+
 HARNESS = Path(__file__).with_name("_contest.py").read_text(encoding="utf-8")
+
+
 # Bytes of one problem's hidden tests, unpacked.
 TESTS_LIMIT = 1 << 30
 
 
 @dataclass(frozen=True)
-class Part:
+class ContestWindow:
     """Problems of contests on or after `since` and before `until`, from so many of FILES."""
 
     about: str
@@ -66,8 +77,8 @@ class Part:
     levels: dict[str, int] | None = None
 
 
-PARTS = {
-    "livecodebench": Part(
+CONTEST_WINDOWS = {
+    "livecodebench": ContestWindow(
         "the paper's window of release_v6",
         6,
         "2024-08-01",
@@ -75,7 +86,7 @@ PARTS = {
         454,
         {"easy": 110, "medium": 141, "hard": 203},
     ),
-    "livecodebench_v5": Part(
+    "livecodebench_v5": ContestWindow(
         "release_v5, for curves by difficulty", 5, "2023-05-01", "2025-02-01", 880
     ),
 }
@@ -110,7 +121,7 @@ class Row(BaseModel):
 
 
 @dataclass(frozen=True)
-class Task:
+class ContestProblem:
     """A problem: where its line is, and what is needed to ask it and to run answers."""
 
     path: Path
@@ -134,7 +145,7 @@ class Task:
         return [*self.public, *hidden(row["private_test_cases"])]
 
 
-def _read(path: Path) -> Iterator[Task]:
+def _read(path: Path) -> Iterator[ContestProblem]:
     """The problems of one file. Raises FormatError."""
     with path.open("rb") as file:
         place = 0
@@ -148,7 +159,7 @@ def _read(path: Path) -> Iterator[Task]:
                     f"{path.name}, byte {place}: {field}: {first['msg']}; the format of "
                     f"{REPOSITORY} has changed, or the file is damaged"
                 ) from None
-            yield Task(
+            yield ContestProblem(
                 path,
                 place,
                 row.question_id,
@@ -162,16 +173,16 @@ def _read(path: Path) -> Iterator[Task]:
             place += len(line)
 
 
-def tasks(part: str, folder: str = "") -> list[Task]:
+def tasks(part: str, folder: str = "") -> list[ContestProblem]:
     """The problems of one of PARTS in the original's order, by question id.
 
     Raises FormatError, and Unavailable if neither folder nor hub has the files.
     """
-    wanted = PARTS[part]
+    wanted = CONTEST_WINDOWS[part]
     # A later file may hold a problem again: it replaces the earlier one.
     found = {
         task.id: task
-        for name in FILES[: wanted.files]
+        for name in RELEASE_FILES[: wanted.files]
         for task in _read(fetch(REPOSITORY, name, folder))
         if wanted.since <= task.date < wanted.until
     }
@@ -188,6 +199,8 @@ def tasks(part: str, folder: str = "") -> list[Task]:
 
 # The pickle opcodes of a text, and those that make no object.
 TEXT = {"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE"}
+
+
 HARMLESS = TEXT | {"PROTO", "FRAME", "MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT", "STOP"}
 
 
@@ -225,7 +238,7 @@ def hidden(packed: str) -> list[Test]:
         ) from None
 
 
-def items(
+def contest_items(
     part: str = "livecodebench", n: int | None = None, seed: int = 0, folder: str = ""
 ) -> list[Item]:
     """Problems of a part, drawn without replacement.
@@ -251,7 +264,7 @@ def items(
             part,
             task.difficulty,
             prompt("evaluate_livecodebench", question=task.question, starter=task.starter),
-            partial(grade, task),
+            partial(grade_contest, task),
             {"question_id": task.id, "contest_date": task.date, "text": task.question},
         )
         for task in drawn
@@ -288,7 +301,7 @@ def same_lines(printed: str, expected: str) -> bool:
     return len(found) == len(wanted) and all(map(_same_line, found, wanted))
 
 
-def _verdict(result: Result, task: Task, tests: list[Test]) -> Verdict:
+def _verdict(result: Result, task: ContestProblem, tests: list[Test]) -> Verdict:
     if result.no_verdict:
         return Verdict("error", result.detail)
     # The first value is that of `load`. A wrong value counts even if a later test crashes.
@@ -299,14 +312,16 @@ def _verdict(result: Result, task: Task, tests: list[Test]) -> Verdict:
     return Verdict("passed") if result.returned() else failure(result)
 
 
-def _input(task: Task, test: Test) -> str | list:
+def _input(task: ContestProblem, test: Test) -> str | list:
     """What an answer is given: the text of standard input, or the arguments of the function."""
     if not task.function:
         return test.input
     return [json.loads(line) for line in test.input.split("\n")]
 
 
-def _run(task: Task, tests: list[Test], codes: set[str], box: Sandbox) -> dict[str, Verdict]:
+def _run(
+    task: ContestProblem, tests: list[Test], codes: set[str], box: Sandbox
+) -> dict[str, Verdict]:
     """A verdict for each code on some tests of a problem. The codes run side by side."""
     name = "call" if task.function else "feed"
     calls = tuple((name, (_input(task, test),)) for test in tests)
@@ -317,7 +332,7 @@ def _run(task: Task, tests: list[Test], codes: set[str], box: Sandbox) -> dict[s
     return {code: _verdict(future.result(), task, tests) for code, future in futures.items()}
 
 
-def grade(task: Task, completions: list[str], box: Sandbox) -> list[Verdict]:
+def grade_contest(task: ContestProblem, completions: list[str], box: Sandbox) -> list[Verdict]:
     """What each answer to a problem is worth.
 
     Args:

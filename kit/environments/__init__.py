@@ -1,20 +1,13 @@
-"""The four environments: each name in kit.profile is a file here with a class of that name.
+"""The four environments: each name in kit.core.profile is a file here with a class of that name.
 
-A fifth one is one more file, and its name in kit.profile.
+A fifth one is one more file, and its name in kit.core.profile.
 """
 
 import importlib
 from typing import get_args
 
-from kit.environments.base import (
-    Environment,
-    InfrastructureError,
-    Reason,
-    Rejected,
-    Verdict,
-    grade_all,
-)
-from kit.profile import EnvironmentName, Rounds
+from kit.core.config import EnvironmentName, RoundsConfig
+from kit.environments.base import Environment, grade_all
 
 __all__ = [
     "KINDS",
@@ -27,13 +20,14 @@ __all__ = [
     "make",
 ]
 
+
 KINDS: dict[str, type[Environment]] = {
     name: getattr(importlib.import_module(f"{__name__}.{name}"), name.title())
     for name in get_args(EnvironmentName)
 }
 
 
-def make(rounds: Rounds) -> dict[str, Environment]:
+def make(rounds: RoundsConfig) -> dict[str, Environment]:
     """Every environment, with the settings of a profile.
 
     Args:

@@ -4,7 +4,9 @@ It answers with an input. Any input with f(input) = o is right (our choice: f ma
 The paper prints i_hat = i: that is `equality: input`.
 """
 
-from kit.environments.base import Environment, Verdict, demo, given_arguments
+from kit.core.programs import given_arguments
+from kit.core.types import Verdict
+from kit.environments.base import Environment, demo
 from kit.sandbox import Job, arguments, literal, same
 
 

@@ -4,7 +4,8 @@ It answers with the output. The answer is a literal that is read and never run: 
 repeats the call earns nothing.
 """
 
-from kit.environments.base import Environment, Reason, Verdict, demo
+from kit.core.types import Reason, Verdict
+from kit.environments.base import Environment, demo
 from kit.sandbox import literal, same
 
 

@@ -7,23 +7,11 @@ precondition, fails the test) and a benign input (passes both).
 
 import ast
 
-from kit.environments.base import (
-    Environment,
-    Reason,
-    Rejected,
-    Verdict,
-    calls,
-    code_block,
-    demo,
-    execute,
-    function,
-    given_arguments,
-    module,
-    prompt,
-    signature,
-    turn_to,
-)
-from kit.records import Problem
+from kit.core.programs import calls, code_block, function, given_arguments, module, signature
+from kit.core.prompts import prompt
+from kit.core.types import Problem, Reason, Rejected, Verdict
+from kit.environments.base import Environment, demo, turn_to
+from kit.environments.verify import execute
 from kit.sandbox import Job, arguments, call_text, parse
 
 # One value per input, whatever the tests return or raise. None counts as passed, so that both
@@ -45,6 +33,8 @@ def outcome(*args):
         return 'refused'
     return 'pass' if _passes(test_f, args) else 'fail'
 """
+
+
 # One concrete property of the result, in turn, by the type that f says it returns: if it is asked
 # for "a property", a small teacher joins several that contradict each other (our choice).
 PROPERTIES = {
@@ -61,8 +51,12 @@ PROPERTIES = {
     "dict": ("is not empty", "has at most two keys"),
     "None": ("differs from the argument", "is truthy"),
 }
+
+
 # Values at the edges of each type, tried besides the teacher's own inputs (our choice).
 WORDS = ("", "a", "aa", "Ab c", "x-1", "hello world", "12", "level")
+
+
 EDGES = {
     "int": (0, 1, 2, 3, 7, 10, 25, 100, -1, -8),
     "str": WORDS,

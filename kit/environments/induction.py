@@ -8,20 +8,10 @@ the visible pairs and guesses one value for all others earns nothing.
 import ast
 import re
 
-from kit.environments.base import (
-    LONGEST,
-    Environment,
-    Reason,
-    Rejected,
-    Verdict,
-    code_block,
-    demo,
-    execute,
-    function,
-    module,
-    usable,
-    values,
-)
+from kit.core.programs import code_block, function, module
+from kit.core.types import Reason, Rejected, Verdict
+from kit.environments.base import Environment, demo
+from kit.environments.verify import LONGEST, execute, usable, values
 from kit.sandbox import Job, arguments, call_text, literal, parse, same
 
 

@@ -17,7 +17,7 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(params=sandbox.WALLS)
+@pytest.fixture(params=sandbox.NATIVE_MODES)
 def box(request):
     try:
         with Sandbox(mode=request.param, workers=1, timeout=0.5) as made:

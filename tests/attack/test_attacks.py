@@ -14,6 +14,7 @@ import pytest
 from programs import HONEST, HOSTILE
 
 from kit import sandbox
+from kit.sandbox.walls import bubblewrap
 
 pytestmark = [
     pytest.mark.attack,
@@ -21,7 +22,10 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the walls are Linux's"),
 ]
 ROOT = Path(__file__).parents[2]
-SETTINGS = [*sandbox.WALLS, *(["userns as nobody", "plain as nobody"] if os.geteuid() == 0 else [])]
+SETTINGS = [
+    *sandbox.NATIVE_MODES,
+    *(["userns as nobody", "plain as nobody"] if os.geteuid() == 0 else []),
+]
 
 
 @functools.cache
@@ -57,7 +61,7 @@ def as_nobody() -> list[str]:
         x for p in needed for x in ("--ro-bind", str(p), str(p))
     ]
     return [
-        sandbox._bubblewrap(),
+        bubblewrap(),
         "--bind",
         "/",
         "/",

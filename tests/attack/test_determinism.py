@@ -2,7 +2,9 @@
 
 import pytest
 
-from kit.environments.base import Rejected, execute, unstable_name
+from kit.core.programs import unstable_name
+from kit.core.types import Rejected
+from kit.environments.verify import execute
 from kit.sandbox import Job, Sandbox, literal, same
 
 pytestmark = pytest.mark.attack

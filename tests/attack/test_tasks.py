@@ -2,12 +2,13 @@
 
 import pytest
 
-from kit import environments, profile
-from kit.environments.base import Reason, Rejected
+from kit import environments
+from kit.core import profile
+from kit.core.types import Reason, Rejected
 from kit.sandbox import Sandbox
 
 pytestmark = pytest.mark.attack
-ENVS = environments.make(profile.load("cpu").rounds)
+ENVS = environments.make(profile.load_profile("cpu").rounds)
 
 
 @pytest.fixture(scope="module")

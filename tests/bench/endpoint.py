@@ -12,9 +12,9 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from kit.engine import Endpoint
-from kit.profile import Role, Sampling
-from tests.endpoint import FakeEndpoint
+from kit.core.config import Role, Sampling
+from kit.serving.endpoint import Endpoint
+from tests.fakes.endpoint import FakeEndpoint
 
 
 def serve(seconds: float, addresses) -> None:

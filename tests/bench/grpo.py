@@ -15,25 +15,27 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from kit.runner import QUIET_MALLOC
+from kit import curriculum, environments, grpo
+from kit.commands.runner import QUIET_MALLOC
+from kit.core import profile, records
+from kit.core.manifest import RECORDED
+from kit.sandbox import Sandbox
 
 if not QUIET_MALLOC.items() <= os.environ.items():  # glibc reads them when a process starts
     os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | QUIET_MALLOC)
 
 from trl import GRPOConfig, GRPOTrainer  # noqa: E402
 
-from kit import curricula, environments, grpo, profile, records  # noqa: E402
-from kit.run import RECORDED  # noqa: E402
-from kit.sandbox import Sandbox  # noqa: E402
-
 
 def main(pairs: int, policy: str) -> None:
-    settings = profile.load("cpu", {"grpo.policy": policy})
+    settings = profile.load_profile("cpu", {"grpo.policy": policy})
     numbers, envs = settings.grpo, environments.make(settings.rounds)
     problems = [
-        p for p in records.load(RECORDED / "filtered.parquet") if p.kept and p.split == "train"
+        p
+        for p in records.load_problems(RECORDED / "filtered.parquet")
+        if p.kept and p.split == "train"
     ]
-    plan = curricula.plan(
+    plan = curriculum.plan(
         problems,
         "uniform",
         pairs + 1,
@@ -87,7 +89,7 @@ def main(pairs: int, policy: str) -> None:
             args=config,
             callbacks=[health],
             reward_funcs=in_turn,
-            train_dataset=grpo.dataset(twice, problems, envs),
+            train_dataset=grpo.training_dataset(twice, problems, envs),
         ).train()
         steps = health.frame()[2:]  # the first pair warms up
     constant, sandboxed = (steps[k::2].reset_index(drop=True) for k in (0, 1))

@@ -49,7 +49,7 @@ def main(problems: int, tokens: float, rate: float) -> None:
             answers = [
                 f"```python\n# {k}\n{READ}\n{BODY[kind]}\n```" for k, kind in enumerate(kinds)
             ]
-            for verdict in livecodebench.grade(task, answers, box):
+            for verdict in livecodebench.grade_contest(task, answers, box):
                 counts[verdict.outcome] = counts.get(verdict.outcome, 0) + 1
         seconds = time.perf_counter() - began
     done = problems * ANSWERS

@@ -171,7 +171,7 @@ def main() -> None:
     boxes = {
         mode: Sandbox(mode=mode, timeout=2)
         for mode, answer in sandbox.modes().items()
-        if answer == "ok" and mode in sandbox.WALLS
+        if answer == "ok" and mode in sandbox.NATIVE_MODES
     }
     ways = {
         "naive": (Way("python -c per test"), 4, in_threads(naive)),

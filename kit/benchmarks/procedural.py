@@ -1,0 +1,109 @@
+"""Procedural maths of reasoning-gym: exact answers, fresh questions for every seed."""
+
+import re
+import warnings
+from functools import partial
+from itertools import chain, islice, zip_longest
+
+from kit.core.programs import last_tag
+from kit.core.prompts import prompt
+from kit.core.types import Item, Reason, Rejected, Verdict
+from kit.sandbox import Sandbox
+
+# Task kinds of reasoning-gym at three levels, the easy one small enough for a 0.5B policy
+# (our choice).
+MATHS = {
+    "chain_sum": (
+        {"max_terms": 3, "max_digits": 2},
+        {"min_terms": 4, "max_terms": 5, "min_digits": 2, "max_digits": 3},
+        {"min_terms": 6, "max_terms": 8, "min_digits": 3, "max_digits": 4},
+    ),
+    "gcd": (
+        {"max_value": 100},
+        {"min_value": 100, "max_value": 500},
+        {"min_value": 500, "max_value": 5000},
+    ),
+    "lcm": (
+        {"max_value": 30},
+        {"min_value": 30, "max_value": 100},
+        {"min_value": 100, "max_value": 500},
+    ),
+    "prime_factorization": (
+        {"max_value": 100},
+        {"min_value": 100, "max_value": 1000},
+        {"min_value": 1000, "max_value": 10_000},
+    ),
+    "simple_equations": (
+        {"max_terms": 3, "max_value": 30},
+        {"min_terms": 3, "max_terms": 4, "min_value": 10, "max_value": 100},
+        {"min_terms": 5, "max_terms": 6, "min_value": 10, "max_value": 300},
+    ),
+}
+
+
+MATHS_LEVELS = ("easy", "medium", "hard")
+
+
+def procedural_items(n: int, seed: int = 0) -> list[Item]:
+    """Distinct questions of the kinds and levels in MATHS, in turn.
+
+    Args:
+        n: so many.
+        seed: the same seed gives the same questions, another seed gives others.
+    Returns:
+        The items; `data` has question and answer.
+    Source: our choice.
+    """
+    with warnings.catch_warnings():
+        # One of its dependencies warns.
+        warnings.simplefilter("ignore", SyntaxWarning)
+        import reasoning_gym
+
+    queues = []
+    for kind, levels in MATHS.items():
+        for level, settings in zip(MATHS_LEVELS, levels, strict=True):
+            # Question k of a data set is made from seed + k: keep the seeds far apart.
+            made = reasoning_gym.create_dataset(
+                kind, size=n // 5 + 20, seed=1_000_003 * (seed + 1), **settings
+            )
+            answers = {entry["question"]: entry["answer"] for entry in made}
+            queues.append([(kind, level, *both) for both in answers.items()])
+    in_turn = filter(None, chain.from_iterable(zip_longest(*queues)))
+    return [
+        Item(
+            f"maths/{kind}/{level}/{seed}/{number}",
+            "maths",
+            level,
+            prompt("evaluate_maths", question=question),
+            partial(_grade_maths, answer),
+            {"question": question, "answer": answer, "text": question},
+        )
+        for number, (kind, level, question, answer) in enumerate(islice(in_turn, n))
+    ]
+
+
+def _grade_maths(answer: str, completions: list[str], box: Sandbox | None = None) -> list[Verdict]:
+    """Right iff the numbers in the last <answer> are the expected ones; nothing is computed."""
+    verdicts = []
+    for completion in completions:
+        try:
+            right = _numbers(last_tag(completion)) == _numbers(answer)
+            reason = "" if right else Reason.WRONG
+        except Rejected as error:
+            reason = error.reason
+        verdicts.append(Verdict("failed" if reason else "passed", reason))
+    return verdicts
+
+
+def _numbers(text: str) -> list[int]:
+    """`2 × 3 × 2` -> [2, 2, 3]; `k = -1,200.0` -> [-1200]. Raises Rejected for anything else.
+
+    More lenient than reasoning-gym, which wants the very text: marks of thousands, `k =`, `*`, `.0`
+    (our choice).
+    """
+    value = re.sub(r"^[a-z]\s*=\s*", "", text.strip()).replace("\N{MINUS SIGN}", "-")
+    factors = re.split(r"\s*[×*·]\s*", value)
+    whole = r"[+-]?([0-9]{1,30}|[0-9]{1,3}(,[0-9]{3}){1,9})(\.0+)?"
+    if not all(re.fullmatch(whole, factor) for factor in factors):
+        raise Rejected(Reason.NO_ANSWER, "not a whole number or a product of such")
+    return sorted(int(factor.replace(",", "").partition(".")[0]) for factor in factors)

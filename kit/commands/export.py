@@ -1,0 +1,146 @@
+"""Ways out, the data: kept problems as a data set that any library reads.
+
+Each row has all that its grading needs. `train` holds the kept problems of training seeds, `test`
+those of held-out seeds. Everyone can read rows; grading needs more: an answer is a program or
+decides what a program is run on, so `grade` runs it in `kit.sandbox` (kit/ways offers it to TRL,
+verifiers and OpenEnv).
+"""
+
+import os
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+
+from kit.commands import record
+from kit.commands.cards import DATASET_CARD
+from kit.core import records
+from kit.core.bins import BINS
+from kit.core.manifest import read_manifest
+from kit.dataset import (
+    ROW_FEATURES,
+    ROW_FIELDS,
+    SPLITS,
+    kept_problems,
+    problem_rows,
+    profile_of_run,
+)
+from kit.environments import KINDS
+from kit.grading import ExportError
+from kit.serving.weights import MODELS
+
+EXPORT_FILES = {"README.md", *(f"{split}.parquet" for split in SPLITS)}
+
+
+def write_export(folder: str | Path, out: str | Path) -> dict[str, int]:
+    """Export a run folder to `out`, whole or not at all; an older export there is replaced.
+
+    Returns the number of rows of each split. Raises ExportError.
+    """
+    records.quiet()
+    folder = Path(folder)
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - EXPORT_FILES):
+        raise ExportError(f"{out} holds other things than an export: name another folder")
+    found = problem_rows(folder)
+    # Write beside the target, then put the whole folder in its place.
+    part = Path(f"{out}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        for split, some in found.items():
+            records.write_parquet(some, part / f"{split}.parquet", ROW_FEATURES)
+        (part / "README.md").write_text(_card(folder, found), encoding="utf-8")
+        shutil.rmtree(out, ignore_errors=True)
+        os.replace(part, out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return {split: len(some) for split, some in found.items()}
+
+
+def _card(folder: Path, found: dict[str, list[dict]]) -> str:
+    """README.md of an export: counts, columns, how it was made, licences."""
+    settings = profile_of_run(folder)
+    scheme = settings.difficulty.bins
+    bins = [one.name for one in reversed(BINS[scheme])]
+    # Problems per environment and per bin; no environment has the name of a bin.
+    columns = ["split", "problems", *KINDS, *bins, "in no bin"]
+    lines = [columns, ["---"] * len(columns)]
+    for split, some in found.items():
+        counts = Counter(row[key] for row in some for key in ("environment", "bin"))
+        numbers = [len(some), *(counts[name] for name in (*KINDS, *bins, None))]
+        lines.append([split, *map(str, numbers)])
+    # A model that is not in the kit's table may have any licence.
+    teacher = settings.teacher.model
+    known = MODELS.get(teacher)
+    return DATASET_CARD.format(
+        title=f"RL code problems, profile {settings.name}",
+        licence="apache-2.0" if known and known.licence == "Apache-2.0" else "other",
+        teacher=teacher,
+        files="\n".join(f"  - split: {split}\n    path: {split}.parquet" for split in found),
+        counts="\n".join(f"| {' | '.join(line)} |" for line in lines),
+        fields="\n".join(
+            f"| `{name}` | {what.format(bins=scheme)} |" for name, what in ROW_FIELDS.items()
+        ),
+        made=_made(folder),
+        seeds=_licences(folder),
+    )
+
+
+def _made(folder: Path) -> str:
+    """How the run was made, from its manifest; of data/recorded, from the card there."""
+    manifest = read_manifest(folder)
+    if given := manifest["profile"]:
+        how = given["rounds"]
+        return (
+            f"**How.** Made by `{record.command_of(manifest)}`, seed {given['seed']}, "
+            f"kit {manifest['versions'].get('kit', '?')}: "
+            f"teacher {given['teacher']['model']}, student {given['student']['model']} "
+            f"({how['attempts']} attempts, {how['turns']} turns). "
+            f"Versions: {record.versions(manifest)}."
+        )
+    card = folder / "README.md"
+    text = card.read_text(encoding="utf-8") if card.exists() else ""
+    told = re.findall(r"^Made by .*$|^\*\*How\.\*\*(?:.|\n)*?(?=\n\n)", text, flags=re.M)
+    return "\n\n".join(told) or f"Of {folder.name} nothing is known."
+
+
+def _licences(folder: Path) -> str:
+    """How many seeds of the kept problems stand under which licence."""
+    seeds = pd.read_parquet(folder / "seeds.parquet", columns=["id", "licence"])
+    used = {problem.seed_id for problem in kept_problems(folder)}
+    found = seeds[seeds.id.isin(used)].licence.value_counts()
+    return ", ".join(f"{licence}: {count}" for licence, count in found.items()) or "unknown"
+
+
+def push_export(out: str | Path, name: str, private: bool = False) -> str:
+    """Upload an export to the Hugging Face hub as the data set OWNER/NAME; returns its address.
+
+    Raises ExportError.
+    """
+    import httpx
+    from huggingface_hub import HfApi, get_token
+
+    if not get_token():
+        raise ExportError(
+            "there is no login at the Hugging Face hub: run `hf auth login`, or set HF_TOKEN, "
+            f"and push again; the export is in {out}"
+        )
+    hub = HfApi()
+    try:
+        repo = hub.create_repo(name, repo_type="dataset", private=private, exist_ok=True)
+        hub.upload_folder(
+            repo_id=repo.repo_id,
+            repo_type="dataset",
+            folder_path=out,
+            commit_message="python -m kit export",
+        )
+    # The hub refused it, or cannot be reached, or this is not a name.
+    except (httpx.HTTPError, OSError, ValueError) as error:
+        raise ExportError(
+            f"the hub did not take {name} ({str(error).strip().splitlines()[0]}); "
+            f"the export itself is in {out}"
+        ) from None
+    return str(repo)

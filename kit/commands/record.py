@@ -1,0 +1,301 @@
+"""Ship a finished run as recorded data, and write its numbers into README.md.
+
+What is shipped is small enough for git and has a card that says how it was made.
+"""
+
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from kit.commands import report
+from kit.commands.cards import GALLERY, RUN_CARD, STUDY_CARD, WHAT_A_ROW_IS
+from kit.core import records
+from kit.core.manifest import RECORDED, ROOT, RunError, read_manifest
+from kit.display.figures.captions import caption, order
+from kit.serving import engine
+from kit.teacher import teacher_quality
+
+FIGURES = ROOT / "figures"
+
+
+TABLES = tuple(WHAT_A_ROW_IS)
+
+
+# Bytes: git is no place for more.
+RECORD_LIMIT = 20_000_000
+
+
+def record_run(run_dir: str | Path, out: Path = RECORDED, timed: str | Path = "") -> Path:
+    """Copy a run to `out` and `figures/`, and its numbers into README.md; returns `out`.
+
+    `timed`: another run, of the profile as it is, from which the README takes the minutes of the
+    notebooks. Raises RunError if a table of the run is missing, or it is too large for git.
+    """
+    records.quiet()
+    folder = Path(run_dir)
+    manifest = read_manifest(folder)
+    missing = [table for table in TABLES if not (folder / f"{table}.parquet").exists()]
+    if missing or not manifest["profile"]:
+        raise RunError(
+            f"{folder} lacks {', '.join(missing) or 'its manifest'}: "
+            "finish the run first, the same command goes on"
+        )
+    # The tables, and the answers of teacher and student; a sharded run has these per shard.
+    out.mkdir(parents=True, exist_ok=True)
+    for table in TABLES:
+        shutil.copyfile(folder / f"{table}.parquet", out / f"{table}.parquet")
+    answers = "completions/02_rounds-*.jsonl"
+    logs = sorted([*folder.glob(answers), *folder.glob(f"shards/rounds/*/{answers}")])
+    engine.write_recording(logs, out / "completions.parquet")
+    # Each figure beside its numbers, instead of an older one of that name.
+    FIGURES.mkdir(parents=True, exist_ok=True)
+    for svg in sorted((folder / "figures").glob("*.svg")):
+        for old in FIGURES.glob(f"{svg.stem}.*"):
+            old.unlink()
+        for part in (report.picture(svg), svg.with_suffix(".csv")):
+            shutil.copyfile(part, FIGURES / part.name)
+    # The texts that tell about the run.
+    (FIGURES / "README.md").write_text(gallery(manifest), encoding="utf-8")
+    (out / "README.md").write_text(_card(manifest, out), encoding="utf-8")
+    _update_readme("results", results(manifest, out), read_manifest(timed or folder)["stages"])
+    size = sum(file.stat().st_size for file in out.iterdir())
+    if size > RECORD_LIMIT:
+        raise RunError(
+            f"{out} has {size / 1e6:.0f} MB, more than {RECORD_LIMIT / 1e6:.0f}: record a smaller run"
+        )
+    print(f"recorded {folder} in {out}: {size / 1e6:.1f} MB")
+    return out
+
+
+def _update_readme(mark: str, lines: str, stages: dict | None = None) -> None:
+    """Put `lines` between two comments of README.md, and minutes into its table of notebooks."""
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    for stem, facts in (stages or {}).items():
+        text = re.sub(rf"(\| \[{stem}\].*\| )[^|]*( \|)", rf"\g<1>{_minutes(facts)}\2", text)
+    text = re.sub(
+        rf"(<!-- {mark} -->\n).*(<!-- /{mark} -->)",
+        lambda marks: f"{marks[1]}{lines}\n{marks[2]}",
+        text,
+        flags=re.S,
+    )
+    readme.write_text(text, encoding="utf-8")
+
+
+def _minutes(facts: dict) -> str:
+    return f"{facts.get('seconds', 0) / 60:.1f}"
+
+
+def record_study(folder: str | Path, out: Path = RECORDED / "study") -> Path:
+    """The tables of a study, small enough for git, for notebook 07, and its board into README.md.
+
+    Returns `out`. Raises RunError if no run is finished.
+    """
+    from kit import findings
+    from kit.arms import collect_study
+
+    records.quiet()
+    tables = collect_study(Path(folder))
+    if tables["scores"].empty:
+        raise RunError(f"no run in {folder} is finished yet")
+    for name, table in tables.items():
+        records.write_parquet(table, out / f"{name}.parquet")
+    (out / "README.md").write_text(_study_card(Path(folder)), encoding="utf-8")
+    _update_readme("board", board_markdown(findings.board(tables)))
+    runs = tables["scores"].groupby("arm").seed.nunique()
+    print(f"recorded {runs.sum()} runs of {len(runs)} arms in {out}")
+    return out
+
+
+def _study_card(folder: Path) -> str:
+    """README.md of a recorded study: how it was made, and how long a run took."""
+    from kit.commands import study
+
+    runs = [note.parent for note in folder.glob("*/*/arm.json") if study.done(note.parent)]
+    manifests = [read_manifest(run) for run in sorted(runs)]
+    seconds = pd.DataFrame(
+        [
+            {stage: made["stages"][stage]["seconds"] for stage in study.STUDY_STAGES}
+            for made in manifests
+        ]
+    )
+    train, evaluate = seconds.median() / 60
+    first = manifests[0]
+    return STUDY_CARD.format(
+        profile=first["profile"],
+        kit=first["versions"].get("kit", "?"),
+        arms=",".join(sorted({run.parent.name for run in runs})),
+        seeds=",".join(sorted({run.name for run in runs})),
+        train=train,
+        evaluate=evaluate,
+        runs=len(runs),
+        packages=versions(first),
+    )
+
+
+def _span(row, form: str = ".2f") -> str:
+    """A value with its 95% interval."""
+    return f"{row.value:{form}} [{row.low:{form}}, {row.high:{form}}]"
+
+
+def board_markdown(found: pd.DataFrame) -> str:
+    """`findings.board` as a table in Markdown; greedy answers stand in notebook 07."""
+    lines = [
+        "| | the paper | here | effect, 95% | seeds | n | verdict |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in found[found["mode"] == "sampled"].itertuples():
+        effect = "–" if pd.isna(row.value) else _span(row, "+.2f")
+        lines.append(
+            f"| {row.claim} | {row.statement} | {row.comparison} | {effect} | {row.seeds} "
+            f"| {row.problems} | {row.part} |"
+        )
+    return "\n".join(lines)
+
+
+def command_of(manifest: dict) -> str:
+    """The command that makes a run again."""
+    options = _options(manifest["stages"].values())
+    return f"python -m kit run --profile {manifest['profile']['name']} --out RUN{options}"
+
+
+def _options(stages: Iterable[dict]) -> str:
+    """What stages changed in the profile, as options of the command."""
+    overrides: dict = {}
+    for facts in stages:
+        overrides |= facts["overrides"]
+    return "".join(
+        f" -p {key.rpartition('.')[2].upper()}={value}" for key, value in overrides.items()
+    )
+
+
+def versions(manifest: dict) -> str:
+    """Of the packages that made a run."""
+    packages = {name: version for name, version in manifest["versions"].items() if name != "kit"}
+    return ", ".join(f"{name} {version}" for name, version in packages.items())
+
+
+def gallery(manifest: dict) -> str:
+    """`figures/README.md`: every figure there with its caption, and the command that draws it."""
+    profile = manifest["profile"]
+    stages = manifest["stages"]
+    parts = [GALLERY]
+    for csv in sorted(FIGURES.glob("*.csv"), key=lambda path: order(path.stem)):
+        seed = report.seed_of(csv.stem, stages, profile)
+        question, read, count = caption(csv.stem, pd.read_csv(csv), seed)
+        svg = csv.with_suffix(".svg")
+        shown = svg if svg.exists() else csv.with_suffix(".png")
+        # The notebook that draws it, with the values that this run gave to it.
+        number = csv.stem[:2]
+        changed = _options(facts for stem, facts in stages.items() if stem.startswith(number))
+        parts.append(
+            f"## {question}\n\n![{question}]({shown.name})\n\n"
+            f"{read} {count}. [Numbers]({csv.name})\n\n"
+            f"```bash\npython -m kit run --profile {profile['name']} --out RUN "
+            f"--only {number}{changed}\n```\n"
+        )
+    return "\n".join(parts)
+
+
+def _card(manifest: dict, out: Path) -> str:
+    """README.md of a recorded run: its tables, how it was made, how long it took."""
+    files = [
+        f"| `{table}.parquet` | {len(pd.read_parquet(out / f'{table}.parquet'))} | {row} |"
+        for table, row in WHAT_A_ROW_IS.items()
+    ]
+    stages = sorted(manifest["stages"].items())
+    return RUN_CARD.format(
+        **manifest,
+        command=command_of(manifest),
+        files="\n".join(files),
+        minutes=", ".join(f"{name[:2]} {_minutes(facts)}" for name, facts in stages),
+        packages=versions(manifest),
+    )
+
+
+def _written(filtered: pd.DataFrame) -> pd.Series:
+    """Which problems the teacher wrote; the first single draw of a seed is the chain's own."""
+    shared = (filtered.method == "single") & (filtered.turn == 1)
+    return (filtered.method != "real") & ~shared
+
+
+def _of_problems(tables: dict[str, pd.DataFrame], quality: pd.DataFrame) -> list[str]:
+    """Notebooks 02 and 03: what the teacher wrote and the filters kept (F1, F2)."""
+    # How good the teacher's problems are, and whether a turn moves the pass rate as asked.
+    overall = quality[quality.environment == "all"].set_index("measure")
+    valid = quality[quality.measure == "valid"].set_index("environment").drop("all").sort_index()
+    counts = ", ".join(f"{row.Index} {row.count} of {row.of}" for row in valid.itertuples())
+    moved = "; ".join(
+        f"{row.count} of {row.of} = {row.share:.0%}, 95% [{row.low:.0%}, {row.high:.0%}]"
+        for row in overall.loc[["harder lowers p", "easier raises p"]].itertuples()
+    )
+    made = overall["count"]
+    # What is left of them, and of the real functions; the yields of the two methods.
+    filtered = tables["filtered"]
+    real = filtered.method == "real"
+    usable = filtered[filtered.kept & filtered.p.between(0, 1, inclusive="neither")]
+    kept = usable[_written(usable)]
+    both = tables["yields"].set_index("environment").loc["all"]
+    return [
+        f"| 02 | problems written by the teacher | {overall.of['valid']}, of these valid "
+        f"{made['valid']} ({counts}), copies {made['copies']} |",
+        "| 02 | turns asked *harder* that lowered the pass rate, *easier* that raised it (F2) "
+        f"| {moved} |",
+        f"| 03 | kept by the filters, pass rate strictly between 0 and 1 | {len(kept)}, "
+        f"{(kept.split == 'held_out').sum()} of them held out |",
+        "| 03 | real functions as induction problems, kept alike "
+        f"| {(usable.method == 'real').sum()} of {real.sum()} |",
+        "| 03 | kept share at equal budget, multi-turn / single-turn (F1; the paper: > 4) "
+        f"| {both.multi_share:.2f} / {both.single_share:.2f} = {both.ratio:.2f}, "
+        f"95% [{both.low:.2f}, {both.high:.2f}], {both.seeds:.0f} seeds |",
+    ]
+
+
+def _of_policy(tables: dict[str, pd.DataFrame]) -> list[str]:
+    """Notebooks 05 and 06: the training, and pass@1 of each set before and after it."""
+    train = tables["train"]
+    half = len(train) // 2
+    early = train[:half].mean(numeric_only=True)
+    late = train[half:].mean(numeric_only=True)
+    lines = [
+        f"| 05 | GRPO, {len(train)} steps: first half → second half "
+        f"| reward {early.reward:.2f} → {late.reward:.2f}, "
+        f"entropy {early.entropy:.2f} → {late.entropy:.2f}; "
+        f"groups without a signal {train.frac_reward_zero_std.mean():.0%} |"
+    ]
+    scores = tables["summary"].query("group == 'all' and k == 1")
+    scores = scores.set_index(["checkpoint", "set", "mode"])
+    changes = tables["difference"].query("group == 'all'")
+    for row in changes.sort_values(["set", "mode"], ascending=False).itertuples():
+        before = scores.loc["before", row.set, row.mode]
+        after = scores.loc["after", row.set, row.mode]
+        lines.append(
+            f"| 06 | {row.set}, {row.mode} pass@1 before → after | {_span(before)} → "
+            f"{_span(after)}, n = {row.n}; paired {_span(row, '+.2f')} |"
+        )
+    return lines
+
+
+def results(manifest: dict, out: Path) -> str:
+    """The main numbers of a recorded run as a table in Markdown; each says its notebook."""
+    tables = {name: pd.read_parquet(out / f"{name}.parquet") for name in TABLES}
+    quality = teacher_quality(records.load_problems(out / "filtered.parquet"))
+    # What was lost is part of no number, and is said below the table.
+    filtered = tables["filtered"]
+    attempts = filtered[_written(filtered)].errors.sum()
+    samples = tables["evaluation"].errors.sum()
+    stages = manifest["stages"].values()
+    programs = sum(facts.get("programs", {}).get("sandbox_error", 0) for facts in stages)
+    lines = [
+        "| notebook | what | value |",
+        "|---|---|---|",
+        *_of_problems(tables, quality),
+        *_of_policy(tables),
+        "",
+        f"Lost by engine or sandbox, in no number above: {attempts} attempts, {samples} samples "
+        f"of the evaluation, {programs} programs.",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,330 @@
+"""The page at the end of a run: one HTML file that needs no server and no network.
+
+It shows what the run folder holds, whether the run is whole, partial or failed.
+"""
+
+import base64
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import nbformat
+import pandas as pd
+
+from kit.core.manifest import read_manifest
+from kit.display.figures.captions import caption, order
+
+# Bytes of the page.
+INLINE_LIMIT = 5_000_000
+
+
+# Of these for pictures; a picture that does not fit is linked.
+ROOM = INLINE_LIMIT - 500_000
+
+
+# Bytes: of a larger SVG (many points) the PNG is shown instead.
+LARGE = 150_000
+
+
+# Step of the pipeline, its notebook, and texts with the counts of its manifest to show.
+STEPS = (
+    ("seeds", "01_seeds", ("{seeds} snippets", "{wild} wild, {real} real")),
+    ("rounds", "02_rounds", ("{problems} problems", "{valid} valid")),
+    ("filters", "03_filters", ("{kept} kept", "{kept_held_out} of them held out")),
+    (
+        "difficulty",
+        "04_difficulty",
+        ("{hard} hard, {medium} medium", "{easy_medium} easy-medium", "{easy} easy"),
+    ),
+    ("curriculum", "04_difficulty", ("{prompts} prompts", "{different} different problems")),
+    (
+        "GRPO",
+        "05_grpo",
+        ("{steps} steps", "reward {reward_first_half:.2f} → {reward_second_half:.2f}"),
+    ),
+    (
+        "evaluation",
+        "06_evaluation",
+        ("{problems} problems", "held-out pass@1 {synthetic sampled:+.2f}"),
+    ),
+    (
+        "findings",
+        "07_findings",
+        ("{supported} supported, {contradicted} contradicted", "{open} undecided or not tested"),
+    ),
+)
+
+
+# What is taken from data/recorded -> the notebook that would have made it.
+MAKERS = {
+    "seeds": "01_seeds",
+    "problems": "02_rounds",
+    "completions": "02_rounds",
+    "filtered": "03_filters",
+    "yields": "03_filters",
+    "plan": "04_difficulty",
+    "difficulty": "04_difficulty",
+    "train": "05_grpo",
+    "policy": "05_grpo",
+    "evaluation": "06_evaluation",
+}
+
+
+HEADINGS = {
+    "01": "Seeds",
+    "02": "Rounds: problems and their pass rates",
+    "03": "Filters: the funnel",
+    "04": "Difficulty and curriculum",
+    "05": "Training",
+    "06": "Evaluation",
+    "07": "Findings: the claim board",
+}
+
+
+def write_report(folder: str | Path) -> Path:
+    """Writes `report.html` of a run folder, below LIMIT bytes.
+
+    Raises RunError if its manifest is damaged."""
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    profile = manifest["profile"] or {"name": "not loaded"}
+    stages = _stages(folder, manifest)
+    recorded = {name: stem for stem, stage in stages.items() for name in stage["recorded"]}
+    # Programs in the sandbox, by outcome: those without a verdict are our failure.
+    programs: Counter[str] = Counter()
+    for stage in stages.values():
+        programs.update(stage["programs"])
+    # The run is as old as the last time that it noted.
+    times = [stage.get(key) for stage in stages.values() for key in ("started", "finished")]
+    last = max(filter(None, times), default="")
+    counts = {stem: stage["counts"] for stem, stage in stages.items()}
+    page = _template().render(
+        name=folder.name,
+        profile=profile,
+        stages=stages,
+        steps=_steps(stages, recorded),
+        recorded=recorded,
+        sections=_sections(folder, stages, profile),
+        failed={stem: stage["error"] for stem, stage in stages.items() if stage["error"]},
+        date=f"{datetime.fromisoformat(last):%Y-%m-%d %H:%M} UTC" if last else "–",
+        minutes=sum(stage.get("seconds", 0) for stage in stages.values()) / 60,
+        peak=max((stage.get("peak_gb", 0) for stage in stages.values()), default=0),
+        programs=programs.most_common(),
+        total=programs.total(),
+        lost=programs["sandbox_error"] + programs["unsupported"],
+        boxes=sorted({mode for stage in stages.values() for mode in stage["sandbox"]}),
+        versions=manifest.get("versions", {}),
+        errors={stem: count["errors"] for stem, count in counts.items() if "errors" in count},
+        evaluation=_evaluation(folder),
+        board=_board(folder),
+    )
+    out = folder / "report.html"
+    out.write_text(page, encoding="utf-8")
+    return out
+
+
+def _template() -> jinja2.Template:
+    """`kit/report.html`; what a model wrote becomes text, never markup."""
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("report.html")
+
+
+def _stages(folder: Path, manifest: dict) -> dict[str, dict]:
+    """Facts of the manifest per notebook, and what the executed notebook tells: error and page."""
+    empty: dict[str, Any] = {
+        "counts": {},
+        "programs": {},
+        "sandbox": [],
+        "recorded": [],
+        "overrides": {},
+    }
+    executed = folder / "notebooks"
+    stems = {path.stem for path in executed.glob("*.ipynb")} | set(manifest["stages"])
+    stages = {stem: empty | manifest["stages"].get(stem, {}) for stem in sorted(stems)}
+    for stem, stage in stages.items():
+        stage["error"] = _error_of(executed / f"{stem}.ipynb")
+        page = executed / f"{stem}.html"
+        stage["html"] = f"notebooks/{page.name}" if page.exists() else ""
+        stage["state"] = "done" if stage.get("finished") else "not finished"
+        if stage["error"]:
+            stage["state"] = "failed"
+    return stages
+
+
+def _error_of(notebook: Path) -> str:
+    """The first error in the outputs of an executed notebook, empty if there is none."""
+    try:
+        cells = nbformat.read(notebook, 4).cells
+    except (OSError, ValueError):
+        # It was never executed, or papermill was killed while it wrote.
+        return ""
+    for cell in cells:
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                return f"{output.get('ename')}: {output.get('evalue')}"
+    return ""
+
+
+def _steps(stages: dict[str, dict], recorded: dict[str, str]) -> list[dict]:
+    """The boxes of the pipeline: name, notebook, state, whether they rest on recorded data, lines.
+
+    States: done, failed, not finished, recorded, absent."""
+    makers = {MAKERS.get(name.partition(".")[0]) for name in recorded}
+    steps = []
+    upstream = False
+    for name, stem, texts in STEPS:
+        state = "recorded" if stem in makers else "absent"
+        stage = stages.get(stem) or {"state": state, "counts": {}}
+        # What follows a step that read recorded data rests on these data too.
+        upstream = upstream or bool(stage.get("recorded"))
+        counts = stage["counts"]
+        if name == "findings" and counts:
+            counts = _verdicts(counts)
+        lines = list(filter(None, (_filled(text, counts) for text in texts)))
+        steps.append(
+            {
+                "name": name,
+                "stem": stem,
+                "state": stage["state"],
+                "recorded": upstream,
+                "lines": lines,
+            }
+        )
+    return steps
+
+
+def _verdicts(counts: dict) -> dict[str, int]:
+    """How many claims (F1, F2, ...) are supported, contradicted and open."""
+    found = Counter(verdict for claim, verdict in counts.items() if claim.startswith("F"))
+    verdicts = {name: found[name] for name in ("supported", "contradicted")}
+    return verdicts | {"open": found["undecided"] + found["not tested at this scale"]}
+
+
+def _filled(text: str, counts: dict) -> str:
+    """The text with a run's counts, empty if one of them is missing."""
+    try:
+        return text.format(**counts)
+    except (KeyError, ValueError):
+        return ""
+
+
+def _sections(folder: Path, stages: dict, profile: dict) -> list[dict]:
+    """The figures of each notebook with their captions, each in the page while there is room."""
+    # Evaluation and findings have a table, so they have a section even without a figure.
+    tables = {"06": "summary", "07": "board"}
+    sections: dict[str, list[dict]] = {
+        number: [] for number, name in tables.items() if (folder / f"{name}.parquet").exists()
+    }
+    room = ROOM
+    for svg in sorted((folder / "figures").glob("*.svg"), key=lambda path: order(path.stem)):
+        source, size = _embedded(picture(svg), room)
+        room -= size
+        csv = svg.with_suffix(".csv")
+        question, read, n = caption(svg.stem, _frame(csv), seed_of(svg.stem, stages, profile))
+        sections.setdefault(svg.stem[:2], []).append(
+            {
+                "name": svg.stem,
+                "source": source,
+                "question": question,
+                "read": read,
+                "n": n,
+                "csv": f"figures/{csv.name}" if csv.exists() else "",
+            }
+        )
+    return [
+        {"number": number, "title": HEADINGS.get(number, number), "figures": figures}
+        for number, figures in sorted(sections.items())
+    ]
+
+
+def _embedded(shown: Path, room: int) -> tuple[str, int]:
+    """(the picture as a data URL, its bytes) where it fits into the room, else (a link, 0)."""
+    size = shown.stat().st_size * 4 // 3 + 100
+    if size > room:
+        return f"figures/{shown.name}", 0
+    kind = {".svg": "svg+xml", ".png": "png"}[shown.suffix]
+    return f"data:image/{kind};base64,{base64.b64encode(shown.read_bytes()).decode()}", size
+
+
+def picture(svg: Path) -> Path:
+    """The SVG of a figure, or its PNG if many points make the SVG large."""
+    png = svg.with_suffix(".png")
+    return png if svg.stat().st_size >= LARGE and png.exists() else svg
+
+
+def seed_of(figure: str, stages: dict, profile: dict) -> int | None:
+    """The seed of a figure's notebook: the training and what follows it may have its own."""
+    if figure[:2] not in ("05", "06"):
+        return profile.get("seed")
+    overrides = stages.get("05_grpo", {}).get("overrides", {})
+    seeds = (
+        overrides.get("grpo.seed"),
+        (profile.get("grpo") or {}).get("seed"),
+        profile.get("seed"),
+    )
+    return next((seed for seed in seeds if seed is not None), None)
+
+
+def _frame(csv: Path) -> pd.DataFrame:
+    """The numbers of a figure; empty if the file is missing, empty or torn."""
+    try:
+        return pd.read_csv(csv)
+    except (OSError, ValueError):
+        return pd.DataFrame()
+
+
+def _table(path: Path) -> pd.DataFrame:
+    """A table of the run, empty if the run has none."""
+    return pd.read_parquet(path) if path.exists() else pd.DataFrame()
+
+
+def _span(row: Any, form: str) -> str:
+    """A value with its interval, each in the given format."""
+    if pd.isna(row.value):
+        return "–"
+    return f"{row.value:{form}} [{row.low:{form}}, {row.high:{form}}]"
+
+
+def _evaluation(folder: Path) -> dict:
+    """The checkpoints, and a row per set, mode and k.
+
+    A row: the share solved at each checkpoint, n, and the paired change if there is one."""
+    summary = _table(folder / "summary.parquet")
+    if summary.empty:
+        return {}
+    difference = _table(folder / "difference.parquet")
+    # Changes are of one answer per problem: they stand beside pass@1 and greedy.
+    changes = {
+        (row.set, row.mode, 1): _span(row, "+.2f")
+        for row in difference.itertuples()
+        if row.group == "all"
+    }
+    whole = summary[summary.group == "all"]
+    rows = []
+    for key, part in whole.groupby(["set", "mode", "k"], sort=False):
+        name, mode, k = key
+        rows.append(
+            {
+                "set": name,
+                "what": "greedy" if mode == "greedy" else f"pass@{k}",
+                "n": part.n_problems.max(),
+                "errors": part.errors.sum(),
+                "at": {row.checkpoint: _span(row, ".2f") for row in part.itertuples()},
+                "change": changes.get(key, ""),
+            }
+        )
+    return {"checkpoints": list(whole.checkpoint.unique()), "rows": rows}
+
+
+def _board(folder: Path) -> list[dict]:
+    """The claims with the effect on sampled answers; the greedy ones stand in the figure."""
+    return [
+        {**row._asdict(), "effect": _span(row, ".2f" if row.null else "+.2f")}
+        for row in _table(folder / "board.parquet").itertuples()
+        if row.mode == "sampled"
+    ]

@@ -1,0 +1,236 @@
+"""The runner behind `python -m kit run`: the numbered notebooks in order, headless, by papermill.
+
+A finished notebook is skipped when the run goes on; a failed one is kept with its error. What comes
+out: executed notebooks, HTML, figures, and one page that tells the run (kit/commands/report.py).
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import nbformat
+import papermill
+import psutil
+from nbconvert import HTMLExporter
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor, TagRemovePreprocessor
+from rich.console import Console
+from traitlets.config import Config
+
+from kit.commands import report
+from kit.core import profile as profiles
+from kit.core.config import Profile
+from kit.core.manifest import ROOT, RunError, note_stage, read_manifest
+from kit.serving import models
+
+NOTEBOOKS = ROOT / "notebooks"
+
+
+# glibc gives freed blocks back to the system at once and takes new ones in each training step;
+# these settings stop that (MEASURED: 2x).
+QUIET_MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+    "MALLOC_TRIM_THRESHOLD_": "17179869184",
+    "MALLOC_TOP_PAD_": "268435456",
+}
+
+
+def notebooks() -> list[Path]:
+    """The numbered notebooks in order."""
+    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def parameters_of(notebook: Path) -> dict[str, str]:
+    """Name -> help text of a notebook's parameters cell."""
+    found = papermill.inspect_notebook(str(notebook))
+    return {name: parameter["help"] for name, parameter in found.items()}
+
+
+def check_parameters(parameters: dict, chosen: list[Path]) -> None:
+    """Raises RunError for a parameter that no chosen notebook has.
+
+    papermill alone would only print a line.
+    """
+    known = {name for notebook in chosen for name in parameters_of(notebook)}
+    if unknown := sorted(parameters.keys() - known):
+        raise RunError(
+            f"no notebook has a parameter {', '.join(unknown)}; "
+            f"there are {', '.join(sorted(known))}"
+        )
+
+
+def run_notebooks(
+    profile: str,
+    out: str,
+    only: list[str] | None = None,
+    parameters: dict | None = None,
+    force: bool = False,
+) -> Path:
+    """Execute the notebooks (or those whose numbers are in `only`) into `out`; returns that folder.
+
+    Raises ProfileError, RunError, or papermill's own error after keeping the notebook that failed.
+    """
+    parameters = parameters or {}
+    loaded = profiles.load_profile(profile)
+    folder = Path(out or f"runs/{loaded.name}").resolve()
+    chosen = [notebook for notebook in notebooks() if not only or notebook.stem[:2] in only]
+    if not chosen:
+        raise RunError(
+            f"no notebook is numbered {', '.join(only or [])}; "
+            f"there are {', '.join(notebook.stem for notebook in notebooks())}"
+        )
+    check_parameters(parameters, chosen)
+    # Widgets then draw a static picture and wait for nobody.
+    os.environ["KIT_HEADLESS"] = "1"
+    for variable, value in QUIET_MALLOC.items():
+        os.environ.setdefault(variable, value)
+    console = Console()
+    began = time.monotonic()
+    if not only and not parameters.get("REPLAY"):
+        _fetch(loaded, folder)
+    given = {"PROFILE": profile, "RUN_DIR": str(folder), **parameters}
+    try:
+        for notebook in chosen:
+            with PeakMemory() as memory:
+                ran = _one(notebook, folder, given, force, console)
+            if ran:
+                note_stage(folder, notebook.stem, peak_gb=round(memory.gb, 1))
+    finally:
+        # A run that failed or was stopped has its page too.
+        page = report.write_report(folder)
+    console.print(
+        f"\ndone in {(time.monotonic() - began) / 60:.1f} minutes. Open {page}\n"
+        f"notebooks, HTML and figures: {folder}"
+    )
+    return folder
+
+
+def _fetch(profile: Profile, folder: Path) -> None:
+    """Make the profile's models ready while the first notebooks run.
+
+    What goes wrong is said by the notebook that needs the model.
+    """
+    roles = (profile.teacher, profile.student)
+    wanted = {role.model for role in roles if role.engine == "vllm"} | {profile.grpo.policy}
+    log = folder / "logs" / "models.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    for card in models.model_cards():
+        if card["name"] in wanted and card["state"] != "converted":
+            # A process for each: one converts while the other downloads.
+            command = [sys.executable, "-m", "kit", "models", "--fetch", card["name"]]
+            with log.open("ab") as out:
+                subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out)
+
+
+def _one(notebook: Path, folder: Path, parameters: dict, force: bool, console: Console) -> bool:
+    """Whether it had to run. Raises what the notebook raised."""
+    done = folder / "notebooks" / notebook.name
+    known = parameters_of(notebook)
+    own = {name: value for name, value in parameters.items() if name in known}
+    if not force and finished(done, notebook, folder, own):
+        console.print(f"{notebook.stem:24} done before, skipped")
+        return False
+    done.parent.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    console.print(f"{notebook.stem:24} ...")
+    try:
+        # The kernel's sockets are files of its own: no open TCP ports, and two runs do not meet.
+        with tempfile.TemporaryDirectory(prefix="kit-") as sockets:
+            papermill.execute_notebook(
+                str(notebook),
+                str(done),
+                own,
+                cwd=str(NOTEBOOKS),
+                kernel_name="python3",
+                progress_bar=False,
+                start_timeout=600,
+                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
+            )
+    except papermill.PapermillExecutionError as error:
+        _html(done)
+        console.print(
+            f"[red]{notebook.stem} failed[/red] in cell {error.exec_count}: "
+            f"{error.ename}: {error.evalue}\nkept with its output: {done}\n"
+            "what was computed is kept; the same command goes on from here"
+        )
+        raise
+    _html(done)
+    console.print(f"{notebook.stem:24} {time.monotonic() - began:6.0f} s")
+    return True
+
+
+def _code(notebook: nbformat.NotebookNode) -> list[str]:
+    """The code cells, without the one in which papermill puts its parameters."""
+    return [
+        cell.source
+        for cell in notebook.cells
+        if cell.cell_type == "code" and "injected-parameters" not in cell.metadata.get("tags", [])
+    ]
+
+
+def finished(done: Path, notebook: Path, folder: Path, parameters: dict) -> bool:
+    """Whether a notebook ran to its end in this folder.
+
+    It must have run with the code that it has now and with these parameters.
+    """
+    stage = read_manifest(folder)["stages"].get(notebook.stem, {})
+    if not done.exists() or "finished" not in stage:
+        return False
+    ran = nbformat.read(done, 4)
+    papers = ran.metadata.papermill
+    # The folder may have been moved since.
+    asked = {name: value for name, value in parameters.items() if name != "RUN_DIR"}
+    return (
+        all(papers.parameters.get(name) == value for name, value in asked.items())
+        and _code(ran) == _code(nbformat.read(notebook, 4))
+        and not papers.get("exception")
+    )
+
+
+def _html(done: Path) -> None:
+    """The executed notebook as a page."""
+    shorten = [
+        # Of a progress bar only the last state.
+        CoalesceStreamsPreprocessor(enabled=True),
+        # Solutions stay hidden: a page does not fold.
+        TagRemovePreprocessor(enabled=True, remove_input_tags={"solution"}),
+    ]
+    exporter = HTMLExporter(embed_images=True, preprocessors=shorten)
+    page, _ = exporter.from_notebook_node(nbformat.read(done, 4))
+    done.with_suffix(".html").write_text(page, encoding="utf-8")
+
+
+class PeakMemory(threading.Thread):
+    """Largest memory of this process and all its descendants, in GB, sampled every second.
+
+    It is the sum of resident sizes. Shared pages count once for each process, so it errs on the
+    high side. A process under a second old is left out: a fork of an engine that is about to
+    become another program would count all of the engine twice.
+    """
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.gb = 0.0
+        self._ended = threading.Event()
+
+    def run(self):
+        while not self._ended.wait(1):
+            this = psutil.Process()
+            size = 0
+            for process in (this, *this.children(recursive=True)):
+                # A process may end while it is looked at.
+                with contextlib.suppress(psutil.Error):
+                    if time.time() - process.create_time() > 1:
+                        size += process.memory_info().rss
+            self.gb = max(self.gb, size / 1e9)
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *exc):
+        self._ended.set()

@@ -1,0 +1,354 @@
+"""`python -m kit scale`: the rounds of notebook 02, sharded by seed over processes or machines.
+
+The stage `verify` runs the programs of the finished problems again. One datatrove step works in
+three executors: local processes, Slurm, Ray. Task r of N takes the seeds r, r + N, ... and works in
+its own folder as the notebook works in the run folder, so a killed task goes on where it stopped.
+When all are done, their rows are checked and joined into the run folder, which all machines must
+see. Notebook 02 finds every problem there and asks no model. (A datatrove step whose package is
+missing may write nothing and still count as done: the join reads everything back.)
+"""
+
+import inspect
+import json
+import sys
+from abc import abstractmethod
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import monotonic
+from typing import Any, NoReturn
+
+import pandas as pd
+from datatrove.executor import LocalPipelineExecutor, RayPipelineExecutor, SlurmPipelineExecutor
+from datatrove.pipeline.base import PipelineStep
+from filelock import FileLock
+
+from kit import environments
+from kit.core import records
+from kit.core import run as runs
+from kit.core.config import Role
+from kit.core.manifest import note_stage, read_manifest
+from kit.core.records import Log, RecordError
+from kit.core.run import Run
+from kit.core.types import InfrastructureError, Problem, Rejected, SeedSnippet
+from kit.sandbox import cores
+from kit.seeds import seeds_from_frame
+from kit.synthesis import Synthesis
+
+
+class ScaleError(RuntimeError):
+    """Shards are missing, unfinished or damaged; the message says how to go on."""
+
+
+class Stage(PipelineStep):
+    """What one task does with its shard, and how the shards are joined.
+
+    `workers` tasks run at once and share the profile's requests in flight; `programs` run side by
+    side in each of a task's two sandboxes.
+    """
+
+    type = "kit"
+    name: str
+    # What each task writes into its folder, and how it is read back; the rows have a length.
+    file: str
+    read: Callable[[Path], Any]
+
+    def __init__(self, run: Run, workers: int, programs: int):
+        super().__init__()
+        self.of = run
+        self.workers = workers
+        self.programs = programs
+
+    @property
+    def seeds(self) -> list[SeedSnippet]:
+        """Of the whole run, in order."""
+        return seeds_from_frame(self.of.table("seeds"))
+
+    def folder(self, rank: int) -> Path:
+        """Where a task works."""
+        return self.of.path(f"shards/{self.name}/{rank:05d}")
+
+    def marker(self, rank: int) -> Path:
+        """The file by which datatrove knows that a task is done."""
+        return self.of.path(f"logs/scale-{self.name}/completions/{rank:05d}")
+
+    def run(self, data, rank: int = 0, world_size: int = 1) -> None:
+        """One task; datatrove calls it."""
+        folder = self.folder(rank)
+        began = monotonic()
+        # The process of a node that is given up for dead may live on: two must not write.
+        with FileLock(folder / "lock"):
+            shard = Run("02_rounds", self.of.profile, folder, {})
+            count = self.programs
+            with shard.box(workers=count) as box, shard.box(hash_seed=1, workers=count) as other:
+                note = self.work(shard, box, other, rank, world_size)
+            self.stat_update("rows", value=note["rows"])
+            note |= {"seconds": round(monotonic() - began, 2), "sandbox": box.mode}
+            note["programs"] = box.counts + other.counts
+            # The note is there as a whole or not at all.
+            part = folder / "shard.json.part"
+            part.write_text(json.dumps(note))
+            part.replace(folder / "shard.json")
+
+    @abstractmethod
+    def work(self, shard: Run, box, other, rank: int, tasks: int) -> dict:
+        """Write `file`; returns how many `rows` it has, and how many `errors` the kit made."""
+
+    @abstractmethod
+    def join(self, tasks: int) -> dict:
+        """Write all shards as one; returns counts. Raises ScaleError if a shard is not right."""
+
+    def note(self, rank: int) -> dict:
+        """What a task that is done has counted."""
+        return json.loads((self.folder(rank) / "shard.json").read_text())
+
+    def stale(self, rank: int) -> bool:
+        """Whether a task that is done is to be done again."""
+        return (self.folder(rank) / "shard.json").exists() and self.note(rank)["errors"] > 0
+
+    def shards(self, tasks: int) -> Iterator[tuple]:
+        """(rank, ids of its seeds, its note, its rows) of every shard. Raises ScaleError."""
+        seeds = [seed.id for seed in self.seeds]
+        for rank in range(tasks):
+            try:
+                note = self.note(rank)
+                rows = self.read(self.folder(rank) / self.file)
+            except (OSError, ValueError, RecordError) as error:
+                self.refuse(rank, f"cannot be read ({str(error)[:200]})")
+            if len(rows) != note["rows"]:
+                self.refuse(rank, f"has {len(rows)} rows where its task wrote {note['rows']}")
+            yield rank, seeds[rank::tasks], note, rows
+
+    def refuse(self, rank: int, why: str) -> NoReturn:
+        """Raises ScaleError; the shard counts as not done from here on."""
+        self.marker(rank).unlink(missing_ok=True)
+        way_out = "Run the same command again; if that does not help, delete that folder first"
+        raise ScaleError(f"{self.folder(rank)} {why}. {way_out}")
+
+
+class Generate(Stage):
+    """The rounds. Errors are left out of a finished shard; the same command tries them again."""
+
+    name = "rounds"
+    file = "problems.parquet"
+    read = staticmethod(records.load_problems)
+
+    def work(self, shard, box, other, rank, tasks):
+        def share(role: Role) -> Role:
+            # All workers ask the same endpoints.
+            part = {"concurrency": max(1, role.concurrency // self.workers)}
+            return role.model_copy(update=part if role.engine == "openai" else {})
+
+        profile = shard.profile
+        with (
+            shard.engine(share(profile.teacher), "teacher") as teacher,
+            shard.engine(share(profile.student), "student") as student,
+        ):
+            rounds = Synthesis(profile, teacher, student, box, other, shard.path("problems.jsonl"))
+            problems = list(rounds.generate(self.seeds, rank, tasks))
+        good = [problem for problem in problems if problem.status != "error"]
+        shard.save_problems(good, "problems")
+        return {"rows": len(good), "errors": len(problems) - len(good)}
+
+    def _chains(self) -> dict:
+        """The chains that each seed begins (see Rounds), by its id."""
+        rounds = self.of.profile.rounds
+        chains = {}
+        for number, seed in enumerate(self.seeds):
+            methods = {"multi": True, "single": rounds.baseline, "stones": number < rounds.stones}
+            if seed.as_is:
+                methods = {"real": True}
+            chains[seed.id] = {f"{name}-{seed.id}" for name, used in methods.items() if used}
+        return chains
+
+    def join(self, tasks):
+        """Write problems.jsonl. Raises ScaleError if a problem is there twice or a chain is not."""
+        whole = self.of.path("problems.jsonl")
+        part = whole.with_suffix(".part")
+        part.unlink(missing_ok=True)
+        log = Log(part)
+        begun = self._chains()
+        known: set[tuple] = set()
+        errors = 0
+        for rank, seeds, note, problems in self.shards(tasks):
+            # Every problem belongs to a seed of this shard, and none is there twice.
+            places = {(problem.chain_id, problem.turn) for problem in problems}
+            strangers = {problem.seed_id for problem in problems} - {*seeds}
+            if strangers or len(places) < len(problems) or places & known:
+                self.refuse(rank, "holds problems of other seeds, or one twice")
+            # Every chain has begun, but for those that were lost to an error.
+            missing = len({(chain, 1) for seed in seeds for chain in begun[seed]} - places)
+            if missing > note["errors"]:
+                why = f"has nothing of {missing} chains that its seeds should have"
+                self.refuse(rank, f"{why}, and {note['errors']} errors")
+            for problem in problems:
+                log.append(problem.model_dump())
+            known |= places
+            errors += note["errors"]
+        log.close()
+        # Problems that are in the run folder already must not be lost.
+        there = {(row["chain_id"], row["turn"]) for row in Log(whole) if row["status"] != "error"}
+        if there - known:
+            raise ScaleError(
+                f"{whole} holds {len(there - known)} problems that no shard has: keep it and go on "
+                "with `python -m kit run`, or delete it and run the same command again"
+            )
+        if known:
+            part.replace(whole)
+        return {"problems": len(known), "errors": errors}
+
+
+class Verify(Stage):
+    """Run every valid problem's program again in both sandboxes: are the outputs the same?"""
+
+    name = "verify"
+    file = "verified.parquet"
+    read = staticmethod(pd.read_parquet)
+
+    def valid(self) -> Iterator[dict]:
+        """The rows of the valid problems."""
+        return (row for row in Log(self.of.path("problems.jsonl")) if row["status"] == "valid")
+
+    def stale(self, rank):
+        """Whether a task had errors, or problems were written after it."""
+        note = self.folder(rank) / "shard.json"
+        written = self.of.path("problems.jsonl").stat().st_mtime
+        return super().stale(rank) or (note.exists() and note.stat().st_mtime < written)
+
+    def work(self, shard, box, other, rank, tasks):
+        kinds = environments.make(shard.profile.rounds)
+
+        def outcome(problem: Problem) -> str:
+            try:
+                found = kinds[problem.environment].verify(problem, box, other)
+                return "same" if found.id == problem.id else "differs"
+            except Rejected as error:
+                return str(error.reason)
+            except InfrastructureError:
+                return "error"
+
+        # Outcomes: same, differs, error (our own), or the reason for which it is refused now.
+        seeds = {seed.id for seed in self.seeds[rank::tasks]}
+        problems = [Problem.model_validate(row) for row in self.valid() if row["seed_id"] in seeds]
+        with ThreadPoolExecutor(self.programs) as pool:
+            outcomes = list(pool.map(outcome, problems))
+        table = records.problems_frame(problems)[["id", "chain_id", "turn"]]
+        shard.save_table(table.assign(outcome=outcomes), "verified")
+        return {"rows": len(outcomes), "errors": outcomes.count("error")}
+
+    def join(self, tasks):
+        """Write verified.parquet. Raises ScaleError unless it holds all valid problems."""
+        wanted = defaultdict(set)
+        for row in self.valid():
+            wanted[row["seed_id"]].add((row["chain_id"], row["turn"]))
+        tables = []
+        for rank, seeds, _, table in self.shards(tasks):
+            places = set(zip(table.chain_id, table.turn))
+            expected = set().union(*(wanted[seed] for seed in seeds))
+            if places != expected or len(table) != len(expected):
+                self.refuse(rank, "does not hold the valid problems of its seeds")
+            tables.append(table)
+        whole = pd.concat(tables, ignore_index=True)
+        self.of.save_table(whole, "verified")
+        return {"problems": len(whole), **whole.outcome.value_counts().to_dict()}
+
+
+SHARDED_STAGES = {stage.name: stage for stage in (Generate, Verify)}
+
+
+EXECUTORS = dict(local=LocalPipelineExecutor, slurm=SlurmPipelineExecutor, ray=RayPipelineExecutor)
+
+
+def _executor(kind: str, options: dict, **common):
+    """The executor of datatrove with the user's options."""
+    known = inspect.signature(EXECUTORS[kind]).parameters
+    own = dict(options)
+    others = {key: own.pop(key) for key in options if key not in known}
+    if kind == "slurm":
+        if not {"partition", "time"} <= own.keys():
+            raise ScaleError("Slurm needs --option partition=NAME and --option time=HH:MM:SS")
+        # This environment's python and datatrove's command, also where no environment is active.
+        path = f'export PATH="{Path(sys.executable).parent}:$PATH"'
+        own = {"job_name": "kit-scale", "qos": "", "env_command": path} | own
+        return SlurmPipelineExecutor(**common, **own, sbatch_args=others)
+    if others:
+        strange = f"the {kind} executor has no option {', '.join(others)}"
+        raise ScaleError(f"{strange}; it has {', '.join(known)}")
+    if kind == "ray":
+        import ray
+
+        # This machine's cluster, or that of RAY_ADDRESS; if there is none, a cluster of one.
+        ray.init(ignore_reinit_error=True)
+    return EXECUTORS[kind](**common, **own)
+
+
+def _joined(step: Stage, tasks: int) -> dict:
+    """Join the shards and close the stage of the run; returns the counts."""
+    counts = step.join(tasks)
+    step.of.done(**counts)
+    # The sandboxes of all tasks count as the run's.
+    notes = [step.note(rank) for rank in range(tasks)]
+    modes = sorted({note["sandbox"] for note in notes})
+    programs = sum((Counter(note["programs"]) for note in notes), Counter())
+    note_stage(step.of.folder, step.of.stage, programs=programs, sandbox=modes)
+    if lost := counts.get("errors"):
+        print(f"{lost} problems are missing through errors of the kit: run the same command again")
+    return counts
+
+
+def run_shards(
+    stage: str,
+    profile: str,
+    out: str = "",
+    tasks: int = 1,
+    workers: int = 1,
+    executor: str = "local",
+    replay: bool = False,
+    options: dict | None = None,
+) -> dict | None:
+    """Do those of `tasks` shards that are not done, `workers` at once, then join all of them.
+
+    `options` are keywords of datatrove's executor; those that Slurm's does not know go to sbatch.
+    Returns the counts, or None if Slurm does it later. Raises ScaleError, or what a task raised.
+    """
+    for name, known in ((stage, SHARDED_STAGES), (executor, EXECUTORS)):
+        if name not in known:
+            raise ScaleError(f"there is no {name!r}: choose one of {', '.join(known)}")
+    of = runs.open_run(f"scale_{stage}", profile, out and str(Path(out).resolve()), replay=replay)
+    # A replay has its seeds from the recording.
+    if not replay and not of.path("seeds.parquet").exists():
+        first = "run `python -m kit run --only 01` with the same --profile and --out first"
+        raise ScaleError(f"{of.folder} has no seeds.parquet: {first}")
+    if stage == "verify" and not of.path("problems.jsonl").exists():
+        raise ScaleError(f"{of.folder} has no problems.jsonl: run the rounds first")
+    begun = read_manifest(of.folder)["stages"][of.stage].get("tasks", tasks)
+    if begun != tasks:
+        way_out = f"say --tasks {begun}, or choose another --out"
+        raise ScaleError(f"{of.folder} was begun with {begun} tasks: {way_out}")
+    local = executor == "local"
+    engines = of.profile.teacher.engine, of.profile.student.engine
+    if stage == "rounds" and local and workers > 1 and "vllm" in engines:
+        way_out = "serve them (`vllm serve`, engine: openai), or say --workers 1"
+        raise ScaleError(f"every worker would load the profile's models: {way_out}")
+    note_stage(of.folder, of.stage, tasks=tasks)
+
+    # Two programs side by side for each core of a task.
+    options = options or {}
+    cpus = max(1, cores() // workers) if local else options.get("cpus_per_task", 1)
+    step = SHARDED_STAGES[stage](of, workers, 2 * cpus)
+    for rank in range(tasks):
+        if step.stale(rank):
+            step.marker(rank).unlink(missing_ok=True)
+    common = {"tasks": tasks, "workers": workers, "logging_dir": str(step.marker(0).parents[1])}
+    pipeline = _executor(executor, options, pipeline=[step], **common)
+    pipeline.run()
+    missing = len(pipeline.get_incomplete_ranks(skip_completed=True))
+    if missing and executor == "slurm":
+        print(f"Slurm job {pipeline.job_id} has {missing} of {tasks} tasks. When it has ended run")
+        print("the same command again: it joins the shards, or submits what is missing")
+        return None
+    if missing:
+        why = f"{pipeline.logging_dir.path}/logs says why; the same command goes on"
+        raise ScaleError(f"{missing} of {tasks} tasks are not finished: {why}")
+    return _joined(step, tasks)

@@ -1,0 +1,181 @@
+"""`python -m kit study`: notebooks 05 and 06 over a grid of arms and seeds.
+
+Each training has a run folder of its own (FOLDER/arm/seed). All plans are drawn and checked before
+anything is trained. A study that is started again goes on: finished runs are skipped, a training
+goes on from its checkpoint. The untrained policy is evaluated once; the other runs take its
+completions from the first one's log.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from kit.arms import arm_plans, load_arms
+from kit.commands.runner import check_parameters, notebooks
+from kit.core import profile as profiles
+from kit.core import records
+from kit.core.manifest import RunError, read_manifest
+from kit.core.types import digest
+
+STUDY_STAGES = ("05_grpo", "06_evaluation")
+
+
+# In a run folder: what the untrained policy answered.
+BEFORE = Path("completions/06_evaluation-before.jsonl")
+
+
+class StudyError(RuntimeError):
+    """Some runs of a study failed; the message says which and where their logs are."""
+
+
+def prepare_study(
+    profile: str,
+    folder: Path,
+    data: Path,
+    arms: Iterable[str] = (),
+    seeds: Iterable[int] = (0, 1, 2),
+) -> list[Path]:
+    """A run folder for each seed and arm, with the problems and the plan in it.
+
+    All arms of a seed come before the next seed, so that a study cut short has whole seeds.
+    Raises ProfileError, ArmError, RunError (a folder made otherwise), ModelUnavailable: then
+    nothing has been computed or written.
+    """
+    from kit.grpo import tokenizer
+
+    records.quiet()
+    loaded = profiles.load_profile(profile)
+    source = Path(data) / "filtered.parquet"
+    if not source.exists():
+        raise RunError(
+            f"{source} is not there: run notebooks 01 to 03 into {data} first, "
+            "or leave out --data for the recorded problems"
+        )
+    problems = records.load_problems(source)
+    known = load_arms()
+    plans = arm_plans(known, problems, loaded, seeds, arms)
+    # Refuses a policy that cannot be asked in messages.
+    tokenizer(loaded.grpo.policy)
+    # What makes each run the one that it is; a folder of another one is refused.
+    content = digest(sorted(problem.id for problem in problems if problem.kept))
+    facts = {}
+    for (arm, seed), plan in plans.items():
+        run = Path(folder) / arm / str(seed)
+        facts[run] = {
+            "arm": arm,
+            "seed": seed,
+            "profile": loaded.name,
+            "data": content,
+            **known[arm].model_dump(),
+            "problems": int(plan.problem_id.nunique()),
+            "plan": digest(plan.to_csv()),
+        }
+        note = run / "arm.json"
+        if note.exists() and json.loads(note.read_text()) != facts[run]:
+            raise RunError(
+                f"{run} was made with other problems, values or another arm of that name: "
+                "choose another --out, or delete that folder"
+            )
+    # Only now write; the note comes last, so a folder that has it is whole.
+    for run, plan in zip(facts, plans.values()):
+        run.mkdir(parents=True, exist_ok=True)
+        if not (run / "arm.json").exists():
+            shutil.copyfile(source, run / "filtered.parquet")
+            records.write_parquet(plan, run / "plan.parquet")
+            (run / "arm.json").write_text(json.dumps(facts[run], indent=1))
+    return list(facts)
+
+
+def run_study(
+    profile: str,
+    runs: list[Path],
+    jobs: int = 1,
+    parameters: dict | None = None,
+    keep_policies: bool = False,
+) -> None:
+    """Train and evaluate all runs, `jobs` at once, each in processes of its own.
+
+    Raises StudyError at the end if some failed.
+    """
+    parameters = parameters or {}
+    check_parameters(
+        parameters, [notebook for notebook in notebooks() if notebook.stem in STUDY_STAGES]
+    )
+    left = [run for run in runs if not done(run)]
+    failed = []
+    children: dict[Path, subprocess.Popen] = {}
+    with (
+        ThreadPoolExecutor(jobs) as pool,
+        tqdm(total=len(runs), initial=len(runs) - len(left), desc="runs", smoothing=0) as bar,
+    ):
+        started = {
+            pool.submit(_one, profile, run, runs, jobs, parameters, keep_policies, children): run
+            for run in left
+        }
+        try:
+            for future in as_completed(started):
+                bar.update()
+                if code := future.result():
+                    run = started[future]
+                    failed.append(run)
+                    bar.write(f"{run} failed (exit {code}), see study.log there; the others go on")
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in children.values():
+                child.terminate()
+            raise
+    if failed:
+        raise StudyError(
+            f"{len(failed)} of {len(runs)} runs failed: {', '.join(map(str, failed))}; "
+            "the same command tries them again"
+        )
+
+
+def done(run: Path) -> bool:
+    """Whether both notebooks ran to their end in it."""
+    stages = read_manifest(run)["stages"]
+    return all("finished" in stages.get(stage, {}) for stage in STUDY_STAGES)
+
+
+def _one(
+    profile: str,
+    run: Path,
+    runs: list[Path],
+    jobs: int,
+    parameters: dict,
+    keep_policies: bool,
+    children: dict[Path, subprocess.Popen],
+) -> int:
+    """Exit code of one run; its output goes to study.log."""
+    # The answers of the untrained policy are the same in every run: take them from a finished one.
+    before = run / BEFORE
+    others = (other / BEFORE for other in runs if done(other))
+    if not before.exists() and (shared := next(filter(Path.exists, others), None)):
+        before.parent.mkdir(exist_ok=True)
+        shutil.copyfile(shared, before)
+    # The runs at once share the cores.
+    environment = dict(os.environ)
+    if jobs > 1:
+        environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
+    seed = json.loads((run / "arm.json").read_text())["seed"]
+    command = [sys.executable, "-m", "kit", "run", "--profile", profile, "--out", str(run)]
+    command += ["--only", "05", "--only", "06"]
+    for name, value in (parameters | {"TRAIN_SEED": seed}).items():
+        command.append(f"-p{name}={json.dumps(value)}")
+    with (run / "study.log").open("a") as log:
+        child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        children[run] = child
+        code = child.wait()
+    # Weights are large, and no later step reads them.
+    if code == 0:
+        shutil.rmtree(run / "checkpoints", ignore_errors=True)
+        if not keep_policies:
+            shutil.rmtree(run / "policy", ignore_errors=True)
+    return code

@@ -1,0 +1,1 @@
+"""The ground: words, records, profiles, programs, statistics that all stages share."""

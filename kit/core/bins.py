@@ -1,0 +1,91 @@
+"""The bins of difficulty: narrow ones and broad ones (paper)."""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Pass rates from `low` (included) to `high` (included only if `closed`)."""
+
+    name: str
+    low: float
+    high: float
+    closed: bool
+
+
+# Narrow bins have gaps between them, so both edges belong to the bin.
+NARROW = (
+    Bin("hard", 0.05, 0.16, True),
+    Bin("medium", 0.41, 0.59, True),
+    Bin("easy", 0.81, 0.91, True),
+)
+
+
+# Broad bins touch: an edge belongs to the easier bin, and 0.97 to the last, as the filter keeps it.
+BROAD = (
+    Bin("hard", 0.10, 0.26, False),
+    Bin("medium", 0.26, 0.61, False),
+    Bin("easy-medium", 0.61, 0.85, False),
+    Bin("easy", 0.85, 0.97, True),
+)
+
+
+BINS = {"narrow": NARROW, "broad": BROAD}
+
+
+BIN_ORDER = ("easy", "easy-medium", "medium", "hard")
+
+
+# Of stepping stones, in the order in which they are made (top-down).
+STEPPING_STONE_LEVELS = ("hard", "medium", "easy")
+
+
+def _bins(bins: str) -> tuple[Bin, ...]:
+    """The bins of that name, the hardest first."""
+    if bins not in BINS:
+        raise ValueError(f"no bins called {bins!r}: there are {', '.join(BINS)}")
+    return BINS[bins]
+
+
+def bin_of(p: float | None, bins: str) -> str | None:
+    """The bin of a pass rate.
+
+    p is rounded to 6 places first, so that one read back from a float32 column lands where it did
+    before.
+
+    Args:
+        p: pass rate, 0 to 1; None or NaN: there is none.
+        bins: a key of BINS.
+    Returns:
+        The bin's name; None for no pass rate and for one that is in no bin.
+    Raises:
+        ValueError: BINS has no such key.
+    Source: paper, filters and bins (the edges); the side that an edge belongs to is our choice.
+    """
+    if p is None or math.isnan(p):
+        return None
+    p = round(float(p), 6)
+    for part in _bins(bins):
+        if part.low <= p < part.high or (part.closed and p == part.high):
+            return part.name
+    return None
+
+
+def reachable(attempts: int, bins: str) -> dict[str, list[int]]:
+    """The numbers of solved attempts that fall into each bin.
+
+    Args:
+        attempts: M, attempts per problem.
+        bins: a key of BINS.
+    Returns:
+        Counts (0 to M) by bin, the easiest bin first; none where M is too small for the bin.
+    Raises:
+        ValueError: BINS has no such key.
+    Source: our choice.
+    """
+    found: dict[str, list[int]] = {part.name: [] for part in reversed(_bins(bins))}
+    for solved in range(attempts + 1):
+        if name := bin_of(solved / attempts, bins):
+            found[name].append(solved)
+    return found

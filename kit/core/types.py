@@ -1,0 +1,223 @@
+"""The words that all stages share: a seed snippet, a problem with its history, a verdict, an item of an evaluation."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from kit.sandbox.pool import Sandbox
+
+
+class Reason(StrEnum):
+    """Why a teacher's draft is invalid, or a student's answer failed."""
+
+    EMPTY = "empty answer"
+    CUT_OFF = "cut off"
+    NO_CODE = "no code"
+    SYNTAX = "syntax error"
+    NO_FUNCTION = "no function f"
+    NO_INPUTS = "no usable inputs"
+    NO_TESTS = "no pre_test_f and test_f"
+    COPY = "copy of the seed"
+    UNSTABLE = "not deterministic"
+    CRASH = "crashes"
+    TIMEOUT = "times out"
+    NOT_PLAIN = "value is not a plain literal"
+    TOO_LONG = "output too long"
+    CONSTANT = "same output for every input"
+    NO_WITNESS = "no input fails the test"
+    NO_BENIGN = "no input passes the test"
+    NO_ANSWER = "no answer in the asked form"
+    WRONG = "wrong"
+    PRECONDITION = "fails pre_test_f"
+
+
+class Rejected(ValueError):
+    """A model's text is not what it should be: a draft is no problem, or an answer is malformed.
+
+    Args:
+        reason: the kind of fault; runs count these.
+        detail: what exactly is wrong; the teacher gets it back with the request for a better draft.
+    """
+
+    def __init__(self, reason: Reason, detail: str = ""):
+        super().__init__(f"{reason}: {detail}" if detail else str(reason))
+        self.reason = reason
+        self.detail = detail
+
+
+class InfrastructureError(RuntimeError):
+    """The sandbox failed; nothing follows for the program that ran in it."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an answer is worth.
+
+    Args:
+        outcome: `passed` and `failed` are about the answer. `error` is the kit's own fault and
+            counts as neither.
+        reason: why it did not pass; a `Reason` where it failed.
+    """
+
+    outcome: str
+    reason: str = ""
+
+    @classmethod
+    def of(cls, right: bool) -> "Verdict":
+        """Passed for a right answer, else failed as wrong."""
+        return cls("passed") if right else cls("failed", Reason.WRONG)
+
+    @property
+    def reward(self) -> float | None:
+        """1, 0, or None for an error, which TRL leaves out of the group."""
+        return {"passed": 1.0, "failed": 0.0}.get(self.outcome)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One problem of one set; a comment above a field explains it.
+
+    Source: our choice.
+    """
+
+    id: str
+    set: str
+    # Environment, level or kind of task.
+    group: str
+    messages: list[dict]
+    # `grade(completions, box)` gives a Verdict for each text, in order.
+    grade: Callable[[list[str], Sandbox], list[Verdict]] = field(repr=False)
+    # JSON-able; its `text` holds statement and solution, for `texts`.
+    data: dict = field(repr=False)
+
+
+class Sample(BaseModel, frozen=True, extra="forbid"):
+    """One student answer: the text between the answer marks and what became of it."""
+
+    answer: str
+    outcome: Literal["passed", "failed", "error"]
+    # Why it did not pass.
+    reason: str = ""
+
+
+class Problem(BaseModel, frozen=True, extra="forbid"):
+    """A problem and its history.
+
+    Inputs and outputs are Python literals as text; an input is what stands inside `f(...)`.
+    A comment above a field explains it.
+
+    Source: our choice.
+    """
+
+    # The content: `id` is the hash of these seven.
+    environment: str
+    program: str = ""
+    inputs: list[str] = []
+    outputs: list[str] = []
+    message: str = ""
+    pre_test: str = ""
+    test: str = ""
+
+    # The seed it grew from, and where that came from: wild | real.
+    seed_id: str = ""
+    source: str = ""
+    # train | held_out, decided by the seed.
+    split: str = "train"
+    # multi (turn by turn) | single (independent samples of the same seed) | stones (stepping
+    # stones) | real (no teacher).
+    method: str = "multi"
+    chain_id: str = ""
+    parent_id: str = ""
+    turn: int = 1
+    # What the teacher was asked for: new | harder | easier | vary.
+    asked: str = "new"
+
+    # valid | invalid | error (the kit's own fault: never counted against anybody).
+    status: str = "valid"
+    reason: str = ""
+    # Graded attempts, and how many of them were right.
+    n: int = 0
+    solved: int = 0
+    # Attempts that the kit's own infrastructure lost; not part of n.
+    errors: int = 0
+    samples: list[Sample] = []
+
+    kept: bool = False
+    dropped_by: str = ""
+    # Hash of what the program returns on the run's probes (filters); '' if that tells too little.
+    behaviour: str = ""
+    teacher: str = ""
+    student: str = ""
+    # Hash of the teacher's first prompt of this turn.
+    prompt: str = ""
+    # The teacher's last answer, as it came.
+    raw: str = ""
+    teacher_tokens: int = 0
+    student_tokens: int = 0
+
+    @property
+    def id(self) -> str:
+        """Hash of the content alone, so the same problem has the same id wherever it came from.
+
+        Returns:
+            16 hexadecimal digits.
+        """
+        return digest(
+            self.environment,
+            self.program,
+            self.inputs,
+            self.outputs,
+            self.message,
+            self.pre_test,
+            self.test,
+        )
+
+    @property
+    def p(self) -> float | None:
+        """Pass rate: solved / graded attempts.
+
+        Returns:
+            A share from 0 to 1; None before any attempt was graded.
+        Source: paper (p = solved / M).
+        """
+        return self.solved / self.n if self.n else None
+
+    def with_(self, **changes) -> "Problem":
+        """A changed copy; nothing is validated again.
+
+        Args:
+            changes: new values by field.
+        Returns:
+            The copy; this problem stays as it is.
+        """
+        return self.model_copy(update=changes)
+
+
+def digest(*parts) -> str:
+    """Hash of JSON-able parts (16 hexadecimal digits), the same in every process and machine."""
+    text = json.dumps(parts, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class SeedSnippet(BaseModel):
+    """A piece of real code, where it comes from, and what it is for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    id: str
+    text: str
+    source: Literal["wild", "real"]
+    # Path and lines, relative to the standard library or to site-packages.
+    origin: str
+    split: Literal["train", "held_out"] = "train"
+    # Of the distribution that the code comes from.
+    licence: str = ""
+    # True: a problem by itself, not shown to a teacher.
+    as_is: bool = False
+    # Of a real function: what it computes, and the code that makes inputs for it.
+    task: str = ""
+    generator: str = ""

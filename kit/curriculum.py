@@ -1,0 +1,261 @@
+"""A curriculum is data: a table of sampling weights by step, and the plan it turns into.
+
+The plan is the ordered prompts of a training. Paper: the six schedules, for a horizon of 40,000
+steps, and the trainings on one difficulty alone. Our choice: what happens where problems are
+missing.
+"""
+
+import math
+from collections.abc import Collection, Iterator
+
+import numpy as np
+import pandas as pd
+
+from kit.core.bins import BIN_ORDER, bin_of
+from kit.core.types import Problem
+from kit.schedules import SCHEDULES, CurriculumError, Mixture, Phase, phases, weights
+
+# Ids by bin and environment.
+_Pools = dict[str, dict[str, list[str]]]
+
+
+def bin_pools(problems: list[Problem], schedule: str, bins: str) -> _Pools:
+    """The ids a schedule can draw from, by its bin and environment.
+
+    Most schedules know three bins. Broad ones are four: easy-medium problems count as easy there
+    (our choice: a small run cannot spare them). Only medium-first asks for easy-medium, and takes
+    easy ones only instead of missing ones.
+    """
+    named = SCHEDULES[schedule][0][1]
+    found: _Pools = {}
+    for problem in problems:
+        name = bin_of(problem.p, bins)
+        if name == "easy-medium" and name not in named:
+            name = "easy"
+        if name:
+            ids = found.setdefault(name, {}).setdefault(problem.environment, [])
+            # The same problem given twice is not drawn twice as often.
+            if problem.id not in ids:
+                ids.append(problem.id)
+    return found
+
+
+def source(problem: Problem) -> str:
+    """Real data (a function as it is) or synthetic, written by a teacher."""
+    return "real" if problem.method == "real" else "synthetic"
+
+
+def _wanted(parts: list[Phase]) -> set[str]:
+    """The bins that some phase gives a weight."""
+    return {name for _, _, by_bin in parts for name, weight in by_bin.items() if weight}
+
+
+def _stock(
+    problems: list[Problem], schedule: str, bins: str, environments: Mixture, sources: Mixture
+) -> dict[str, _Pools]:
+    """Source -> bin -> environment -> ids, without empty bins and environments."""
+    usable = [x for x in problems if environments.get(x.environment, 0) > 0]
+    return {
+        name: bin_pools([x for x in usable if source(x) == name], schedule, bins)
+        for name, weight in sources.items()
+        if weight
+    }
+
+
+def _checked_stock(
+    problems: list[Problem],
+    schedule: str,
+    steps: int,
+    environments: Mixture,
+    bins: str,
+    sources: Mixture,
+    substitute: bool,
+) -> dict[str, _Pools]:
+    """The stock of a plan; CurriculumError where no plan can be made."""
+    parts = phases(schedule, steps)
+    if steps < len(parts):
+        raise CurriculumError(
+            f"a horizon of {steps} steps: the schedule {schedule} has {len(parts)} phases, "
+            f"so it needs {len(parts)} steps or more"
+        )
+    # Held-out problems are for evaluation: never train on them.
+    if held := sum(problem.split == "held_out" for problem in problems):
+        raise CurriculumError(
+            f"{held} of the problems are held out for evaluation: "
+            "give those of the train split only"
+        )
+    for mixture in (environments, sources):
+        if not all(0 <= weight < math.inf for weight in mixture.values()):
+            raise CurriculumError(f"the mixture's weights must be zero or more: {mixture}")
+    stock = _stock(problems, schedule, bins, environments, sources)
+    # Each source must have problems, and without substitutes some in each bin that is asked for.
+    for name, pool in stock.items():
+        if not pool:
+            raise CurriculumError(
+                f"none of {len(problems)} problems is {name}, in a bin and in an environment of "
+                f"the mixture ({environments or 'empty'}): make more problems (seeds, turns), "
+                "or use the broad bins"
+            )
+        missing = sorted(_wanted(parts) - {*pool}, key=BIN_ORDER.index)
+        if missing and not substitute:
+            raise CurriculumError(
+                f"the schedule {schedule} asks for {' and '.join(missing)} problems, and of the "
+                f"{name} ones none is: make more problems, or allow the nearest bin (substitute)"
+            )
+    return stock
+
+
+def _draw(weighted: Mixture, rng: np.random.Generator) -> str:
+    """A key, drawn by its weight."""
+    p = np.array(list(weighted.values()), float)
+    return str(rng.choice(list(weighted), p=p / p.sum()))
+
+
+def _deck(ids: list[str], rng: np.random.Generator) -> Iterator[str]:
+    """Each id once in random order, then all in a new order, without end."""
+    while True:
+        yield from rng.permutation(ids).tolist()
+
+
+PLAN = ["step", "slot", "schedule", "source", "wanted", "bin", "environment", "problem_id"]
+
+
+def plan(
+    problems: list[Problem],
+    schedule: str,
+    steps: int,
+    prompts_per_step: int,
+    environments: Mixture,
+    bins: str,
+    seed: int,
+    sources: Mixture | None = None,
+    substitute: bool = True,
+) -> pd.DataFrame:
+    """The ordered prompts of a training; the same arguments give the same plan.
+
+    Each prompt draws a source, a bin by the weights at its step, an environment, and a problem of
+    that pool: each problem once in random order, then all in a new order. An empty environment's
+    weight goes to the others in the same bin, an empty bin's to the nearest bin with problems.
+
+    Args:
+        problems: kept ones of the train split.
+        schedule: a key of SCHEDULES, scaled to `steps`.
+        steps: of the training.
+        prompts_per_step: prompts that each step draws.
+        environments: weights of the mixture, by environment.
+        bins: a key of bins.BINS.
+        seed: of all draws.
+        sources: weights of `synthetic` and `real` problems; None: synthetic ones alone.
+        substitute: False: an empty bin that the schedule asks for is an error.
+    Returns:
+        steps * prompts_per_step rows with the columns PLAN: `step` and `slot` from 0, `schedule`,
+        `source`, the bin that it `wanted`, and the `bin`, `environment` and `problem_id` drawn.
+    Raises:
+        CurriculumError: no plan can be made; the message says what is missing or unusable.
+    Source: paper (schedules, mixtures); what happens where problems are missing is our choice.
+    """
+    sources = sources or {"synthetic": 1.0}
+    stock = _checked_stock(problems, schedule, steps, environments, bins, sources, substitute)
+    rng = np.random.default_rng(seed)
+    decks: dict[tuple[str, str, str], Iterator[str]] = {}
+    rows = []
+    for step in range(steps):
+        by_bin = weights(schedule, step, steps)
+        for slot in range(prompts_per_step):
+            origin = _draw({name: sources[name] for name in stock}, rng)
+            wanted = _draw(by_bin, rng)
+            # A bin without problems is replaced by its nearest neighbour (our choice).
+            found = nearest(wanted, stock[origin])
+            pool = stock[origin][found]
+            environment = _draw({name: environments[name] for name in pool}, rng)
+            deck = decks.setdefault((origin, found, environment), _deck(pool[environment], rng))
+            rows.append((step, slot, schedule, origin, wanted, found, environment, next(deck)))
+    return pd.DataFrame(rows, columns=PLAN)
+
+
+def drawable(
+    problems: list[Problem],
+    schedule: str,
+    steps: int,
+    environments: Mixture,
+    bins: str,
+    sources: Mixture,
+    substitute: bool,
+) -> list[Problem]:
+    """The problems that `plan` may draw with these arguments, in their order.
+
+    Raises CurriculumError for an unknown schedule.
+    """
+    wanted = _wanted(phases(schedule, steps))
+    ids: set[str] = set()
+    for pool in _stock(problems, schedule, bins, environments, sources).values():
+        # The bins that are drawn from: those asked for, or their nearest neighbours.
+        names = wanted & {*pool}
+        if substitute and pool:
+            names = {nearest(name, pool) for name in wanted}
+        for name in names:
+            ids.update(*pool[name].values())
+    return [problem for problem in problems if problem.id in ids]
+
+
+def nearest(wanted: str, present: Collection[str]) -> str:
+    """`wanted` if it is present, else its neighbour among those present, the easier of two."""
+    ladder = [name for name in BIN_ORDER if name in present or name == wanted]
+    return min(
+        present,
+        key=lambda name: (abs(ladder.index(name) - ladder.index(wanted)), ladder.index(name)),
+    )
+
+
+def _phases_of(plan: pd.DataFrame) -> list[Phase]:
+    """The phases of the schedule that a plan follows; none for an empty plan."""
+    if plan.empty:
+        return []
+    return phases(plan["schedule"].iloc[0], int(plan["step"].max()) + 1)
+
+
+def realised(
+    plan: pd.DataFrame, environments: Mixture | None = None, sources: Mixture | None = None
+) -> pd.DataFrame:
+    """What a plan draws beside what was wanted, per phase that has prompts.
+
+    Args:
+        plan: of `plan`, whole.
+        environments: weights of the mixture; None: environments are not compared.
+        sources: weights of the sources; None: sources are not compared.
+    Returns:
+        Columns `from_step`, `to_step` (excluded), `kind` (bin, environment or source), `name`,
+        `wanted` (weight, 0 to 1), `realised` (share of the phase's prompts), `n` (prompts).
+    Source: our choice.
+    """
+    rows = []
+    for start, end, by_bin in _phases_of(plan):
+        part = plan[(plan["step"] >= start) & (plan["step"] < end)]
+        mixtures = {"bin": by_bin, "environment": environments or {}, "source": sources or {}}
+        for kind, weighted in mixtures.items():
+            if part.empty or not weighted:
+                continue
+            drawn = part[kind].value_counts()
+            total = sum(weighted.values())
+            # Bins from easy to hard, then other names by the alphabet.
+            names = {*weighted, *drawn.index}
+            for name in [b for b in BIN_ORDER if b in names] + sorted(names - {*BIN_ORDER}):
+                n = drawn.get(name, 0)
+                rows.append(
+                    (start, end, kind, name, weighted.get(name, 0) / total, n / len(part), n)
+                )
+    return pd.DataFrame(
+        rows, columns=["from_step", "to_step", "kind", "name", "wanted", "realised", "n"]
+    )
+
+
+def switches(plan: pd.DataFrame) -> list[float]:
+    """The steps at which the weights change.
+
+    Args:
+        plan: of `plan`, whole and not empty.
+    Returns:
+        The first step of each phase but the first; a break point may lie between two steps.
+    Source: our choice.
+    """
+    return [start for start, _, _ in _phases_of(plan)[1:]]

@@ -1,0 +1,1 @@
+"""What a person sees: figures, browsers, explorers, judges of exercises."""

@@ -1,0 +1,312 @@
+"""Browsers for a person who steps through a notebook.
+
+A headless run prints one example instead and never waits.
+"""
+
+import difflib
+import html
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import compress
+
+import pandas as pd
+from IPython.display import HTML, Javascript, display
+from ipywidgets import HTML as Markup
+from ipywidgets import Button, Dropdown, HBox, IntSlider, Label, VBox, Widget, interactive
+from pandas.io.formats.style import Styler
+
+from kit.core.run import headless
+from kit.core.types import Problem
+
+# The colour of text in JupyterLab's light and dark themes.
+TEXT_COLOUR = "color:var(--jp-ui-font-color1,inherit)"
+
+
+MONO = (
+    "margin:0;white-space:pre-wrap;line-height:1.4;font-family:var(--jp-code-font-family,monospace)"
+)
+
+
+# JupyterLab takes arrows, Enter and letters for commands on cells even while a dropdown or a button
+# has the focus; this attribute stops it.
+KEYS = """window.kitKeys ??= e => {
+    if (e.target.closest('.jp-OutputArea .jupyter-widgets'))
+        e.target.setAttribute('data-lm-suppress-shortcuts', 'true') }
+window.addEventListener('keydown', window.kitKeys, true)"""
+
+
+def live(widget: Widget) -> None:
+    """Display a widget so that it can be used by keyboard alone."""
+    display(widget)
+    display(Javascript(KEYS))
+
+
+def card(problem: Problem, parent: Problem | None = None, among: Iterable[Problem] = ()) -> HTML:
+    """One problem with its history, as a small table.
+
+    Everything that a model wrote is escaped.
+
+    Args:
+        problem: what is shown, with its attempts.
+        parent: the problem that it grew from; the card says what changed since.
+        among: where the chain of the problem is looked up.
+    Returns:
+        The table; a row without content is left out.
+    Source: our choice.
+    """
+    shown = len(problem.samples)
+    rows = {
+        "problem": code(
+            f"{problem.environment}, turn {problem.turn}, asked: {problem.asked}, "
+            f"{problem.status} {problem.reason}"
+        ),
+        "lineage": chain_html(problem, among),
+        "program": code(problem.program),
+        "changed": program_diff(parent.program, problem.program) if parent else "",
+        "tests": code("\n\n".join(filter(None, (problem.pre_test, problem.test)))),
+        "pairs": code(
+            "\n".join(f"f({i})  →  {o}" for i, o in zip(problem.inputs, problem.outputs))
+        ),
+        "message": code(problem.message),
+        "solved": code(
+            "–"
+            if problem.p is None
+            else f"{problem.solved} of {problem.n} attempts ({problem.p:.2f})"
+        ),
+        "attempts" if shown == problem.n else f"{shown} of the attempts": attempts(problem),
+        "filtered": code(state(problem) if problem.kept or problem.dropped_by else ""),
+        "teacher wrote": code(problem.raw[:1500] if problem.status == "invalid" else ""),
+    }
+    cell = "text-align:left;vertical-align:top;padding:3px 8px;line-height:1.4"
+    body = "".join(
+        f"<tr><th style='{cell};width:15%'>{name}</th><td style='{cell}'>{content}</td></tr>"
+        for name, content in rows.items()
+        if content
+    )
+    return HTML(f"<table style='width:100%;{TEXT_COLOUR}'>{body}</table>")
+
+
+def code(text: str) -> str:
+    """Text as it is, escaped, in the colours of the theme; empty if there is none."""
+    style = f"{MONO};background:transparent;color:inherit"
+    return f"<pre style='{style}'>{html.escape(text)}</pre>" if text else ""
+
+
+def program_diff(before: str, after: str) -> str:
+    """The lines that went (red, -) and came (green, +) from one program to the next, as HTML."""
+    colours = {
+        "-": "color:#222;background:#FDE4E1",
+        "+": "color:#222;background:#DDF3DF",
+        " ": "color:inherit;background:transparent",
+    }
+    # Lines of hints, which begin with a question mark, are left out.
+    return "".join(
+        f"<pre style='{MONO};{colours[line[0]]}'>{html.escape(line)}</pre>"
+        for line in difflib.ndiff(before.splitlines(), after.splitlines())
+        if line[0] in colours
+    )
+
+
+def state(problem: Problem) -> str:
+    """What became of a problem.
+
+    Kept, or dropped and why; before the filters valid, or invalid and why.
+    """
+    if problem.kept:
+        return "kept"
+    if problem.dropped_by:
+        return f"dropped: {problem.dropped_by}"
+    return problem.status if problem.status == "valid" else f"{problem.status}: {problem.reason}"
+
+
+def chain_html(problem: Problem, among: Iterable[Problem]) -> str:
+    """The chain of a problem as a row of steps, as HTML.
+
+    A step says its turn, what was asked, p and what became of it; this problem's is marked by ▶. An
+    arrow leads from parent to child; draws that are independent of each other have none. Empty for
+    a problem without relatives.
+    """
+    kin = (problem.chain_id, problem.method)
+    chain = [x for x in among if problem.chain_id and (x.chain_id, x.method) == kin]
+    if len(chain) < 2:
+        return ""
+
+    row = ""
+    for step in sorted(chain, key=lambda step: step.turn):
+        arrow = " → " if row and step.parent_id else ""
+        rate = "not graded" if step.p is None else f"p = {step.p:.2f}"
+        here = (step.turn, step.id) == (problem.turn, problem.id)
+        look = "display:inline-block;vertical-align:middle;margin:2px;padding:2px 8px;border:"
+        look += "3px solid;font-weight:bold" if here else "1px solid"
+        text = (
+            f"{'▶ ' * here}turn {step.turn}, {step.asked}<br>{rate}<br>{html.escape(state(step))}"
+        )
+        row += f"{arrow}<span style='{look}'{' aria-current=step' * here}>{text}</span>"
+    return row
+
+
+def attempts(problem: Problem) -> str:
+    """Each different attempt with its verdict and how often it came, as HTML.
+
+    One of several lines is folded.
+    """
+    marks = {"passed": "✓", "failed": "✗", "error": "!"}
+    found = ""
+    for sample, times in Counter(problem.samples).items():
+        verdict = f"{marks[sample.outcome]} {sample.outcome} {sample.reason}".strip()
+        if times > 1:
+            verdict += f" × {times}"
+        answer = sample.answer.strip()
+        if "\n" in answer or len(answer) > 80:
+            summary = f"<summary>{html.escape(verdict)}</summary>"
+            found += f"<details>{summary}{code(answer)}</details>"
+        else:
+            found += code(f"{verdict}: {answer}")
+    return found
+
+
+# What problems can be narrowed by.
+FILTERS = {"environment": lambda p: p.environment, "method": lambda p: p.method, "state": state}
+
+
+def _browse(problems: list[Problem], page: Callable) -> None:
+    """The controls of `browse` and the page of the problem that they choose."""
+    # A filter is offered only where there is something to choose.
+    choosers = {}
+    for name, of in FILTERS.items():
+        values = sorted({of(problem) for problem in problems})
+        if len(values) > 1:
+            choosers[name] = Dropdown(
+                description=name, options=["all", *values], style={"description_width": "initial"}
+            )
+    chosen = Dropdown(description="problem", layout={"width": "60%"})
+    place = Label()
+    shown = Markup()
+
+    # What the list of problems says of each, with its number.
+    options = []
+    for k, problem in enumerate(problems):
+        rate = "" if problem.p is None else f"p={problem.p:.2f}"
+        what = f"{problem.environment} turn {problem.turn} {problem.asked} {rate} {problem.reason}"
+        options.append((f"{k}: {what}", k))
+
+    def fits(problem):
+        return all(box.value in ("all", FILTERS[name](problem)) for name, box in choosers.items())
+
+    def narrow(_=None):
+        chosen.options = list(compress(options, map(fits, problems)))
+        chosen.index = 0 if chosen.options else None
+        show()
+
+    def show(_=None):
+        place.value = f"{0 if chosen.index is None else chosen.index + 1} of {len(chosen.options)}"
+        shown.value = "no problem is like that"
+        if chosen.value is not None:
+            shown.value = page(problems[chosen.value]).data
+
+    def move(by, _):
+        # Round and round: a button that goes grey would lose the keyboard's focus.
+        if chosen.options:
+            chosen.index = (chosen.index + by) % len(chosen.options)
+
+    previous = Button(description="◀ previous")
+    previous.on_click(partial(move, -1))
+    following = Button(description="next ▶")
+    following.on_click(partial(move, 1))
+    for chooser in choosers.values():
+        chooser.observe(narrow, "value")
+    chosen.observe(show, "value")
+    narrow()
+    steps = HBox([chosen, previous, following, place])
+    live(VBox([HBox(list(choosers.values())), steps, shown]))
+
+
+def browse(problems: list[Problem], among: Iterable[Problem] | None = None) -> None:
+    """Choose a problem, by filters and one after the other, and look at its card.
+
+    A headless notebook shows the first problem that has a parent, else the first.
+
+    Args:
+        problems: those to choose from.
+        among: where chains are looked up, if `problems` are only some of them.
+    Source: our choice.
+    """
+    if not problems:
+        print("nothing to look at")
+        return
+    among = problems if among is None else list(among)
+    known = {(x.chain_id, x.id): x for x in among if x.program}
+
+    def parent(problem):
+        return known.get((problem.chain_id, problem.parent_id)) if problem.program else None
+
+    def page(problem):
+        return card(problem, parent(problem), among)
+
+    if headless():
+        display(page(next(filter(parent, problems), problems[0])))
+    else:
+        _browse(problems, page)
+
+
+def answers(scores: pd.DataFrame, problem_ids: list[str]) -> None:
+    """Show every answer to a problem with its verdict, checkpoint by checkpoint.
+
+    A dropdown in a live notebook, the first problem in a headless one.
+
+    Args:
+        scores: rows of `evaluation.evaluate` with a column `checkpoint`.
+        problem_ids: the problems to choose from.
+    Source: our choice.
+    """
+    if not problem_ids:
+        print("nothing to look at")
+        return
+
+    def show(problem):
+        for row in scores[scores.problem_id == problem].itertuples():
+            for sample in row.samples:
+                verdict = f"{sample['mode']}: {sample['outcome']} {sample['reason']}"
+                print(f"── {row.checkpoint}, {verdict}\n{sample['answer']}\n")
+
+    if headless():
+        show(problem_ids[0])
+    else:
+        live(interactive(show, problem=Dropdown(options=problem_ids)))
+
+
+def read_texts(texts: list[str]) -> None:
+    """Show one text after the other, by a slider; the last one in a headless notebook.
+
+    Args:
+        texts: at least one.
+    Source: our choice.
+    """
+
+    def show(number):
+        print(texts[number])
+
+    if headless():
+        show(-1)
+    else:
+        slider = IntSlider(max=len(texts) - 1)
+        live(interactive(show, number=slider))
+
+
+def styled_table(rows) -> Styler:
+    """A table for display, without an index.
+
+    Args:
+        rows: records, or a mapping of columns, or a frame.
+    Returns:
+        The table; its cells are escaped, its numbers have three decimals.
+    Source: our choice.
+    """
+    left = "text-align: left; white-space: pre-wrap; padding: 0.25em 0.6em"
+    return (
+        pd.DataFrame(rows)
+        .style.hide(axis="index")
+        .format(escape="html", precision=3)
+        .set_table_styles([{"selector": "th, td", "props": left}])
+    )

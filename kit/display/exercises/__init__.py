@@ -1,0 +1,48 @@
+"""Judges of the exercises: each takes the learner's function and says what it does wrong.
+
+A judge says one thing at a time: the first case that fails, with the sentence that puts it right.
+The cases are chosen so that the usual mistakes fail. An exercise that is not begun (it returns None
+or `...`) prints a line and passes, so that a headless run goes through. No judge raises.
+"""
+
+from kit.display.exercises.problems import (
+    adapt,
+    advantages,
+    dropped,
+    logic,
+    mean_fall,
+    pass_rate,
+    sides,
+    similarity,
+)
+from kit.display.exercises.training import (
+    arm,
+    bin_of,
+    clipped,
+    collapses_first,
+    paired_error,
+    pass_at_k,
+    schedule,
+    verdict,
+    weights_at,
+)
+
+__all__ = [
+    "adapt",
+    "advantages",
+    "arm",
+    "bin_of",
+    "clipped",
+    "collapses_first",
+    "dropped",
+    "logic",
+    "mean_fall",
+    "paired_error",
+    "pass_at_k",
+    "pass_rate",
+    "schedule",
+    "sides",
+    "similarity",
+    "verdict",
+    "weights_at",
+]

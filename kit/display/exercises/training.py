@@ -1,0 +1,306 @@
+"""The judges of notebooks 04 to 07."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import ValidationError
+
+from kit.display.exercises.judge import cases_of, follows, has_begun, judge_cases
+
+
+def bin_of(learner: Callable) -> None:
+    """Notebook 04: judge `learner(p) -> str`, the broad bin of a pass rate.
+
+    Args:
+        learner: takes a pass rate (0 to 1); gives "easy", "easy-medium", "medium" or "hard", and
+            "none" outside all of them.
+    Source: paper (the broad bins); our choice (an edge belongs to the easier bin).
+    """
+    from kit.core import bins
+
+    edge = "An edge belongs to the easier bin"
+    outside = "Outside the bins there is none"
+    lessons = {
+        "0.9": "",
+        "0.7": "",
+        "0.5": "",
+        "0.2": "",
+        "0.05": outside,
+        "1.0": outside,
+        "0.85": edge,
+        "0.61": edge,
+        "0.26": edge,
+        "0.10": "The lowest edge still counts as hard",
+        "0.97": "0.97 itself is still easy",
+        "0.0": outside,
+    }
+    judge_cases("bin_of", learner, cases_of(lambda p: bins.bin_of(p, "broad") or "none", lessons))
+
+
+def weights_at(learner: Callable) -> None:
+    """Notebook 04: judge `learner(schedule, step, horizon) -> dict`, the weights at a step.
+
+    Args:
+        learner: takes a schedule, a list of (from step, weights) for 40,000 steps that is to be
+            scaled to `horizon` steps; gives the weight of each bin. A phase holds from its first
+            step on, without transition.
+    Source: paper (the schedules and that they are piecewise constant).
+    """
+    from kit import schedules
+    from kit.schedules import SCHEDULES
+
+    lessons = {
+        "'sharp', 0, 40_000": "Step 0 belongs to the first phase",
+        "'sharp', 20_000, 40_000": "The last phase that has begun holds",
+        "'soft', 8_000, 40_000": "Weights jump from phase to phase, nothing is blended",
+        "'sharp', 10, 40": "Break points are for 40,000 steps: at a horizon of 40 they come a "
+        "thousand times earlier",
+        "'classic', 10, 40": "A phase holds from its first step on, that step included",
+        "'classic', 39, 40": "",
+    }
+    # The learner gets the phases, not the name.
+    cases = cases_of(schedules.weights, lessons)
+    judge_cases("weights_at", learner, [(SCHEDULES[name], *rest) for name, *rest in cases])
+
+
+def clipped(learner: Callable) -> None:
+    """Notebook 05: judge `learner(ratio, advantage, low, high) -> float`, a token's term.
+
+    Args:
+        learner: takes the ratio of new to old probability, the advantage and the two clip widths;
+            gives the term that GRPO makes as large as it can.
+    Source: our choice (the paper does not state its clip).
+    """
+
+    def reference(ratio: float, advantage: float, low: float, high: float) -> float:
+        limited = min(max(ratio, 1 - low), 1 + high)
+        return min(ratio * advantage, limited * advantage)
+
+    worse = (
+        "Of the two products the smaller counts: a step that made things worse is never hidden by "
+        "the clip"
+    )
+    lessons = {
+        "1.0, 0.5, 0.2, 0.25": "",
+        "1.1, -0.5, 0.2, 0.25": "Inside the limits it is ratio times advantage",
+        "1.22, 1.0, 0.2, 0.25": "The upper limit is 1 + high, not 1 + low",
+        "1.5, 1.0, 0.2, 0.25": "A good token's gain ends at 1 + high: no reason to push it further",
+        "0.5, -1.0, 0.2, 0.25": "A bad token's gain ends at 1 − low",
+        "1.5, -1.0, 0.2, 0.25": worse,
+        "0.5, 1.0, 0.2, 0.25": worse,
+    }
+    judge_cases("clipped", learner, cases_of(reference, lessons))
+
+
+def schedule(phases: list | None) -> pd.DataFrame | None:
+    """Notebook 05: judge a schedule of the learner's own.
+
+    The brief: begin with nothing hard, never draw more than half of the prompts from the easy
+    ones, spend at least a third of all prompts on medium ones, and let at least half of the last
+    phase be hard.
+
+    Args:
+        phases: a list of (from step of 100, {"easy", "medium", "hard": weight}).
+    Returns:
+        A frame for `figures.draw_curriculum` (columns `step`, `bin`, `weight`); None, after a line is
+        printed that says why, if the schedule does not fit the brief.
+    Source: our choice.
+    """
+    if not has_begun("schedule", [phases or None]):
+        return None
+    assert phases  # begun
+    bins = ["easy", "medium", "hard"]
+    try:
+        starts = [float(start) for start, _ in phases]
+        weights = np.array([[float(given.get(name, 0)) for name in bins] for _, given in phases])
+    except (TypeError, ValueError, AttributeError):
+        print("schedule: a list of (step, {'easy': ..., 'medium': ..., 'hard': ...}) is wanted")
+        return None
+
+    # A phase lasts until the next one starts.
+    lengths = np.diff([*starts, 100.0])
+    easy, medium, hard = weights.T
+    prompts = sum(lengths * medium)
+    rules = {
+        "the first phase begins at step 0": starts[0] == 0,
+        "phases come in order, all before step 100": min(lengths) > 0,
+        "the weights of a phase add up to 1": all(abs(weights.sum(axis=1) - 1) < 1e-6),
+        "no weight is below 0": weights.min() >= 0,
+        "nothing hard in the first phase: an untrained policy solves none of it, and such groups "
+        "are dead": hard[0] == 0,
+        "never more than half easy: what is always solved teaches as little as what never is": (
+            max(easy) <= 0.5
+        ),
+        f"medium gets {prompts:.0f} of 100 prompts, at least 33 are wanted": prompts >= 33,
+        "at least half of the last phase is hard": hard[-1] >= 0.5,
+    }
+    if not follows("schedule", rules, "fits the brief. ✓"):
+        return None
+
+    # The last phase is drawn until the end.
+    steps = pd.Index([*starts, 100.0], name="step")
+    table = pd.DataFrame([*weights, weights[-1]], steps, pd.Index(bins, name="bin"))
+    return table.stack().rename("weight").reset_index()
+
+
+def pass_at_k(learner: Callable) -> None:
+    """Notebook 06: judge `learner(n, c, k) -> float`, pass@k.
+
+    Args:
+        learner: takes the number of samples, how many of them are right, and k; gives the
+            probability that k of the n samples hold a right one.
+    Source: paper (pass@k is what it reports); the unbiased estimator of Chen et al. 2021.
+    """
+    from kit.core import stats
+
+    lessons = {
+        "10, 3, 1": "With one sample it is the share of right ones",
+        "10, 3, 5": "The k samples are different ones of the n: 1 − (1 − c/n)^k would draw the "
+        "same sample twice",
+        "10, 0, 5": "None is right, so none is found",
+        "10, 8, 5": "Only two are wrong, so five cannot miss all the right ones",
+        "4, 4, 4": "",
+    }
+    judge_cases("pass_at_k", learner, cases_of(stats.pass_at_k, lessons))
+
+
+def paired_error(learner: Callable) -> None:
+    """Notebook 06: judge `learner(before, after) -> (float, float)`, a paired comparison.
+
+    Args:
+        learner: takes two lists of scores of the same problems in the same order; gives the mean
+            of after less before, and its standard error: the deviation of the differences over √n.
+    Source: our choice.
+    """
+    from statistics import mean, stdev
+
+    def reference(before: list[float], after: list[float]) -> tuple[float, float]:
+        differences = np.subtract(after, before).tolist()
+        return mean(differences), stdev(differences) / math.sqrt(len(differences))
+
+    lessons = {
+        "[0.0, 0.5, 1.0], [0.25, 0.75, 1.25]": "Every problem moved by the same, so nothing is "
+        "uncertain: it is the differences that vary, not the problems",
+        "[0.1, 0.5, 0.9, 0.3], [0.2, 0.7, 0.9, 0.4]": "The deviation of the differences, with "
+        "n − 1 below it, over the root of n",
+        "[0.5, 0.5], [0.0, 0.5]": "After less before: a loss is negative",
+    }
+    judge_cases("paired_error", learner, cases_of(reference, lessons))
+
+
+def verdict(learner: Callable) -> None:
+    """Notebook 07: judge `learner(low, high, seeds, problems) -> str`, a verdict.
+
+    Args:
+        learner: of the claim that arm a beats arm b, takes the ends of the interval of the
+            difference and the numbers of seeds and problems; gives "supported", "contradicted",
+            "undecided" or "not tested at this scale".
+    Source: our choice.
+    """
+    from kit.effects import Effect
+
+    def reference(low: float, high: float, seeds: int, problems: int) -> str:
+        return Effect((low + high) / 2, low, high, seeds, problems).verdict
+
+    few = "Too few seeds or problems: not tested, whatever the interval looks like"
+    whole = "The whole interval decides, not its middle"
+    lessons = {
+        "0.05, 0.30, 3, 40": "",
+        "-0.02, 0.30, 3, 40": whole,
+        "-0.30, -0.05, 3, 40": "The interval is on the other side: the claim is contradicted",
+        "0.05, 0.30, 2, 40": few,
+        "-0.30, -0.05, 3, 29": few,
+        "0.05, 0.30, 8, 30": "30 problems are enough",
+        "-0.30, 0.02, 3, 40": whole,
+    }
+    judge_cases("verdict", learner, cases_of(reference, lessons))
+
+
+def _curves(**arms: str) -> pd.DataFrame:
+    """The values of `dead` by arm, apart by spaces, as rows: arm, step, dead."""
+    return pd.DataFrame(
+        [(arm, *row) for arm, line in arms.items() for row in enumerate(map(float, line.split()))],
+        columns=["arm", "step", "dead"],
+    )
+
+
+def collapses_first(learner: Callable) -> None:
+    """Notebook 07: judge `learner(curves) -> str`, which arm of a study collapses first.
+
+    Args:
+        learner: takes a frame with the columns `arm`, `step` and `dead` (share of groups without a
+            signal, 0 to 1); gives the arm that collapses first: from some step on its `dead` never
+            falls below 0.9 again.
+    Source: our choice.
+    """
+    cases = [
+        (
+            _curves(late="0.2 0.3 0.4 0.5 0.9 1", early="0.2 0.5 0.9 0.95 0.9 1"),
+            "early",
+            "One arm dies in the middle, the other at the end",
+        ),
+        (
+            _curves(dying="0.1 0.2 0.3 0.9 0.95 0.95", shaken="0.2 0.95 0.3 0.2 0.3 0.4"),
+            "dying",
+            "One arm touches 0.9 and comes back: that is bad luck with the draw, no collapse",
+        ),
+        (
+            _curves(high="0.8 0.8 0.8 0.8 0.8 0.95", sudden="0 0 0 0.9 0.9 0.9"),
+            "sudden",
+            "The arm with the highest mean collapses later than the other",
+        ),
+    ]
+    judge_cases("collapses_first", learner, cases)
+
+
+def arm(line: dict | None, against: str = "uniform") -> None:
+    """Notebook 07: judge an arm of the learner's own: can it be read, and does it change one thing?
+
+    Args:
+        line: a line of arms.yaml as a dictionary.
+        against: the arm of arms.yaml that it must differ from in one thing.
+    Source: our choice.
+    """
+    from kit.arms import Arm, load_arms
+    from kit.core import profile
+    from kit.schedules import SCHEDULES
+
+    if not has_begun("arm", [line or None]):
+        return
+    try:
+        arm = Arm.model_validate(line)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        print(
+            f"arm: {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}; an arm has "
+            f"{', '.join(Arm.model_fields)}"
+        )
+        return
+
+    # What an arm does not say is the profile's.
+    study = profile.load_profile("study")
+
+    def values(one: Arm) -> dict[str, Any]:
+        return one.curriculum(study).model_dump() | {"set": one.set, "share": one.share}
+
+    known = {name: values(other) for name, other in load_arms().items()}
+    own = values(arm)
+    changed = [key for key in own if own[key] != known[against][key]]
+    twins = [name for name in known if known[name] == own]
+    rules = {
+        f"no schedule is called {arm.schedule!r}; there are {', '.join(SCHEDULES)}": (
+            (arm.schedule or "uniform") in SCHEDULES
+        ),
+        f"it is the arm {against} once more: change one thing": changed,
+        f"it differs from {against} in {' and '.join(changed)}: whatever comes out, nobody can say "
+        "which of them did it": len(changed) < 2,
+        f"kit/arms.yaml has this one already: {', '.join(twins[:1])}": not twins,
+    }
+    praise = (
+        f"one change against {against}, {', '.join(changed)}. ✓ Write it into kit/arms.yaml as "
+        "NAME and try `python -m kit study --profile study --arms uniform,NAME --dry`"
+    )
+    follows("arm", rules, praise)

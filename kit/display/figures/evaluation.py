@@ -1,0 +1,147 @@
+"""Figures of notebook 06: what the policy solves before and after training."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from kit.core.stats import mean_interval
+from kit.display.figures.common import (
+    CHANGES,
+    counted,
+    empty_figure,
+    facet_panels,
+    interval_line,
+    legend_marks,
+    rows_of,
+    text_at,
+)
+
+# ------------------------------------------------------------------ evaluation
+
+
+def _checkpoints(figure: Figure, df: pd.DataFrame) -> dict[str, str]:
+    """Checkpoint -> colour, in order of appearance: grey, then ever deeper red; with a legend."""
+    names = df.checkpoint.unique()
+    colours = dict(zip(names, ["#9A9A9A", *sns.color_palette("flare", len(names)).as_hex()]))
+    figure.legend(**legend_marks(colours, "-"), loc="outside lower left", ncols=6)
+    return colours
+
+
+def _side_by_side(part: pd.DataFrame, colours: dict[str, str], gap: float) -> Iterable[tuple]:
+    """(row, its place, its colour): around its number `tick`, the checkpoints in their order."""
+    names = list(colours)
+    gap = min(gap, 0.75 / len(names))
+    for row in part.itertuples():
+        shift = names.index(row.checkpoint) - (len(names) - 1) / 2
+        yield row, row.tick + shift * gap, colours[row.checkpoint]
+
+
+def draw_pass_at_k(df: pd.DataFrame, label: str = "") -> Figure:
+    """Solved shares with intervals: a panel per set, a colour per checkpoint, a diamond for greedy.
+
+    Args:
+        df: `checkpoint`, `set`, `k`, `n_problems`, `value`, `low`, `high`, `mode` (sampled or
+            greedy), as `evaluation.summary` gives them; only group `all`.
+        label: end of the title.
+    Returns:
+        The figure; a note if nothing was evaluated.
+    Source: paper, evaluation (pass@k); the figure is our choice.
+    """
+    title = f"What the policy solves{label}"
+    df = df.dropna(subset="value")
+    if df.empty:
+        return empty_figure(title, "nothing has been evaluated yet")
+    options = {"ylabel": "share solved", "sharey": True}
+    figure, facets = facet_panels(df, "set", (2, 4.8, 2.8), title, **options)
+    colours = _checkpoints(figure, df)
+    for ax, name, part in facets:
+        # Greedy answers stand first, then the sampled ones by k.
+        k = part.k.where(part["mode"] == "sampled", 0)
+        ticks, part["tick"] = np.unique(k, return_inverse=True)
+        for row, x, colour in _side_by_side(part, colours, 0.3):
+            marker = "o" if row.mode == "sampled" else "D"
+            value = row.value
+            span = (row.low, value, row.high)
+            interval_line(ax, x, span, colour, s=42, edgecolor="white", marker=marker)
+            # Two checkpoints leave room for numbers, one on each side.
+            if len(colours) < 3:
+                ha, shift = ("right", -6) if colour == "#9A9A9A" else ("left", 6)
+                text_at(ax, x, value, f"{value:.2f}", ha, xytext=(shift, 0), color=colour)
+        ax.set(
+            xlim=(-0.8, len(ticks) - 0.2),
+            ylim=(-0.04, 1.04),
+            xticks=range(len(ticks)),
+            xticklabels=[f"pass@{int(tick)}" if tick else "greedy" for tick in ticks],
+            title=f"{name}: {counted(int(part.n_problems.max()), 'problem')}",
+        )
+    return figure
+
+
+def draw_groups(df: pd.DataFrame, label: str = "") -> Figure:
+    """pass@1 of sampled answers per level or environment, with intervals; a colour per checkpoint.
+
+    Args:
+        df: `checkpoint`, `set`, `group`, `n_problems`, `value`, `low`, `high`, `mode`, as
+            `evaluation.summary` gives them; only k = 1.
+        label: end of the title.
+    Returns:
+        A panel for each set that has several groups; a note if none has.
+    Source: our choice.
+    """
+    title = f"Where the policy solves more{label}"
+    if len(df):
+        df = df[(df.group != "all") & (df["mode"] == "sampled")].dropna(subset="value")
+    if df.empty:
+        return empty_figure(title, "no set has several levels or environments")
+    figure, facets = facet_panels(df, "set", (3, 4.0, 2.6), title, sharex=True)
+    colours = _checkpoints(figure, df)
+    for ax, name, part in facets:
+        counts = part.groupby("group", sort=False).n_problems.max()
+        part["tick"] = part.group.map(counts.index.get_loc)
+        for row, y, colour in _side_by_side(part, colours, 0.25):
+            interval_line(ax, (row.low, row.value, row.high), y, colour, s=42, edgecolor="white")
+        rows_of(ax, [f"{group} ({n})" for group, n in counts.items()], 0.4, length=6)
+        ax.set(xlim=(0, 1), title=name, xlabel="pass@1")
+        ax.tick_params(labelbottom=True)
+    return figure
+
+
+def draw_paired(df: pd.DataFrame, label: str = "") -> Figure:
+    """Each problem before and after training, a panel per set, sorted by change; grey: no change.
+
+    Args:
+        df: `set`, `problem_id`, `before`, `after` (shares of samples solved, 0 to 1).
+        label: end of the title.
+    Returns:
+        The figure, with the mean change and its interval in each title; a note if no problem was
+        evaluated twice.
+    Source: our choice.
+    """
+    texts = (
+        f"Problem by problem, before and after{label}",
+        "no problem has been evaluated twice yet",
+        "",
+        "share of samples solved",
+    )
+    df = df.dropna(subset=["before", "after"]).assign(change=df.after - df.before)
+    figure, facets = facet_panels(df, "set", (2, 4.6, 2.6), *texts, sharey=True)
+    for ax, name, part in facets:
+        n = len(part)
+        width, size = (1.6, 24) if n < 100 else (0.8, 6)
+        for x, row in enumerate(part.sort_values(["change", "before"]).itertuples()):
+            colour = CHANGES[np.sign(row.change)]
+            interval_line(ax, x, (row.before, row.after, row.after), colour, width, s=size)
+        up, down = (part.change > 0).sum(), (part.change < 0).sum()
+        mean, low, high = mean_interval(part.change, bounds=(-1, 1))
+        ax.set(
+            title=f"{name}: mean change {mean:+.2f} [{low:+.2f}, {high:+.2f}]\n"
+            f"{up} up, {down} down, {n - up - down} unchanged",
+            ylim=(-0.03, 1.03),
+            xlim=(-1, n),
+            xticks=[],
+            xlabel=f"{counted(n, 'problem')}, by change (dot: after)",
+        )
+    return figure

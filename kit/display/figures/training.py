@@ -1,0 +1,193 @@
+"""Figures of notebooks 04 and 05: curricula, the health of a training, learning curves."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from kit.core.bins import BIN_ORDER
+from kit.display.figures.common import (
+    BIN_COLOURS,
+    DOTS_BELOW,
+    METHODS,
+    _on,
+    arm_colours,
+    axes_of,
+    counted,
+    empty_axes,
+    panels,
+    text_at,
+)
+
+# ------------------------------------------------------------------ training
+
+
+def draw_curriculum(
+    df: pd.DataFrame, realised: pd.DataFrame | None = None, label: str = "", ax: Axes | None = None
+) -> Axes:
+    """Sampling weights over steps, stacked; broken lines: what the plan draws.
+
+    Args:
+        df: of `schedules.schedule_table`.
+        realised: of `curriculum.realised`; None: no lines.
+        label: end of the title.
+        ax: where to draw; None: a new figure.
+    Returns:
+        The axes; a note if there is no schedule.
+    Source: our choice.
+    """
+    drawn = pd.DataFrame() if realised is None else realised[realised["kind"] == "bin"]
+    subtitle = "sampling weight of each difficulty"
+    if len(drawn):
+        subtitle += "; broken lines: what the plan really draws"
+    ax = axes_of(ax, (8, 3.4), f"Curriculum{label}", subtitle)
+    if df.empty:
+        return empty_axes(ax, "no schedule given")
+    wide = df.pivot_table(index="step", columns="bin", values="weight")
+    wide = wide[[name for name in BIN_ORDER if name in wide]]
+    steps = wide.index.to_numpy(float)
+    colours = [BIN_COLOURS[name] for name in wide]
+    ax.stackplot(steps, wide.to_numpy().T, colors=colours, step="post", lw=0)
+    # The name of a bin stands where its area has most room.
+    middles = wide.cumsum(axis=1) - wide / 2
+    for name in wide:
+        areas = np.diff(steps) * wide[name].where(wide[name] > 0.12, 0).to_numpy()[:-1]
+        if areas.any():
+            k = int(areas.argmax())
+            x = (steps[k] + steps[k + 1]) / 2
+            y = middles[name].iloc[k]
+            text_at(ax, x, y, name, "center", weight="bold", color=_on(name), size=10)
+    if len(drawn):
+        # Shares of a phase add up, in the order of the areas, to the height of each border.
+        drawn = drawn.sort_values("name", key=lambda names: names.map(BIN_ORDER.index))
+        for (start, end), part in drawn.groupby(["from_step", "to_step"]):
+            borders = part["realised"].cumsum().iloc[:-1]
+            ax.hlines(borders, start, end, color="#E8590C", lw=1.8, ls=(0, (3, 2)))
+    ax.set(xlim=(0, max(steps.max(), 1)), ylim=(0, 1), yticks=np.linspace(0, 1, 5))
+    ax.set(xlabel="step", ylabel="weight")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_formatter("{x:,g}")
+    return ax
+
+
+HEALTH = {
+    "reward": ("reward", (0, 1)),
+    "entropy": ("entropy of the policy (nats)", (0, None)),
+    "frac_reward_zero_std": ("share of dead groups: no update", (0, 1)),
+    "sandbox_error_share": ("share of answers lost in the sandbox", (0, None)),
+    "completion_length": ("completion length (tokens)", (0, None)),
+    "cut_off_share": ("share of answers cut off", (0, 1)),
+    "clip_ratio": ("share of tokens clipped", (0, None)),
+    "step_time": ("seconds per step", (0, None)),
+}
+
+
+SPLIT = {"rollouts": "#9DB7D5", "rewards": "#C98B2B", "update": "#0B3C6F"}
+
+
+def _health_panel(ax: Axes, df: pd.DataFrame, column: str) -> None:
+    """One measure over the steps: thin each step, bold the running median; seconds are stacked."""
+    part = df[["step", column]].dropna().sort_values("step").astype(float)
+    times = ["step", "rollout_time", "reward_time", "step_time"]
+    split = df.reindex(columns=times).dropna().sort_values("step")
+    if column == "step_time" and len(split):
+        # What is left of a step's time is the update.
+        rest = (split.step_time - split.rollout_time - split.reward_time).clip(lower=0)
+        parts = (split.rollout_time, split.reward_time, rest)
+        ax.stackplot(split.step, *parts, colors=SPLIT.values(), labels=SPLIT, lw=0)
+        ax.legend(loc="upper left", ncols=3, fontsize=9, handlelength=1, columnspacing=0.8)
+    else:
+        marker = "o" if len(part) < DOTS_BELOW else ""
+        ax.plot(part.step, part[column], f"{marker}-", color=METHODS["single"], lw=1, ms=3.5)
+    if len(part) >= 8 and column != "step_time":
+        window = max(5, len(part) // 12)
+        smooth = part[column].rolling(window, center=True, min_periods=1).median()
+        ax.plot(part.step, smooth, color=METHODS["multi"], lw=2.2)
+    name, (low, high) = HEALTH[column]
+    least = 0.05 if "share" in name else 1e-9
+    top = high or max(part[column].max() * 1.15, least)
+    ax.set(ylim=(low - 0.02 * top, top * 1.02), title=name)
+
+
+def draw_health(df: pd.DataFrame, switches: Iterable[float] = (), label: str = "") -> Figure:
+    """Is training alive? A panel per measure; thin: each step, bold: running median.
+
+    Args:
+        df: `step` and those columns of HEALTH that were logged; seconds are stacked where
+            `rollout_time` and `reward_time` were logged too.
+        switches: steps at which the curriculum changes, drawn as dotted lines.
+        label: end of the title.
+    Returns:
+        The figure; a note if no step was logged.
+    Source: our choice.
+    """
+    logged = df.dropna(axis=1, how="all")
+    found = [column for column in HEALTH if column in logged and "step" in logged]
+    texts = (f"Health of the training{label}", "no step has been logged yet", "step")
+    figure, axes = panels(len(found), (4, 3.2, 2.3), *texts, sharex=True)
+    for ax, column in zip(axes, found):
+        _health_panel(ax, df, column)
+        for step in switches:
+            ax.axvline(step, color="#E8590C", lw=1, ls=":")
+    return figure
+
+
+def draw_learning(
+    df: pd.DataFrame,
+    label: str = "",
+    ylabel: str = "reward",
+    window: int = 1,
+    ax: Axes | None = None,
+) -> Axes:
+    """Curves over steps, a colour per arm: thin a seed, bold the median, band min to max.
+
+    Args:
+        df: `step`, `value` and, if there are several, `arm` and `seed`.
+        label: end of the title.
+        ylabel: what `value` is; the axis of a "reward" reaches 1.
+        window: each point is the mean of so many steps up to it.
+        ax: where to draw; None: a new figure.
+    Returns:
+        The axes; a note if there is no value.
+    Source: our choice.
+    """
+    df = df.reindex(columns=["arm", "seed", "step", "value"])
+    df = df.fillna({"arm": "", "seed": 0}).dropna()
+    runs = df[["arm", "seed"]].drop_duplicates()
+    several = runs.seed.nunique() > 1
+    notes = []
+    if several:
+        notes.append(f"{counted(len(runs), 'run')}; thin: one seed, bold: median, band: min to max")
+    if window > 1:
+        notes.append(f"mean of {window} steps")
+    ax = axes_of(ax, (8, 4), f"Learning curves{label}", "; ".join(notes))
+    if df.empty:
+        return empty_axes(ax, "no curve to draw yet")
+    curves = df.groupby(["arm", "seed"]).value
+    df["value"] = curves.transform(lambda curve: curve.rolling(window, 1).mean())
+    ends = []
+    for arm, colour in arm_colours(df).items():
+        wide = df[df.arm == arm].pivot_table(index="step", columns="seed", values="value")
+        median = wide.median(axis=1)
+        ax.plot(wide, color=colour, lw=0.8, alpha=0.6, marker="o" if len(wide) == 1 else "")
+        ax.plot(median, color=colour, lw=2.4)
+        band = (wide.min(axis=1), wide.max(axis=1))
+        ax.fill_between(wide.index, *band, color=colour, alpha=0.12, lw=0)
+        name = f"{arm} ({wide.shape[1]})" if arm and several else arm
+        ends.append((median.iloc[-1], name, colour))
+    highest = df.value.max()
+    top = max(1.0, highest * 1.05) if ylabel == "reward" else highest * 1.1 or 1
+    ax.set(ylim=(min(0, df.value.min()), top), xlabel="step", ylabel=ylabel)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.margins(x=0.01)
+    # Names stand at the ends of the curves and do not overlap.
+    last = -np.inf
+    beside: dict[str, Any] = {"xycoords": ax.get_yaxis_transform(), "xytext": (6, 0)}
+    for y, name, colour in sorted(ends, key=lambda end: end[0]):
+        last = max(y, last + 0.06 * top)
+        text_at(ax, 1, last, name, color=colour, weight="bold", **beside)
+    return ax

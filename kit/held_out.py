@@ -1,0 +1,90 @@
+"""Problems of held-out seeds as items of the evaluation (notebook 06)."""
+
+import random
+from collections.abc import Iterable
+from functools import partial
+from itertools import chain, islice, zip_longest
+
+from kit.core.types import Item, Problem
+from kit.environments.base import Environment
+
+
+def _drawn(name: str, problems: Iterable[Problem], seed: int) -> list[Problem]:
+    """Each problem once, in an order that depends on the name and the seed alone."""
+    known = {problem.id: problem for problem in problems}
+    return [known[i] for i in random.Random(f"{name} {seed}").sample(sorted(known), len(known))]
+
+
+def item_of(name: str, problem: Problem, environment: Environment) -> Item:
+    """A problem of the kit as an item of a set."""
+    text = f"{problem.message}\n{problem.program}\n{problem.pre_test}\n{problem.test}"
+    return Item(
+        f"{name}/{problem.id}",
+        name,
+        problem.environment,
+        environment.solve_prompt(problem),
+        partial(environment.grade, problem),
+        {"problem": problem.model_dump(), "text": text},
+    )
+
+
+def synthetic_items(
+    problems: Iterable[Problem], environments: dict[str, Environment], n: int, seed: int = 0
+) -> list[Item]:
+    """Kept problems of held-out seeds, in equal numbers per environment as far as there are any.
+
+    A program that also occurs in a training problem, or behaves like the program of one, is left
+    out, whatever its seed.
+
+    Args:
+        problems: filtered problems of both splits.
+        environments: by name; they ask and grade.
+        n: at most so many.
+        seed: of the draw.
+    Returns:
+        The items, the environments in turn.
+    Source: our choice.
+    """
+    kept = [problem for problem in problems if problem.kept and problem.method != "real"]
+    # What training shows: programs, and hashes of their behaviour ('' tells nothing).
+    training = [problem for problem in kept if problem.split != "held_out"]
+    known = {text for problem in training for text in (problem.program, problem.behaviour) if text}
+    fresh = [
+        problem
+        for problem in kept
+        if problem.split == "held_out" and not known & {problem.program, problem.behaviour}
+    ]
+    # Draw, then take the environments in turn.
+    drawn = _drawn("synthetic", fresh, seed)
+    queues = [
+        [problem for problem in drawn if problem.environment == name] for name in environments
+    ]
+    in_turn = filter(None, chain.from_iterable(zip_longest(*queues)))
+    return [
+        item_of("synthetic", problem, environments[problem.environment])
+        for problem in islice(in_turn, n)
+    ]
+
+
+def real_items(
+    problems: Iterable[Problem], environments: dict[str, Environment], n: int, seed: int = 0
+) -> list[Item]:
+    """Real functions of the held-out split as induction problems, solvable by the student or not.
+
+    Args:
+        problems: filtered problems of both splits.
+        environments: by name; they ask and grade.
+        n: at most so many.
+        seed: of the draw.
+    Returns:
+        The items.
+    Source: our choice.
+    """
+    found = [
+        problem
+        for problem in problems
+        if (problem.method, problem.split, problem.status) == ("real", "held_out", "valid")
+        and problem.dropped_by not in ("duplicate", "contaminated")
+    ]
+    drawn = _drawn("real", found, seed)[:n]
+    return [item_of("real", problem, environments[problem.environment]) for problem in drawn]

@@ -1,0 +1,1 @@
+"""These problems and their grading for other libraries: TRL, verifiers, OpenEnv, lm-eval."""

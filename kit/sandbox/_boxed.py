@@ -1,0 +1,580 @@
+"""The half of the sandbox that runs inside the box: a warm interpreter, one fork per program.
+
+The sandbox mounts this one file into the box and runs it as a script, so it needs nothing but the
+standard library. The warm interpreter is called the zygote. A child reads its own job, gives up its
+rights, runs the program, and writes values, never verdicts, to the only pipe that it owns. The
+zygote never holds a program: it only forks, keeps the time, and passes the bytes on.
+"""
+
+import atexit
+import ctypes
+import errno
+import gc
+import json
+import os
+import random
+import re
+import select
+import signal
+import struct
+import sys
+import threading
+import time
+
+# On Windows this file is only imported for its wire format.
+if sys.platform != "win32":
+    import resource
+
+# How a program ended, as the zygote saw it.
+ENDED, TIMEOUT, OVERFLOW, NO_CHILD = range(4)
+# Of a result: bytes that follow, how the program ended, exit code (negative: signal).
+RESULT_HEADER = struct.Struct("<IBi")
+# Of a job: bytes that follow, how many times the limits of time apply.
+JOB_HEADER = struct.Struct("<II")
+NEWLINE = 10
+# First byte of a child: its limits and its filter are in force, and the program writes the rest.
+SEALED = b"+"
+# Exit codes of a child. A program gains nothing by forging them: both say that it is at fault.
+NO_LOAD = 120
+TOO_BIG = 121
+# Share of a core. A program that uses less until the wall clock runs out sleeps. One that uses more
+# may only be starved by other processes.
+IDLE = 0.05
+
+# ---------------------------------------------------------------------------- values on the wire
+MAX_DEPTH = 60
+MAX_BITS = 1 << 20
+MAX_BYTES = 1 << 24
+
+
+class Unencodable(ValueError):
+    """The value is not made of plain builtins, is too deep, or has too large an integer."""
+
+
+class TooBig(ValueError):
+    """The value takes more bytes than may be sent."""
+
+
+def encode(value, max_bytes: int = MAX_BYTES):
+    """Turn a plain builtin value into a tagged value for JSON. Subclasses become their base.
+
+    Only methods of the base classes are called: a program's own __iter__ or __repr__ never runs.
+    max_bytes: of JSON, counted from below: a value too big is refused before it costs much.
+    Raises Unencodable or TooBig (both ValueError).
+    """
+    left = max_bytes
+
+    def spend(size):  # a = [a, a], fifty times over, is small in memory and endless on the wire
+        nonlocal left
+        left -= size
+        if left < 0:
+            raise TooBig
+
+    def walk(part, depth):
+        spend(2)  # itself and a comma
+        if depth > MAX_DEPTH:
+            raise Unencodable("nested too deeply")
+        kind, depth = type(part), depth + 1
+        if part is None or kind is bool:
+            return part
+        if isinstance(part, int):
+            bits = int.bit_length(part)
+            if bits > MAX_BITS:
+                raise Unencodable("integer too large")
+            spend(bits // 4)
+            return int.__index__(part) if bits < 1000 else {"i": int.__format__(part, "x")}
+        if isinstance(part, str):
+            spend(str.__len__(part))
+            return str.__getitem__(part, slice(None))
+        if isinstance(part, float):
+            part = float.__float__(part)
+            return part if part - part == 0 else {"f": float.__repr__(part)}
+        # Containers. A dict keeps its order: whoever prints the value needs it.
+        if isinstance(part, list):
+            return [walk(item, depth) for item in list.__iter__(part)]
+        if isinstance(part, tuple):
+            return {"t": [walk(item, depth) for item in tuple.__iter__(part)]}
+        if isinstance(part, dict):
+            return {"d": [[walk(key, depth), walk(item, depth)] for key, item in dict.items(part)]}
+        if isinstance(part, set):
+            return {"s": [walk(item, depth) for item in set.__iter__(part)]}
+        if isinstance(part, frozenset):
+            return {"z": [walk(item, depth) for item in frozenset.__iter__(part)]}
+        if isinstance(part, bytes):
+            spend(2 * bytes.__len__(part))
+            return {"b": bytes.hex(part)}
+        if isinstance(part, bytearray):
+            spend(2 * bytearray.__len__(part))
+            return {"a": bytearray.hex(part)}
+        if kind is complex:
+            return {"c": [walk(part.real, depth), walk(part.imag, depth)]}
+        raise Unencodable("not a plain value")
+
+    try:
+        return walk(value, 0)
+    except TypeError:  # it only looked like a builtin, by its __class__
+        raise Unencodable("not a plain value") from None
+
+
+# Tag -> what makes the value: from text, or from a list of decoded parts.
+_FROM_TEXT: dict = {
+    "i": lambda digits: int(digits, 16),
+    "f": float,
+    "b": bytes.fromhex,
+    "a": bytearray.fromhex,
+}
+_FROM_PARTS: dict = {"t": tuple, "c": lambda pair: complex(*pair)}
+
+
+def decode(wire, depth: int = 0):
+    """Turn what `encode` made into the plain value again. Made for hostile input.
+
+    Raises ValueError, TypeError, KeyError or OverflowError.
+    """
+    if depth > MAX_DEPTH:
+        raise ValueError("nested too deeply")
+    if isinstance(wire, list):
+        return [decode(item, depth + 1) for item in wire]
+    if not isinstance(wire, dict):
+        return wire
+    ((tag, body),) = wire.items()
+    if tag == "d":
+        keys = _spread([decode(key, depth + 1) for key, _ in body])
+        return dict(zip(keys, [decode(item, depth + 1) for _, item in body], strict=True))
+    if tag in _FROM_TEXT:
+        return _FROM_TEXT[tag](body)
+    parts = [decode(item, depth + 1) for item in body]
+    if tag in ("s", "z"):
+        return (set if tag == "s" else frozenset)(_spread(parts))
+    return _FROM_PARTS[tag](parts)
+
+
+def _spread(keys: list) -> list:
+    """Refuse keys that were chosen to share their hashes.
+
+    A set of n of them costs n * n steps of the process that decodes it.
+    """
+    if len(keys) > 1000 and len(set(map(hash, keys))) < len(keys) // 2:
+        raise ValueError("colliding keys")
+    return keys
+
+
+# ----------------------------------------------------------------------------- the system calls
+# Name, number on x86_64, number on aarch64. All other calls fail with EPERM: open, stat, socket,
+# fork, exec, kill, ptrace...
+ALLOWED = """
+read 0 63                write 1 64               close 3 57               fstat 5 80
+poll 7 -                 lseek 8 62               mmap 9 222               mprotect 10 226
+munmap 11 215            brk 12 214               rt_sigaction 13 134      rt_sigprocmask 14 135
+rt_sigreturn 15 139      pread64 17 67            pwrite64 18 68           readv 19 65
+writev 20 66             select 23 -              sched_yield 24 124       mremap 25 216
+madvise 28 233           dup 32 23                nanosleep 35 101         getpid 39 172
+exit 60 93               uname 63 160             getcwd 79 17             gettimeofday 96 169
+getrusage 98 165         times 100 153            getuid 102 174           getgid 104 176
+geteuid 107 175          getegid 108 177          getppid 110 173          sigaltstack 131 132
+gettid 186 178           time 201 -               futex 202 98             sched_getaffinity 204 123
+restart_syscall 219 128  clock_gettime 228 113    clock_getres 229 114     clock_nanosleep 230 115
+exit_group 231 94        pselect6 270 72          ppoll 271 73             set_robust_list 273 99
+getrandom 318 278        membarrier 324 283       rseq 334 293
+"""
+# These have rules of their own.
+SPECIAL = "clone 56 220  clone3 435 435"
+# Column of the numbers, and AUDIT_ARCH_* of the kernel.
+MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
+
+
+def system_calls(machine: str) -> dict[str, int]:
+    """Name -> number of every call that has a rule, for "x86_64" or "aarch64"."""
+    column, _ = MACHINES[machine]
+    rows = re.findall(r"(\w+) (\S+) (\S+)", ALLOWED + SPECIAL)
+    return {name: int(numbers[column]) for name, *numbers in rows if numbers[column] != "-"}
+
+
+def seccomp_filter(machine: str) -> bytes:
+    """The allowlist as classic BPF (the kernel's struct sock_filter[]).
+
+    Raises KeyError for an unknown machine.
+    """
+    # Instructions: LD|W|ABS, JMP|JEQ|K, ALU|AND|K, RET|K.
+    load, equal, mask, ret = 0x20, 0x15, 0x54, 0x06
+    # Verdicts of the filter.
+    allow = 0x7FFF0000
+    deny = 0x00050000 | errno.EPERM
+    missing = 0x00050000 | errno.ENOSYS
+    # Flags of clone: CLONE_THREAD, and every CLONE_NEW*.
+    thread, namespaces = 0x00010000, 0x7E020000
+    # Offsets in struct seccomp_data.
+    number, architecture, argument0 = 0, 4, 16
+
+    # The numbers below mean something else on another architecture.
+    calls = system_calls(machine)
+    clone, clone3 = calls.pop("clone"), calls.pop("clone3")
+    program = [
+        (load, 0, 0, architecture),
+        (equal, 1, 0, MACHINES[machine][1]),
+        (ret, 0, 0, deny),
+        (load, 0, 0, number),
+    ]
+    for call in calls.values():
+        program += [(equal, 0, 1, call), (ret, 0, 0, allow)]
+    program += [
+        # libc falls back to clone, whose flags the filter can see.
+        (equal, 0, 1, clone3),
+        (ret, 0, 0, missing),
+        (equal, 1, 0, clone),
+        (ret, 0, 0, deny),
+        # Threads may begin, processes and namespaces may not.
+        (load, 0, 0, argument0),
+        (mask, 0, 0, thread | namespaces),
+        (equal, 0, 1, thread),
+        (ret, 0, 0, allow),
+        (ret, 0, 0, deny),
+    ]
+    return b"".join(struct.pack("=HBBI", *step) for step in program)
+
+
+# --------------------------------------------------------------------------- running a program
+def read_exactly(fd: int, size: int) -> bytes:
+    """Read so many bytes. Raises EOFError when the other side is gone."""
+    data = bytearray()
+    while len(data) < size:
+        chunk = os.read(fd, size - len(data))
+        if not chunk:
+            raise EOFError
+        data += chunk
+    return bytes(data)
+
+
+def write_all(fd: int, data) -> None:
+    """Write all of the bytes, however many writes it takes."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def new_module(name: str):
+    """A fresh module in sys.modules (dataclasses and typing look classes up there)."""
+    module = type(sys)(name)
+    sys.modules[name] = module
+    return module
+
+
+def run_calls(job: dict, result: int, max_bytes: int) -> int:
+    """Load the program, make the calls, write one JSON line for each. Returns the exit code."""
+
+    def report(kind, value):
+        # Written at once: what a program had returned before it hung must not depend on timing.
+        write_all(result, json.dumps([kind, value]).encode() + b"\n")
+
+    def name_of(fault):
+        return str(type.__dict__["__name__"].__get__(type(fault)))
+
+    # Load the program.
+    module = new_module("solution")
+    try:
+        exec(compile(job["code"], "<program>", "exec", dont_inherit=True), module.__dict__)
+    except BaseException as fault:
+        report("load", name_of(fault))
+        return NO_LOAD
+
+    # Make the calls. One that raises does not stop the next.
+    for name, args in job["calls"]:
+        try:
+            if name not in module.__dict__:
+                raise NameError(name)
+            report("ok", encode(module.__dict__[name](*decode(args)), max_bytes))
+        except TooBig:
+            return TOO_BIG
+        except BaseException as fault:
+            report("err", name_of(fault))
+    return 0
+
+
+def run_script(job: dict) -> int:
+    """Run the program as python runs a file, with its threads and its atexit functions.
+
+    Returns the exit code.
+    """
+    module = new_module("__main__")
+    stdout = sys.stdout
+    try:
+        code = compile(job["code"], "<program>", "exec", dont_inherit=True)
+    except BaseException:
+        return NO_LOAD
+
+    # The program itself, and the exit code that it asks for.
+    status = 0
+    try:
+        exec(code, module.__dict__)
+    except SystemExit as stop:
+        if isinstance(stop.code, int):
+            status = stop.code & 0xFF
+        elif stop.code is not None:
+            status = 1
+    except BaseException:
+        status = 1
+
+    # The end of an interpreter. This waits for threads and ends executors; it has no public name.
+    threading._shutdown()  # type: ignore[attr-defined]
+    # Contest programs flush their fast output here.
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, stdout):
+        try:
+            stream.flush()
+        except Exception:
+            # The program closed or replaced it: there is nothing left to flush.
+            pass
+    return status
+
+
+def attach_stdin(text: str, result: int) -> None:
+    """Standard input from memory, standard output to the result pipe.
+
+    That pipe stays open: its end is the child's end.
+    """
+    # The program reads what lies in a file without a name.
+    source = os.memfd_create("stdin") if hasattr(os, "memfd_create") else _temporary_file()
+    write_all(source, text.encode("utf-8", "surrogatepass"))
+    os.lseek(source, 0, os.SEEK_SET)
+    os.dup2(source, 0)
+    os.dup2(result, 1)
+    os.close(source)
+    sys.stdin = open(0, encoding="utf-8", errors="surrogatepass", closefd=False)
+    sys.stdout = open(1, "w", encoding="utf-8", errors="surrogatepass", closefd=False)
+
+    # Recipes for fast input ask for st_size. libc's fstat is often newfstatat, which the filter
+    # cannot allow without stat: so the answers are fetched before.
+    real = os.fstat
+    known = {fd: real(fd) for fd in (0, 1, 2)}
+    os.fstat = lambda fd: known[fd] if fd in known else real(fd)
+
+
+def _temporary_file() -> int:
+    """Only without walls, on systems that have no memfd."""
+    import tempfile
+
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+# ------------------------------------------------------------------------------------ the zygote
+class Zygote:
+    """Reads jobs from standard input and forks a child for each, until the input ends.
+
+    It writes the results to standard output, one for every job.
+    config: seccomp (bool), cpu and wall (seconds), memory and output (bytes), preload (modules),
+        paths (for sys.path).
+    """
+
+    def __init__(self, config: dict):
+        self.config = config
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        if sys.platform == "linux":
+            # PR_SET_PDEATHSIG: die with the host process.
+            self.libc.prctl(1, signal.SIGKILL)
+            # PR_SET_DUMPABLE: other processes may not read /proc of this one.
+            self.libc.prctl(4, 0)
+
+        # What the child does not have to do, no program waits for.
+        self._import(config["preload"], config["paths"])
+        self.filter = self._load_filter() if config["seccomp"] else None
+        self.limits = self._limits()
+
+        # Programs get neither of the two pipes.
+        self.jobs = os.dup(0)
+        self.results = os.dup(1)
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+
+        # The byte SEALED, the output, and one byte too many.
+        self.buffer = memoryview(bytearray(config["output"] + 2))
+        gc.collect()
+        gc.freeze()
+
+    @staticmethod
+    def _import(names, paths):
+        sys.path += paths
+        if "numpy" in names:
+            # numpy imports it late.
+            names = [*names, "numpy.random"]
+        for name in names:
+            try:
+                __import__(name)
+            except ImportError:
+                # Some Pythons are built without zlib or the like.
+                pass
+
+    def _limits(self) -> list[tuple[int, int]]:
+        """The resource limits of a child, none above the hard limits of this process."""
+        wanted = {
+            # Only in case the zygote, which keeps the exact limit, is late.
+            "CPU": int(self.config["cpu"]) + 2,
+            "AS": self.config["memory"],
+            "STACK": 64 << 20,
+            "NOFILE": 32,
+            "NPROC": 4096,
+            "CORE": 0,
+            "FSIZE": 0,
+        }
+        limits = []
+        for name, limit in wanted.items():
+            kind = getattr(resource, "RLIMIT_" + name)
+            hard = resource.getrlimit(kind)[1]
+            if hard != resource.RLIM_INFINITY:
+                limit = min(limit, hard)
+            limits.append((kind, limit))
+        return limits
+
+    @staticmethod
+    def _load_filter():
+        """struct sock_fprog, with the buffer that it points to."""
+        code = seccomp_filter(os.uname().machine)
+        memory = ctypes.create_string_buffer(code, len(code))
+
+        class Program(ctypes.Structure):
+            _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_void_p)]
+
+        program = Program(len(code) // 8, ctypes.addressof(memory))
+        program.keep = memory
+        return program
+
+    def serve(self) -> None:
+        """Give one result for every job, in order, until the input ends.
+
+        The first message says that the zygote is ready, and whether it sees files of the host.
+        """
+        sees_host = any(map(os.path.exists, ("/etc/passwd", "/proc/self")))
+        write_all(self.results, RESULT_HEADER.pack(0, ENDED, sees_host))
+        while True:
+            try:
+                order = JOB_HEADER.unpack(read_exactly(self.jobs, JOB_HEADER.size))
+            except EOFError:
+                return
+            self._run_one(*order)
+
+    def _run_one(self, job_size: int, times: int) -> None:
+        """Fork a child for the next job, wait for its end, and report it."""
+        read_end, write_end = os.pipe()
+        try:
+            child = os.fork()
+        except OSError:
+            # No process or memory is left. The job stays unread, so the host gives this worker up.
+            write_all(self.results, RESULT_HEADER.pack(0, NO_CHILD, 0))
+            return
+        if child == 0:
+            code = 1
+            try:
+                os.close(read_end)
+                code = self._child(job_size, times, write_end)
+            finally:
+                os._exit(code)
+
+        # Collect what it writes, then stop it. The signal does no harm to a child that has ended:
+        # its exit code stands, and its number is not given away before the wait.
+        os.close(write_end)
+        size, ending = self._watch(child, read_end, times)
+        os.kill(child, signal.SIGKILL)
+        _, status, usage = os.wait4(child, 0)
+        os.close(read_end)
+        code = os.waitstatus_to_exitcode(status)
+
+        # The kernel's limit may have been faster than ours.
+        spent = usage.ru_utime + usage.ru_stime
+        if ending == ENDED and code < 0 and spent >= self.config["cpu"] * times:
+            ending = TIMEOUT
+        write_all(self.results, RESULT_HEADER.pack(size, ending, code))
+        write_all(self.results, self.buffer[:size])
+        # Nothing of this program is left for the next fork.
+        self.buffer[:size] = bytes(size)
+
+    def _watch(self, child: int, fd: int, times: int) -> tuple[int, int]:
+        """Collect output until it ends or goes beyond a limit.
+
+        Returns (bytes in the buffer, how it ended). The wall clock ends only a program that sleeps.
+        One that a busy machine starves goes on as long as it uses the CPU at all. With `times`
+        above 1 the limits of time begin anew with every line, which is a call: `times` times at
+        most, because a program can write lines of its own.
+        """
+        cpu, wall = self.config["cpu"], self.config["wall"]
+        # When the wall clock began, and the CPU time used by then.
+        since, spent = time.monotonic(), 0.0
+        size = 0
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        while size < len(self.buffer):
+            # Is there time left?
+            now, used = time.monotonic(), cpu_seconds(child)
+            if now >= since + wall and used - spent >= IDLE * wall:
+                since, spent = now, used
+            left = min(since + wall - now, cpu - used)
+            if left <= 0:
+                return size, TIMEOUT
+
+            # Take what there is.
+            if poll.poll(max(5, left * 1000)):
+                count = os.readv(fd, [self.buffer[size:]])
+                if not count:
+                    return size, ENDED
+                size += count
+                if times > 1 and self.buffer[size - 1] == NEWLINE:
+                    since, spent, times = time.monotonic(), cpu_seconds(child), times - 1
+                    cpu = spent + self.config["cpu"]
+        return size, OVERFLOW
+
+    def _child(self, job_size: int, times: int, result: int) -> int:
+        """The life of a child: read the job, give up all rights, run the program."""
+        job = json.loads(read_exactly(self.jobs, job_size))
+        is_script = job["stdin"] is not None
+        os.close(self.jobs)
+        os.close(self.results)
+        if is_script:
+            attach_stdin(job["stdin"], result)
+        self._seal(times)
+        random.seed(job["seed"])
+        if "numpy.random" in sys.modules:
+            sys.modules["numpy.random"].seed(job["seed"] % (1 << 32))
+        os.write(result, SEALED)
+        if is_script:
+            return run_script(job)
+        return run_calls(job, result, self.config["output"])
+
+    def _seal(self, times: int) -> None:
+        """Limits, no root, no system calls. A failure ends the child before the program begins."""
+        for kind, limit in self.limits:
+            unlimited = resource.getrlimit(kind)[1] == resource.RLIM_INFINITY
+            if kind == resource.RLIMIT_CPU and unlimited:
+                limit *= times
+            try:
+                resource.setrlimit(kind, (limit, limit))
+            except (ValueError, OSError):
+                # macOS does not know all of them.
+                if self.filter:
+                    raise
+        if os.geteuid() == 0:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+        if sys.platform == "linux":
+            # Again, because a new user clears it.
+            self.libc.prctl(1, signal.SIGKILL)
+        if self.filter:
+            # PR_SET_NO_NEW_PRIVS, then PR_SET_SECCOMP with a filter.
+            prctl = self.libc.prctl
+            if prctl(38, 1, 0, 0, 0) or prctl(22, 2, ctypes.byref(self.filter), 0, 0):
+                raise OSError(ctypes.get_errno(), "seccomp")
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of another process; 0 if there is none.
+
+    It has a clock of its own, whose number is what clock_getcpuclockid() makes of the process id.
+    """
+    try:
+        return time.clock_gettime((~pid << 3) | 2)
+    except OSError:
+        return 0.0
+
+
+if __name__ == "__main__":
+    Zygote(json.loads(sys.argv[1])).serve()

