@@ -1,4 +1,6 @@
-"""kit: the code behind the notebooks. `run = kit.start("02_rounds", PROFILE, RUN_DIR, SEED)` opens a run.
+"""kit: the code behind the notebooks.
+
+`run = kit.start("02_rounds", PROFILE, RUN_DIR, SEED)` opens a run.
 
 Nothing heavy is imported here, so that `import kit.grading` stays light.
 """
@@ -40,10 +42,9 @@ def start(
     """
     from kit.core.run import open_run
     from kit.display import figures
-    from kit.serving import open_engine
 
     figures.style()
-    return open_run(stage, profile, run_dir, seed, replay, open_engine, **overrides)
+    return open_run(stage, profile, run_dir, seed, replay, **overrides)
 
 
 def __getattr__(name: str) -> Any:

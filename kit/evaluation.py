@@ -258,8 +258,8 @@ def summary(
         seed: of the bootstrap.
     Returns:
         One row per checkpoint, set, group, mode and k: columns `checkpoint`, `set`, `group` (`all`
-        is the whole set: take only those rows for `figures.draw_pass_at_k`), `mode` (sampled | greedy),
-        `k`, `n_problems`, `errors` (completions lost), `value`, `low`, `high` (0 to 1).
+        is the whole set: take only those rows for `figures.draw_pass_at_k`), `mode` (sampled |
+        greedy), `k`, `n_problems`, `errors` (completions lost), `value`, `low`, `high` (0 to 1).
     Raises:
         ValueError: impossible counts.
     Source: paper, evaluation (pass@k); the interval is our choice.

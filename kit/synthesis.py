@@ -25,7 +25,7 @@ from kit.core.run import progress
 from kit.core.types import InfrastructureError, Problem, Rejected, Sample, SeedSnippet, Verdict
 from kit.environments.base import Dialogue, Environment
 from kit.environments.induction import Induction
-from kit.sandbox import Sandbox
+from kit.environments.verify import DeterminismCheck
 from kit.serving.aio import run_coroutine
 from kit.serving.engine import Completion, Engine, EngineDown, EngineError, NotRecorded
 from kit.teacher import TeacherDialogue
@@ -67,8 +67,7 @@ class Synthesis:
         profile: its section `rounds` holds the numbers of the loop.
         teacher: writes problems.
         student: tries them.
-        box: runs programs.
-        other: runs them again, with another hash seed.
+        check: two sandboxes; its primary one also runs the attempts.
         log: file of the finished problems (JSON lines); it may hold some already.
     Source: paper, sec. 4 (the chain, the baseline, the stones); the way they are run is our choice.
     """
@@ -78,15 +77,13 @@ class Synthesis:
         profile: Profile,
         teacher: Engine,
         student: Engine,
-        box: Sandbox,
-        other: Sandbox,
+        check: DeterminismCheck,
         log: Path,
     ):
         self.numbers = profile.rounds
         self.teacher = teacher
         self.student = student
-        self.box = box
-        self.other = other
+        self.check = check
         self.environments = environments.make(profile.rounds)
         self.log = Log(log)
         # (chain_id, turn) -> place in the log. Problems lost by our own errors are tried again.
@@ -268,7 +265,7 @@ class Synthesis:
                 problem = await asyncio.to_thread(self.as_is, env, seed)
             else:
                 problem = await talk.problem(
-                    begin, lambda draft: env.verify(draft, self.box, self.other)
+                    begin, lambda draft: env.verify(draft, self.check)
                 )
             problem = await self.attempt(env, problem.with_(**facts))
         # Invalid after all retries: the teacher's fault, counted against it.
@@ -287,8 +284,8 @@ class Synthesis:
     def as_is(self, env: Environment, seed: SeedSnippet) -> Problem:
         """Real data: a solved function with its own task, no teacher."""
         assert isinstance(env, Induction), "real data are induction problems"
-        draft = env.real(seed.text, seed.generator, seed.task, self.box)
-        return env.verify(draft, self.box, self.other)
+        draft = env.real(seed.text, seed.generator, seed.task, self.check.primary)
+        return env.verify(draft, self.check)
 
     async def attempt(self, env: Environment, problem: Problem) -> Problem:
         """M attempts of the student: pass rate over the graded ones, and a few answers to show."""
@@ -296,7 +293,7 @@ class Synthesis:
         asked = self.student.submit(env.solve_prompt(problem), self.numbers.attempts, key)
         answers = await asyncio.wrap_future(asked)
         texts = [answer.text for answer in answers]
-        verdicts = await asyncio.to_thread(env.grade, problem, texts, self.box)
+        verdicts = await asyncio.to_thread(env.grade, problem, texts, self.check.primary)
         return tally(env, problem, answers, verdicts, self.numbers.samples)
 
     def _keep(self, problem: Problem) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from kit.core.programs import given_arguments
 from kit.core.types import Reason, Rejected, Verdict
-from kit.environments.base import Environment, failure
+from kit.environments.base import Environment
 from kit.environments.fuzzing import edges
 from kit.environments.verify import execute, usable
 from kit.sandbox import Job, same
@@ -67,17 +67,17 @@ class Mutation(Environment):
     def probe(self, problem):
         return f"{problem.program}\n\n{problem.test}", ("f", "g")
 
-    def verify(self, draft, box, other):
+    def verify(self, draft, check):
         """The mutant that differs from f on the fewest inputs, at least one.
 
         On some inputs they must agree, or any guess would do.
         """
         inputs = usable(draft.program, list(dict.fromkeys(draft.inputs + edges(draft))), box)
-        wanted = execute(draft.program, inputs, box, other)
+        wanted = execute(draft.program, inputs, check)
         found = []
         for g in mutants(draft.program):
             try:
-                got = execute(f"{draft.program}\n\n{g}", inputs, box, other, name="g")
+                got = execute(f"{draft.program}\n\n{g}", inputs, check, name="g")
             except Rejected:
                 # It crashes or never ends on one of them.
                 continue
@@ -108,7 +108,7 @@ class Mutation(Environment):
 
     def judge(self, problem, answer, result):
         if (got := result.returned()) is None:
-            return failure(result)
+            return Verdict.of_failure(result.status)
         return Verdict("failed", Reason.WRONG) if same(*got) else Verdict("passed")
 
 

@@ -1,4 +1,6 @@
-"""What a notebook calls has a contract: arguments, what is returned, what is raised, and the source."""
+"""What a notebook calls has a contract: arguments, what is returned, what is raised, and the
+source.
+"""
 
 import ast
 import re
@@ -11,7 +13,9 @@ from tests.house import FILES, ROOT, tree
 
 
 def definitions(module: str) -> dict[str, ast.AST]:
-    """The functions and classes of a module by name; a package that only imports names hands them on."""
+    """The functions and classes of a module by name; a package that only imports names hands them
+    on.
+    """
     found: dict[str, ast.AST] = {}
     for node in tree(module).body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -44,7 +48,9 @@ def kit_imports(program: ast.Module) -> dict[str, str]:
 
 @cache
 def called() -> dict[str, ast.AST]:
-    """`module.name` -> definition, for every function and class of kit that a notebook names, and the methods of `run`."""
+    """`module.name` -> definition, for every function and class of kit that a notebook names, and
+    the methods of `run`.
+    """
     found: dict[str, ast.AST] = {}
     methods = {
         f"kit.core.run.Run.{node.name}": node

@@ -18,6 +18,7 @@ from kit.core.programs import (
     unstable_name,
 )
 from kit.core.types import Problem, Reason, Rejected
+from kit.environments.verify import DeterminismCheck
 from kit.sandbox import Sandbox
 
 ENVS = environments.make(profile.load_profile("cpu").rounds)
@@ -27,7 +28,7 @@ ONE_CALL = environments.make(profile.load_profile("cpu", {"rounds.form": "one_ca
 @pytest.fixture(scope="module")
 def boxes():
     with Sandbox(workers=2) as box, Sandbox(workers=2, hash_seed=1) as other:
-        yield box, other
+        yield DeterminismCheck(box, other)
 
 
 @pytest.mark.parametrize("name", environments.KINDS)
@@ -142,7 +143,7 @@ def test_a_renamed_copy_of_the_seed_is_a_copy():
 )
 def test_verification_rejects(name, code, inputs, reason, boxes):
     with pytest.raises(Rejected) as e:
-        ENVS[name].verify(ENVS[name].draft(code, inputs), *boxes)
+        ENVS[name].verify(ENVS[name].draft(code, inputs), boxes)
     assert e.value.reason == reason
 
 
@@ -160,7 +161,7 @@ def test_fuzzing_needs_a_witness_and_a_benign_input(test, reason, boxes):
         f"def test_f(x):\n    {test}"
     )
     with pytest.raises(Rejected) as e:
-        ENVS["fuzzing"].verify(ENVS["fuzzing"].draft(code, ["1", "2"]), *boxes)
+        ENVS["fuzzing"].verify(ENVS["fuzzing"].draft(code, ["1", "2"]), boxes)
     assert e.value.reason == reason
 
 
@@ -169,24 +170,24 @@ def test_inputs_on_which_f_crashes_are_dropped(boxes):
         "def f(x):\n    return 10 // x", ["1", "0", "2", "3", "'a'", "4", "5"]
     )
     # 4 and 5 give the same output.
-    assert ENVS["induction"].verify(draft, *boxes).inputs == ["1", "2", "4", "3", "5"]
+    assert ENVS["induction"].verify(draft, boxes).inputs == ["1", "2", "4", "3", "5"]
 
 
 def test_hidden_pairs_have_different_outputs(boxes):
     draft = ENVS["induction"].draft("def f(x):\n    return x > 1", ["1", "2", "3", "4", "5"])
-    made = ENVS["induction"].verify(draft, *boxes)
+    made = ENVS["induction"].verify(draft, boxes)
     assert sorted(made.outputs[3:]) == ["False", "True"]
     assert sorted(made.inputs) == ["1", "2", "3", "4", "5"]
 
 
 def test_listing_the_visible_pairs_earns_nothing(boxes):
     draft = ENVS["induction"].draft("def f(x):\n    return x + 1", ["1", "2", "3", "4", "5"])
-    problem = ENVS["induction"].verify(draft, *boxes)
+    problem = ENVS["induction"].verify(draft, boxes)
     shown = ENVS["induction"].solve_prompt(problem)[-1]["content"]
     assert "f(3)" in shown and "f(4)" not in shown
     lister = "```python\ndef f(x):\n    return {1: 2, 2: 3, 3: 4}.get(x)\n```"
     right = "```python\ndef f(x): return x + 1\n```"
-    verdicts = ENVS["induction"].grade(problem, [lister, right], boxes[0])
+    verdicts = ENVS["induction"].grade(problem, [lister, right], boxes.primary)
     assert [v.outcome for v in verdicts] == ["failed", "passed"]
 
 

@@ -15,6 +15,7 @@ import pytest
 from fifth_environment import Mutation, mutants
 
 from kit.core.types import Reason, Rejected
+from kit.environments.verify import DeterminismCheck
 from kit.sandbox import Result, Sandbox
 
 ROOT = Path(__file__).parent.parent
@@ -27,12 +28,12 @@ PRICE = "def f(n: int):\n    return n * 3 if n < 10 else n"
 @pytest.fixture(scope="module")
 def boxes():
     with Sandbox(workers=2) as box, Sandbox(workers=2, hash_seed=1) as other:
-        yield box, other
+        yield DeterminismCheck(box, other)
 
 
 @pytest.fixture(scope="module")
 def problem(boxes):
-    return Mutation().verify(Mutation().draft(PRICE, ["3", "12"]), *boxes)
+    return Mutation().verify(Mutation().draft(PRICE, ["3", "12"]), boxes)
 
 
 def test_the_mutant_is_hard_to_tell_from_f_but_can_be(problem):
@@ -61,7 +62,7 @@ def test_the_mutant_is_hard_to_tell_from_f_but_can_be(problem):
     ],
 )
 def test_right_wrong_malformed_and_hostile_answers(answer, outcome, reason, problem, boxes):
-    (verdict,) = Mutation().grade(problem, [answer], boxes[0])
+    (verdict,) = Mutation().grade(problem, [answer], boxes.primary)
     assert (verdict.outcome, verdict.reason, verdict.reward) == (
         outcome,
         reason,
@@ -82,13 +83,13 @@ def test_right_wrong_malformed_and_hostile_answers(answer, outcome, reason, prob
 )
 def test_drafts_that_are_no_problem_are_refused_with_the_reason(program, inputs, reason, boxes):
     with pytest.raises(Rejected) as e:
-        Mutation().verify(Mutation().draft(program, inputs), *boxes)
+        Mutation().verify(Mutation().draft(program, inputs), boxes)
     assert e.value.reason == reason
 
 
 def test_a_mutant_that_never_ends_is_left_out(boxes):
     code = "def f(n: int):\n    k = 0\n    while k < min(n, 3):\n        k = k + 1\n    return k"
-    made = Mutation().verify(Mutation().draft(code, ["2"]), *boxes)
+    made = Mutation().verify(Mutation().draft(code, ["2"]), boxes)
     assert "k - 1" not in made.test
 
 
@@ -167,7 +168,7 @@ with Sandbox(workers=2) as box, Sandbox(workers=2, hash_seed=1) as other:
         for k in range(24)
     ]
     models = FakeModel(mine.teacher, teacher), FakeModel(mine.student, student)
-    problems = list(Rounds(mine, *models, box, other, Path("problems.jsonl")).generate(seeds))
+    problems = list(Rounds(mine, *models, DeterminismCheck(box, other), Path("problems.jsonl")).generate(seeds))
     valid = [p for p in problems if p.status == "valid"]
     assert {p.environment for p in problems} == {"mutation"}
     assert valid and any(0 < p.p < 1 for p in valid), [p.reason for p in problems]

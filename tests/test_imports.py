@@ -1,4 +1,6 @@
-"""What imports cost and change: grading is light, and no import of kit sets anything for the whole process."""
+"""What imports cost and change: grading is light, and no import of kit sets anything for the whole
+process.
+"""
 
 import json
 import subprocess

@@ -35,6 +35,7 @@ from kit.core import profile, records
 from kit.core.manifest import RECORDED, ROOT
 from kit.core.run import Run, registered_endpoints
 from kit.core.types import Problem
+from kit.serving import open_engine
 
 POLICY = "smollm2-135m-instruct"
 SLURM = LAUNCH / "slurm"
@@ -117,7 +118,9 @@ def trained(tmp_path_factory):
             "FAKE_ROLLOUTS",
             json.dumps({part: group for _, fake in fakes for part, group in fake.items()}),
         )
-        m.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "tests" / "fakes" / "rollouts"), str(ROOT)]))
+        m.setenv(
+            "PYTHONPATH", os.pathsep.join([str(ROOT / "tests" / "fakes" / "rollouts"), str(ROOT)])
+        )
         yield train
 
 
@@ -379,9 +382,9 @@ def test_addresses_of_replicas(monkeypatch, tmp_path):
         == "http://d:1"
     )
     role = profile.load_profile("gpu-80", {"teacher.model": "big"}).teacher
-    assert Run("02_rounds", profile.load_profile("gpu-80"), tmp_path, {}).engine(
-        role, "teacher"
-    ).role.endpoints == ["http://a:1/v1", "http://b:1/v1"]
+    run = Run("02_rounds", profile.load_profile("gpu-80"), tmp_path, {})
+    with open_engine(run, role, "teacher") as teacher:
+        assert teacher.role.endpoints == ["http://a:1/v1", "http://b:1/v1"]
 
 
 @pytest.mark.parametrize("name", ["serve", "train"])

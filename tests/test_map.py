@@ -1,4 +1,6 @@
-"""kit/README.md is the map: every module has its room there, imports only point down, and an import changes nothing."""
+"""kit/README.md is the map: every module has its room there, imports only point down, and an import
+changes nothing.
+"""
 
 import ast
 import re
@@ -31,7 +33,9 @@ def place(name: str) -> tuple[int, str]:
 
 
 def forbidden(name: str, other: str) -> bool:
-    """Whether a module may not import another: it stands higher, or in another room of the same floor."""
+    """Whether a module may not import another: it stands higher, or in another room of the same
+    floor.
+    """
     (floor, room), (other_floor, other_room) = place(name), place(other)
     return floor < other_floor or (floor == other_floor and room != other_room)
 
@@ -115,7 +119,9 @@ def acts(node: ast.stmt) -> bool:
 
 @pytest.mark.parametrize("name", [name for name in FILES if name not in IN_THE_BOX])
 def test_an_import_only_defines_names(name):
-    """Style, palettes, environment variables, logging, schedules: whoever wants them set makes a call."""
+    """Style, palettes, environment variables, logging, schedules: whoever wants them set makes a
+    call.
+    """
     assert [ast.unparse(node)[:100] for node in tree(name).body if acts(node)] == []
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from tests.house import FILES, IN_THE_BOX, public_names, tree
 
-# A judge has the name of the function that the learner writes, which is that of the kit's own function where there is one;
-# `main` is how a script begins.
+# A judge has the name of the function that the learner writes, which is that of the kit's own
+# function where there is one; `main` is how a script begins.
 JUDGES = "kit.display.exercises"
 SCRIPTS = {"main"}
 

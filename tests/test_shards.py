@@ -25,6 +25,7 @@ from kit.core.manifest import RECORDED, ROOT, read_manifest
 from kit.core.records import Log
 from kit.core.run import Run
 from kit.core.types import Problem
+from kit.environments.verify import DeterminismCheck
 from kit.sandbox import Sandbox
 from kit.seeds import seeds_from_frame
 from kit.serving.engine import EngineDown, Replay
@@ -63,7 +64,7 @@ def single(folder, seeds):
     )
     with Sandbox(workers=2) as box, Sandbox(workers=2, hash_seed=1) as other:
         records.save_problems(
-            Synthesis(CPU, teacher, student, box, other, folder / "problems.jsonl").generate(seeds),
+            Synthesis(CPU, teacher, student, DeterminismCheck(box, other), folder / "problems.jsonl").generate(seeds),
             folder / "problems.parquet",
         )
     return records.load_problems(folder / "problems.parquet")

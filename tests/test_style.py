@@ -16,8 +16,10 @@ READING_LINES = 2_800
 FUNCTION_LINES = 60
 # What one reads to know the method, in this order.
 READING_PATH = (
-    "core/types environments/base environments/verify environments/induction environments/abduction "
-    "environments/deduction environments/fuzzing teacher synthesis filters difficulty curriculum grpo"
+    "core/types environments/base environments/verify environments/induction "
+    "environments/abduction "
+    "environments/deduction environments/fuzzing teacher synthesis filters difficulty "
+    "curriculum grpo"
 ).split()
 # Programs kept as data, one line each.
 PROGRAMS = {"tests/attack/programs.py", "tests/contest.py", "tests/test_published_maths.py"}

@@ -18,6 +18,7 @@ from kit.core import profile
 from kit.core.manifest import RECORDED
 from kit.core.records import Log
 from kit.core.types import SeedSnippet
+from kit.environments.verify import DeterminismCheck
 from kit.sandbox import Sandbox
 from kit.seeds import seeds_from_frame
 from kit.serving.engine import Completion, Engine, EngineDown, EngineError, Replay
@@ -84,7 +85,7 @@ def half_right_student(messages, draw):
 @pytest.fixture(scope="module")
 def boxes():
     with Sandbox(workers=2) as box, Sandbox(workers=2, hash_seed=1) as other:
-        yield box, other
+        yield DeterminismCheck(box, other)
 
 
 def loop(tmp_path, boxes, teacher=good_teacher, student=half_right_student, numbers=CPU):
@@ -92,7 +93,7 @@ def loop(tmp_path, boxes, teacher=good_teacher, student=half_right_student, numb
         numbers,
         FakeModel(numbers.teacher, teacher, tmp_path / "teacher.jsonl"),
         FakeModel(numbers.student, student, tmp_path / "student.jsonl"),
-        *boxes,
+        boxes,
         tmp_path / "problems.jsonl",
     )
 

@@ -5,6 +5,8 @@ Their data come from the hub, or from a folder with its files on a machine witho
 
 from pathlib import Path
 
+from kit.core.config import HUB_SECONDS
+
 
 class Unavailable(RuntimeError):
     """The data of a benchmark are not here; the message says where to put them."""
@@ -37,8 +39,7 @@ def fetch(repository: str, name: str, folder: str = "") -> Path:
             )
         return path
 
-    from kit.serving.models import hub
-    from kit.serving.weights import HUB_SECONDS
+    import huggingface_hub as hub
 
     try:
         return Path(

@@ -8,7 +8,6 @@ from functools import partial
 from kit.core.programs import code_block
 from kit.core.prompts import prompt
 from kit.core.types import Item, Reason, Rejected, Verdict
-from kit.environments.base import failure
 from kit.sandbox import Job, Result, Sandbox
 
 
@@ -64,6 +63,6 @@ def _grade_humaneval(task: dict, completions: list[str], box: Sandbox) -> list[V
             return Verdict("passed")
         if result.values == (("err", "AssertionError"),):
             return Verdict("failed", Reason.WRONG)
-        return failure(result)
+        return Verdict.of_failure(result.status)
 
     return [x if isinstance(x, Verdict) else verdict(x.result()) for x in pending]

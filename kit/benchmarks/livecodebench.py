@@ -34,7 +34,6 @@ from pydantic import BaseModel, Json, ValidationError
 from kit.benchmarks import FormatError, fetch
 from kit.core.prompts import prompt
 from kit.core.types import Item, Reason, Verdict
-from kit.environments.base import failure
 from kit.sandbox import PRELOAD, Job, Result, Sandbox
 
 REPOSITORY = "livecodebench/code_generation_lite"
@@ -309,7 +308,7 @@ def _verdict(result: Result, task: ContestProblem, tests: list[Test]) -> Verdict
     for (kind, value), test in zip(result.values[1:], tests):
         if kind == "ok" and not alike(value, test.output):
             return Verdict("failed", Reason.WRONG)
-    return Verdict("passed") if result.returned() else failure(result)
+    return Verdict("passed") if result.returned() else Verdict.of_failure(result.status)
 
 
 def _input(task: ContestProblem, test: Test) -> str | list:

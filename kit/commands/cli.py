@@ -194,7 +194,8 @@ def plan_command(
     table = Table(
         *columns,
         title=f"{loaded.name}: {loaded.about}",
-        caption=f"On {chosen.about}. Orders of magnitude: see kit/commands/cost.py for what is assumed.",
+        caption=f"On {chosen.about}. Orders of magnitude: see kit/commands/cost.py for what is "
+        "assumed.",
     )
     for row in rows.itertuples():
         time = f"{scale * row.hours:,.1f}"

@@ -16,8 +16,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from kit.core import profile as profiles
+from kit.core.config import HUB_SECONDS
 from kit.serving import models
-from kit.serving.weights import HUB_SECONDS, MODELS, cache_folder
+from kit.serving.weights import MODELS, cache_folder
 
 PROFILES = Path(__file__).parents[1] / "profiles"
 

@@ -1,4 +1,6 @@
-"""Training in processes of its own: one on a single device, `accelerate launch` on several, `srun` on several nodes."""
+"""Training in processes of its own: one on a single device, `accelerate launch` on several, `srun`
+on several nodes.
+"""
 
 import ctypes
 import itertools

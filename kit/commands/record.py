@@ -64,7 +64,8 @@ def record_run(run_dir: str | Path, out: Path = RECORDED, timed: str | Path = ""
     size = sum(file.stat().st_size for file in out.iterdir())
     if size > RECORD_LIMIT:
         raise RunError(
-            f"{out} has {size / 1e6:.0f} MB, more than {RECORD_LIMIT / 1e6:.0f}: record a smaller run"
+            f"{out} has {size / 1e6:.0f} MB, more than {RECORD_LIMIT / 1e6:.0f}: record a "
+            "smaller run"
         )
     print(f"recorded {folder} in {out}: {size / 1e6:.1f} MB")
     return out

@@ -32,8 +32,10 @@ from kit.core.manifest import note_stage, read_manifest
 from kit.core.records import Log, RecordError
 from kit.core.run import Run
 from kit.core.types import InfrastructureError, Problem, Rejected, SeedSnippet
+from kit.environments.verify import DeterminismCheck
 from kit.sandbox import cores
 from kit.seeds import seeds_from_frame
+from kit.serving import open_engine
 from kit.synthesis import Synthesis
 
 
@@ -79,10 +81,11 @@ class Stage(PipelineStep):
         began = monotonic()
         # The process of a node that is given up for dead may live on: two must not write.
         with FileLock(folder / "lock"):
+            records.quiet()
             shard = Run("02_rounds", self.of.profile, folder, {})
             count = self.programs
             with shard.box(workers=count) as box, shard.box(hash_seed=1, workers=count) as other:
-                note = self.work(shard, box, other, rank, world_size)
+                note = self.work(shard, DeterminismCheck(box, other), rank, world_size)
             self.stat_update("rows", value=note["rows"])
             note |= {"seconds": round(monotonic() - began, 2), "sandbox": box.mode}
             note["programs"] = box.counts + other.counts
@@ -92,7 +95,7 @@ class Stage(PipelineStep):
             part.replace(folder / "shard.json")
 
     @abstractmethod
-    def work(self, shard: Run, box, other, rank: int, tasks: int) -> dict:
+    def work(self, shard: Run, check: DeterminismCheck, rank: int, tasks: int) -> dict:
         """Write `file`; returns how many `rows` it has, and how many `errors` the kit made."""
 
     @abstractmethod
@@ -134,7 +137,7 @@ class Generate(Stage):
     file = "problems.parquet"
     read = staticmethod(records.load_problems)
 
-    def work(self, shard, box, other, rank, tasks):
+    def work(self, shard, check, rank, tasks):
         def share(role: Role) -> Role:
             # All workers ask the same endpoints.
             part = {"concurrency": max(1, role.concurrency // self.workers)}
@@ -142,10 +145,10 @@ class Generate(Stage):
 
         profile = shard.profile
         with (
-            shard.engine(share(profile.teacher), "teacher") as teacher,
-            shard.engine(share(profile.student), "student") as student,
+            open_engine(shard, share(profile.teacher), "teacher") as teacher,
+            open_engine(shard, share(profile.student), "student") as student,
         ):
-            rounds = Synthesis(profile, teacher, student, box, other, shard.path("problems.jsonl"))
+            rounds = Synthesis(profile, teacher, student, check, shard.path("problems.jsonl"))
             problems = list(rounds.generate(self.seeds, rank, tasks))
         good = [problem for problem in problems if problem.status != "error"]
         shard.save_problems(good, "problems")
@@ -216,12 +219,12 @@ class Verify(Stage):
         written = self.of.path("problems.jsonl").stat().st_mtime
         return super().stale(rank) or (note.exists() and note.stat().st_mtime < written)
 
-    def work(self, shard, box, other, rank, tasks):
+    def work(self, shard, check, rank, tasks):
         kinds = environments.make(shard.profile.rounds)
 
         def outcome(problem: Problem) -> str:
             try:
-                found = kinds[problem.environment].verify(problem, box, other)
+                found = kinds[problem.environment].verify(problem, check)
                 return "same" if found.id == problem.id else "differs"
             except Rejected as error:
                 return str(error.reason)

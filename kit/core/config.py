@@ -13,6 +13,8 @@ from pydantic import (
     model_validator,
 )
 
+# Seconds after which Hugging Face, if it says nothing, is taken for unreachable.
+HUB_SECONDS = 5
 # Each name is a file in kit/environments.
 EnvironmentName = Literal["induction", "abduction", "deduction", "fuzzing"]
 

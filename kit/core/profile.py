@@ -53,7 +53,8 @@ def read_profile(name: str) -> tuple[Path, dict]:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ProfileError(
-            f"no profile {name!r}; there are {', '.join(profile_names())}, or give the path of a .yaml file"
+            f"no profile {name!r}; there are {', '.join(profile_names())}, or give the path of a "
+            ".yaml file"
         ) from None
     except yaml.YAMLError as error:
         raise ProfileError(f"{path.name} is not YAML: {error}") from None

@@ -1,4 +1,7 @@
-"""From text to syntax tree and back: how the kit reads programs and answers that a model wrote. Nothing is executed here."""
+"""From text to syntax tree and back: how the kit reads programs and answers that a model wrote.
+
+Nothing is executed here.
+"""
 
 import ast
 import re

@@ -14,7 +14,7 @@ import tqdm.auto
 
 from kit.core import profile as profiles
 from kit.core import records
-from kit.core.config import Profile, Role
+from kit.core.config import Profile
 from kit.core.manifest import (
     RECORDED,
     ROOT,
@@ -31,7 +31,6 @@ from kit.core.types import Problem
 
 if TYPE_CHECKING:
     from kit.sandbox.pool import Sandbox
-    from kit.serving.engine import Engine
 
 
 # What a figure's title says about recorded data.
@@ -121,31 +120,6 @@ class Run:
             )
         self.recorded.add(name)
         return shipped
-
-    def engine(self, role: "Role", purpose: str, name: str = "") -> "Engine":
-        """The engine of a role; with REPLAY it answers from the recording instead.
-
-        Args:
-            role: a model and how it is asked.
-            purpose: what it is used for; its files are named after the stage and this word.
-            name: of the model in the log of completions; empty: the role's.
-        Returns:
-            An engine that logs its completions in this run; use it in a `with` block.
-        """
-        # Imported here on purpose (layers): stages that need no engine also import this module.
-        from kit.serving import open_engine
-
-        # Addresses that a scheduler chose go before those of the profile.
-        if role.engine == "openai" and (found := registered_endpoints(role.model)):
-            role = role.model_copy(update={"endpoints": found})
-        return open_engine(
-            role,
-            log=self.path(f"completions/{self.stage}-{purpose}.jsonl"),
-            name=name,
-            seed=self.seed,
-            stderr=self.path(f"logs/{self.stage}-{purpose}.log"),
-            recording=RECORDED / "completions.parquet",
-        )
 
     def box(self, hash_seed: int = 0, **limits) -> "Sandbox":
         """A sandbox with the profile's limits; its counts go into the manifest.

@@ -1,15 +1,15 @@
-"""The words that all stages share: a seed snippet, a problem with its history, a verdict, an item of an evaluation."""
+"""The words that all stages share: a seed snippet, a problem with its history, a verdict, an item
+of an evaluation.
+"""
 
 import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
-
-from kit.sandbox.pool import Sandbox
 
 
 class Reason(StrEnum):
@@ -72,6 +72,11 @@ class Verdict:
         """Passed for a right answer, else failed as wrong."""
         return cls("passed") if right else cls("failed", Reason.WRONG)
 
+    @classmethod
+    def of_failure(cls, status: str) -> "Verdict":
+        """A program that did not return has failed; `status`: what the sandbox's Result says."""
+        return cls("failed", Reason.TIMEOUT if status == "timeout" else Reason.CRASH)
+
     @property
     def reward(self) -> float | None:
         """1, 0, or None for an error, which TRL leaves out of the group."""
@@ -90,8 +95,8 @@ class Item:
     # Environment, level or kind of task.
     group: str
     messages: list[dict]
-    # `grade(completions, box)` gives a Verdict for each text, in order.
-    grade: Callable[[list[str], Sandbox], list[Verdict]] = field(repr=False)
+    # `grade(completions, box)` gives a Verdict for each text, in order; box: a Sandbox.
+    grade: Callable[[list[str], Any], list[Verdict]] = field(repr=False)
     # JSON-able; its `text` holds statement and solution, for `texts`.
     data: dict = field(repr=False)
 

@@ -25,7 +25,7 @@ from kit.core.programs import (
 )
 from kit.core.prompts import Messages, prompt
 from kit.core.types import Problem, Reason, Rejected, Verdict, digest
-from kit.environments.verify import execute, usable
+from kit.environments.verify import DeterminismCheck, execute, usable
 from kit.sandbox import Job, Result, Sandbox, arguments, call_text
 
 Dialogue = Generator[Messages, str, Problem]
@@ -236,13 +236,12 @@ class Environment:
         """An unverified problem from a solved function with its own task, without a teacher."""
         raise NotImplementedError(f"{self.name}: only induction takes functions as they are")
 
-    def verify(self, draft: Problem, box: Sandbox, other: Sandbox) -> Problem:
+    def verify(self, draft: Problem, check: DeterminismCheck) -> Problem:
         """Run a draft to get its outputs; as here, on the first `used` inputs that work.
 
         Args:
             draft: a problem without outputs.
-            box: a sandbox.
-            other: a sandbox with another hash seed.
+            check: the two sandboxes in which it must give the same outputs.
         Returns:
             The problem with its outputs.
         Raises:
@@ -250,8 +249,8 @@ class Environment:
             InfrastructureError: the sandbox failed.
         Source: paper (execution gives the outputs); the checks are our choice.
         """
-        inputs = usable(draft.program, draft.inputs, box)[: self.used]
-        return draft.with_(inputs=inputs, outputs=execute(draft.program, inputs, box, other))
+        inputs = usable(draft.program, draft.inputs, check.primary)[: self.used]
+        return draft.with_(inputs=inputs, outputs=execute(draft.program, inputs, check))
 
     def solve_prompt(self, problem: Problem) -> Messages:
         """What student and policy are asked: prompts/solve_<name>.md, filled in.
@@ -298,11 +297,6 @@ class Environment:
         return grade_all([(self, problem, completion) for completion in completions], box)
 
 
-def failure(result: Result) -> Verdict:
-    """The verdict on a program that did not return: its own fault."""
-    return Verdict("failed", Reason.TIMEOUT if result.status == "timeout" else Reason.CRASH)
-
-
 def grade_all(items: list[tuple[Environment, Problem, str]], box: Sandbox) -> list[Verdict]:
     """Verdicts for (environment, problem, completion) triples: the only way from text to reward."""
     verdicts: dict[int, Verdict] = {}
@@ -323,7 +317,7 @@ def grade_all(items: list[tuple[Environment, Problem, str]], box: Sandbox) -> li
         if result and result.no_verdict:
             verdicts[k] = Verdict("error", result.detail)
         elif result and result.returned() is None:
-            verdicts[k] = failure(result)
+            verdicts[k] = Verdict.of_failure(result.status)
         else:
             verdicts[k] = env.judge(problem, answer, result)
     return [verdicts[k] for k in range(len(items))]
@@ -335,5 +329,5 @@ def demo(
     """A problem made by hand and verdicts on a few answers: the example of each environment."""
     draft = env.draft(program, inputs)
     with Sandbox(workers=1) as box, Sandbox(workers=1, hash_seed=1) as other:
-        problem = env.verify(draft, box, other)
+        problem = env.verify(draft, DeterminismCheck(box, other))
         return problem, env.grade(problem, completions, box)

@@ -133,10 +133,10 @@ class Fuzzing(Environment):
     def probe(self, problem):
         return self.code(problem), ("f", "outcome")
 
-    def verify(self, draft, box, other):
+    def verify(self, draft, check):
         """Needs a witness and a benign input, among the teacher's inputs and the edge values."""
         draft = draft.with_(inputs=list(dict.fromkeys(draft.inputs + edges(draft))))
-        outcomes = execute(self.code(draft), draft.inputs, box, other, name="outcome")
+        outcomes = execute(self.code(draft), draft.inputs, check, name="outcome")
         if "'fail'" not in outcomes:
             detail = "test_f holds for every input that pre_test_f lets through"
             raise Rejected(Reason.NO_WITNESS, detail)

@@ -45,15 +45,15 @@ class Induction(Environment):
         """How many inputs a problem has: the number of its pairs."""
         return self.inputs
 
-    def verify(self, draft, box, other):
+    def verify(self, draft, check):
         """Needs two hidden pairs with different outputs; they become the last two."""
-        inputs = usable(draft.program, draft.inputs, box)[: self.inputs]
+        inputs = usable(draft.program, draft.inputs, check.primary)[: self.inputs]
         needed = self.visible + 2
         if len(inputs) < needed:
             detail = f"f runs on only {len(inputs)} of the inputs, at least {needed} are needed"
             raise Rejected(Reason.NO_INPUTS, detail)
 
-        outputs = execute(draft.program, inputs, box, other)
+        outputs = execute(draft.program, inputs, check)
         differing = [k for k, output in enumerate(outputs) if output != outputs[-1]]
         if not differing:
             raise Rejected(Reason.CONSTANT, f"f gives {outputs[0][:80]} every time")

@@ -1,11 +1,27 @@
 """From a draft to a verified problem: run it on its inputs, twice, in two sandboxes."""
 
+from dataclasses import dataclass
+
 from kit.core.programs import unstable_name
 from kit.core.types import InfrastructureError, Reason, Rejected
 from kit.sandbox import Job, Result, Sandbox, arguments, same, text
 
 # Characters of an input or output: a student has to read it (our choice).
 LONGEST = 400
+
+
+@dataclass(frozen=True)
+class DeterminismCheck:
+    """Two sandboxes in which a program must give the same outputs.
+
+    Args:
+        primary: runs drafts, attempts and answers.
+        reseeded: runs drafts a second time; it has another hash seed, so another order of sets.
+    Source: our choice.
+    """
+
+    primary: Sandbox
+    reseeded: Sandbox
 
 
 def values(result: Result) -> list:
@@ -36,9 +52,7 @@ def usable(program: str, inputs: list[str], box: Sandbox) -> list[str]:
     return good
 
 
-def execute(
-    code: str, inputs: list[str], box: Sandbox, other: Sandbox, name: str = "f"
-) -> list[str]:
+def execute(code: str, inputs: list[str], check: DeterminismCheck, name: str = "f") -> list[str]:
     """The output of a deterministic program for each input, as the text of a literal.
 
     It must be the same in two sandboxes with different hash and random seeds, on a second call in
@@ -51,8 +65,8 @@ def execute(
 
     # Run all inputs twice in one sandbox, and once in reverse in the other.
     once = tuple((name, arguments(given)) for given in inputs)
-    first = box.submit(Job(code, once + once))
-    second = other.submit(Job(code, once[::-1], seed=1))
+    first = check.primary.submit(Job(code, once + once))
+    second = check.reseeded.submit(Job(code, once[::-1], seed=1))
     twice = values(first.result())
     reverse = values(second.result())
     outputs = twice[: len(once)]

@@ -1,6 +1,6 @@
 """OpenEnv: the problems as a server.
 
-    uvicorn --factory kit.integrations.openenv:app --port 8000
+    uvicorn --factory kit.integrations.openenv:create_app --port 8000
 
 KIT_DATA names an export; by default it serves the recorded problems. `reset(split=..., index=...)`
 gives a problem's messages, `step` with an answer gives its reward and ends the episode.
@@ -60,7 +60,7 @@ class Problems(Environment):
     def __init__(self, rows: dict[str, list[dict]]):
         super().__init__()
         self._rows = rows
-        self._row = None
+        self._row: dict | None = None
         self._state = State()
 
     def reset(
@@ -78,9 +78,10 @@ class Problems(Environment):
         rows = self._split(split)
         if index is None:
             index = random.Random(seed).randrange(len(rows))
-        self._row = rows[index]
+        row = rows[index]
+        self._row = row
         self._state = State(episode_id=episode_id, step_count=0)
-        return _task(self._row, messages=self._row["prompt"])
+        return _task(row, messages=row["prompt"])
 
     def step(self, action: Answer, timeout_s: float | None = None, **_: Any) -> Task:
         """Grade the answer and end the episode.

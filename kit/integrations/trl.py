@@ -1,8 +1,8 @@
 """TRL: a reward function for exported rows, and an environment.
 
-    rows = load_dataset(EXPORT, split="train")
-    GRPOTrainer(model, train_dataset=rows, reward_funcs=trl.trl_reward)             # answers as text
-    GRPOTrainer(model, train_dataset=rows, environment_factory=trl.Submission)  # by a tool call
+    rows = load_dataset(EXPORT, split="train") GRPOTrainer(model, train_dataset=rows,
+    reward_funcs=trl.trl_reward)             # answers as text GRPOTrainer(model,
+    train_dataset=rows, environment_factory=trl.Submission)  # by a tool call
 
 Text is what the prompts ask for and what any instruct model can do. TRL's environments act through
 tools alone: they never see the text of a completion, and TRL refuses a tokenizer whose chat

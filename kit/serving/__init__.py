@@ -1,31 +1,21 @@
 """Models that answer: weights by digest, a local vLLM, endpoints, a recording."""
 
-from pathlib import Path
-
 from kit.core.config import Role
+from kit.core.manifest import RECORDED
+from kit.core.run import Run, registered_endpoints
 from kit.serving.endpoint import Endpoint
 from kit.serving.engine import Engine, Replay
 from kit.serving.local import VLLM
 
 
-def open_engine(
-    role: Role,
-    *,
-    log: Path | None = None,
-    name: str = "",
-    seed: int = 0,
-    stderr: Path | None = None,
-    recording: Path | None = None,
-) -> Engine:
-    """The engine that `role.engine` names: vLLM here, an endpoint, or a replay.
+def open_engine(run: Run, role: Role, purpose: str, name: str = "") -> Engine:
+    """The engine that `role.engine` names: a vLLM here, an endpoint, or a replay of the recording.
 
     Args:
+        run: its completions and its log lie in this run's folder; its seed is the run's.
         role: the model, and how it is asked.
-        log: JSON lines file of completions; a replay writes none.
-        name: the model's name in the keys of requests; empty: `role.model`.
-        seed: of everything that vLLM draws.
-        stderr: file for what vLLM says.
-        recording: parquet file that a replay answers from.
+        purpose: what it is used for; its files are named after the stage and this word.
+        name: of the model in the log of completions; empty: the role's.
     Returns:
         An engine to use in a `with` block; nothing is loaded before the first request.
     Raises:
@@ -33,7 +23,11 @@ def open_engine(
     Source: our choice.
     """
     if role.engine == "replay":
-        return Replay(role, name, recording)
+        return Replay(role, name, RECORDED / "completions.parquet")
+    log = run.path(f"completions/{run.stage}-{purpose}.jsonl")
     if role.engine == "openai":
-        return Endpoint(role, log, name)
-    return VLLM(role, log, name, seed, stderr)
+        # Addresses that a scheduler chose go before those of the profile.
+        addresses = registered_endpoints(role.model) or role.endpoints
+        return Endpoint(role.model_copy(update={"endpoints": addresses}), log, name)
+    said = run.path(f"logs/{run.stage}-{purpose}.log")
+    return VLLM(role, log, name, run.seed, said)

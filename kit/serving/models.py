@@ -10,8 +10,9 @@ from pathlib import Path
 
 import huggingface_hub as hub
 
+from kit.core.config import HUB_SECONDS
 from kit.serving.gguf import converted
-from kit.serving.weights import HUB_SECONDS, MODELS, Model, ModelUnavailable, is_full, named_if_full
+from kit.serving.weights import MODELS, Model, ModelUnavailable, is_full, named_if_full
 
 
 def _snapshot(name: str) -> Path:

@@ -64,7 +64,10 @@ def _accept(llm, request: dict):
 
 
 def main(config: dict) -> None:
-    """Load the model, then answer requests until stdin closes. `config`: see `kit.serving.local.Child`."""
+    """Load the model, then answer requests until stdin closes.
+
+    `config`: see `kit.serving.local.Child`.
+    """
     # Whatever vLLM prints goes to the log (stderr), not into the protocol.
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

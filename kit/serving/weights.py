@@ -17,8 +17,7 @@ import huggingface_hub as hub
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-# A hub that says nothing for so long does not answer.
-HUB_SECONDS = 5
+from kit.core.config import HUB_SECONDS
 
 
 class ModelError(RuntimeError):

@@ -4,7 +4,7 @@ import pytest
 
 from kit.core.programs import unstable_name
 from kit.core.types import Rejected
-from kit.environments.verify import execute
+from kit.environments.verify import DeterminismCheck, execute
 from kit.sandbox import Job, Sandbox, literal, same
 
 pytestmark = pytest.mark.attack
@@ -68,12 +68,12 @@ STABLE = {
 @pytest.fixture(scope="module")
 def boxes():
     with Sandbox(workers=2) as box, Sandbox(workers=2, hash_seed=1) as other:
-        yield box, other
+        yield DeterminismCheck(box, other)
 
 
 @pytest.mark.parametrize("name", STABLE)
 def test_deterministic_programs_pass(boxes, name):
-    assert literal(execute(STABLE[name], ["3"], *boxes)[0]) is not None
+    assert literal(execute(STABLE[name], ["3"], boxes)[0]) is not None
 
 
 def layers(code, box, other) -> dict[str, bool]:
@@ -84,7 +84,7 @@ def layers(code, box, other) -> dict[str, bool]:
         other.submit(Job(code, once, seed=1)).result(60).values,
     )
     try:
-        execute(code, ["3"], box, other)
+        execute(code, ["3"], DeterminismCheck(box, other))
         rejected = False
     except Rejected:
         rejected = True
@@ -98,7 +98,7 @@ def layers(code, box, other) -> dict[str, bool]:
 
 def test_the_share_that_each_layer_catches(boxes):
     assert len(UNSTABLE) >= 25
-    found = {name: layers(code, *boxes) for name, code in UNSTABLE.items()}
+    found = {name: layers(code, boxes.primary, boxes.reseeded) for name, code in UNSTABLE.items()}
     share = {
         layer: sum(row[layer] for row in found.values()) / len(found)
         for layer in next(iter(found.values()))

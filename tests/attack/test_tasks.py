@@ -5,6 +5,7 @@ import pytest
 from kit import environments
 from kit.core import profile
 from kit.core.types import Reason, Rejected
+from kit.environments.verify import DeterminismCheck
 from kit.sandbox import Sandbox
 
 pytestmark = pytest.mark.attack
@@ -14,18 +15,18 @@ ENVS = environments.make(profile.load_profile("cpu").rounds)
 @pytest.fixture(scope="module")
 def boxes():
     with Sandbox(workers=2) as box, Sandbox(workers=2, hash_seed=1) as other:
-        yield box, other
+        yield DeterminismCheck(box, other)
 
 
 def problem(boxes, name, code, inputs):
-    return ENVS[name].verify(ENVS[name].draft(code, inputs), *boxes)
+    return ENVS[name].verify(ENVS[name].draft(code, inputs), boxes)
 
 
 def outcomes(boxes, made, answers):
     fence = "```python\n{}\n```" if made.environment == "induction" else "<answer>{}</answer>"
     return [
         v.outcome
-        for v in ENVS[made.environment].grade(made, [fence.format(a) for a in answers], boxes[0])
+        for v in ENVS[made.environment].grade(made, [fence.format(a) for a in answers], boxes.primary)
     ]
 
 
@@ -110,7 +111,7 @@ def test_an_input_is_a_literal_or_nothing(boxes, answer):
         ["1", "9"],
     )
     for made in (abduction, fuzzing):
-        (verdict,) = ENVS[made.environment].grade(made, [f"<answer>{answer}</answer>"], boxes[0])
+        (verdict,) = ENVS[made.environment].grade(made, [f"<answer>{answer}</answer>"], boxes.primary)
         assert (verdict.outcome, verdict.reason) == ("failed", Reason.NO_ANSWER)
 
 
@@ -188,7 +189,7 @@ def test_many_answers_are_not_many_chances(boxes):
     guesses = "".join(f"<answer>{i}</answer>" for i in range(20))
     assert (
         ENVS["deduction"]
-        .grade(made, [guesses, guesses + "<answer>9</answer>"], boxes[0])[0]
+        .grade(made, [guesses, guesses + "<answer>9</answer>"], boxes.primary)[0]
         .outcome
         == "failed"
     )

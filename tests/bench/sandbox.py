@@ -25,7 +25,8 @@ from kit.sandbox import Job, Sandbox, same
 # Five functions as a small model writes them, each with ten tests.
 PROGRAMS = [
     (
-        "import math\ndef f(n):\n    return [k for k in range(2, n) if all(k % d for d in range(2, int(math.sqrt(k)) + 1))]",
+        "import math\ndef f(n):\n    return [k for k in range(2, n) if all(k % d for d in "
+        "range(2, int(math.sqrt(k)) + 1))]",
         [(k,) for k in range(10, 60, 5)],
     ),
     (
@@ -33,11 +34,13 @@ PROGRAMS = [
         [("a b a " * k,) for k in range(1, 11)],
     ),
     (
-        "def f(xs):\n    if len(xs) < 2: return xs\n    p, *rest = xs\n    return f([x for x in rest if x < p]) + [p] + f([x for x in rest if x >= p])",
+        "def f(xs):\n    if len(xs) < 2: return xs\n    p, *rest = xs\n    return f([x for x in "
+        "rest if x < p]) + [p] + f([x for x in rest if x >= p])",
         [([(k * i * 7919) % 101 for i in range(20)],) for k in range(1, 11)],
     ),
     (
-        "from functools import lru_cache\n@lru_cache(None)\ndef f(n):\n    return n if n < 2 else f(n - 1) + f(n - 2)",
+        "from functools import lru_cache\n@lru_cache(None)\ndef f(n):\n    return n if n < 2 else "
+        "f(n - 1) + f(n - 2)",
         [(k,) for k in range(0, 50, 5)],
     ),
     (

@@ -29,7 +29,8 @@ MIX = {
     "forking": (0.005, "import os\ndef f(x): os.fork()", "ok", None),
     "threads": (
         0.005,
-        "import threading\ndef f(x):\n    threading.Thread(target=print, daemon=True).start()\n    return x",
+        "import threading\ndef f(x):\n    threading.Thread(target=print, daemon=True).start()\n   "
+        " return x",
         "ok",
         lambda x: x,
     ),

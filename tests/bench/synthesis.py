@@ -26,6 +26,7 @@ from kit.benchmarks.procedural import procedural_items
 from kit.core import profile, records
 from kit.core.manifest import RECORDED, read_manifest
 from kit.core.records import Log
+from kit.environments.verify import DeterminismCheck
 from kit.held_out import real_items, synthetic_items
 from kit.sandbox import Sandbox
 from kit.serving.engine import Replay, write_recording
@@ -67,7 +68,7 @@ def engine(folder: Path, every: int) -> None:
         noting = {name: Noting(role, recording=recording) for name, role in roles.items()}
         with Sandbox() as box, Sandbox(hash_seed=1) as other:
             log = Path(part, "problems.jsonl")
-            Synthesis(settings, noting["teacher"], noting["student"], box, other, log).generate(
+            Synthesis(settings, noting["teacher"], noting["student"], DeterminismCheck(box, other), log).generate(
                 known
             )
         asked = {
@@ -159,7 +160,7 @@ def replay(count: int) -> None:
                 for role in (settings.teacher, settings.student)
             )
             began = time.perf_counter()
-            rounds = Synthesis(settings, teacher, student, box, other, Path(folder, "p.jsonl"))
+            rounds = Synthesis(settings, teacher, student, DeterminismCheck(box, other), Path(folder, "p.jsonl"))
             problems = sum(1 for _ in rounds.generate(copies[:part]))
             seconds = time.perf_counter() - began
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
@@ -195,7 +196,7 @@ def tokens() -> None:
     with tempfile.TemporaryDirectory() as folder, Sandbox() as box, Sandbox(hash_seed=1) as other:
         known = seeds.seeds_from_frame(pd.read_parquet(RECORDED / "seeds.parquet"))
         log = Path(folder, "problems.jsonl")
-        Synthesis(settings, noting["teacher"], noting["student"], box, other, log).generate(known)
+        Synthesis(settings, noting["teacher"], noting["student"], DeterminismCheck(box, other), log).generate(known)
     g, e = settings.grpo, settings.evaluation
     items = [
         *synthetic_items(filtered.values(), envs, e.synthetic),

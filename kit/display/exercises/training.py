@@ -105,8 +105,8 @@ def schedule(phases: list | None) -> pd.DataFrame | None:
     Args:
         phases: a list of (from step of 100, {"easy", "medium", "hard": weight}).
     Returns:
-        A frame for `figures.draw_curriculum` (columns `step`, `bin`, `weight`); None, after a line is
-        printed that says why, if the schedule does not fit the brief.
+        A frame for `figures.draw_curriculum` (columns `step`, `bin`, `weight`); None, after a line
+        is printed that says why, if the schedule does not fit the brief.
     Source: our choice.
     """
     if not has_begun("schedule", [phases or None]):

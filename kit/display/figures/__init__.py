@@ -1,4 +1,7 @@
-"""Figures: each a function of a frame, drawn in one style. Notebooks write `figures.draw_...(table)`."""
+"""Figures: each a function of a frame, drawn in one style.
+
+Notebooks write `figures.draw_...(table)`.
+"""
 
 from kit.display.figures.common import style
 from kit.display.figures.evaluation import draw_groups, draw_paired, draw_pass_at_k
