@@ -138,7 +138,7 @@ def wild_seeds(
     tries = (file for _ in range(20) for file in rng.sample(files, len(files)))
     windows = filter(None, (_window(*file, rng.randint(*lines), rng) for file in tries))
     return _take(
-        n, windows, f"wild seeds in {len(files)} files: lower seeds.wild_seeds or seeds.lines"
+        n, windows, f"wild seeds in {len(files)} files: lower seeds.wild or seeds.lines"
     )
 
 
@@ -185,7 +185,7 @@ def real_seeds(n: int, seed: int = 0, longest: int = 50) -> list[SeedSnippet]:
         if 5 <= function.text.count("\n") + 1 <= longest and _stands_alone(function.text)
     )
     return _take(
-        n, good, f"real seeds of 5 to {longest} lines: lower seeds.real_seeds or seeds.problems"
+        n, good, f"real seeds of 5 to {longest} lines: lower seeds.real or seeds.problems"
     )
 
 

@@ -112,7 +112,7 @@ def test_a_whole_run(tmp_path):
         tmp_path / "run",
         **{
             "01_seeds": stage(
-                counts={"seeds": 26, "wild": 10, "real": 16}, overrides={"seeds.wild_seeds": 10}
+                counts={"seeds": 26, "wild": 10, "real": 16}, overrides={"seeds.wild": 10}
             ),
             "02_rounds": stage(programs=programs, sandbox=["root"]),
             "03_filters": stage(counts={"kept": 17, "kept_held_out": 4, "errors": 3}, peak_gb=2.5),
@@ -194,7 +194,7 @@ def test_a_whole_run(tmp_path):
         "26 snippets 10 wild, 16 real",
         "17 kept 4 of them held out",
         "1 supported, 1 contradicted 2 undecided or not tested",
-        "asked for: seeds.wild_seeds = 10",
+        "asked for: seeds.wild = 10",
         "n: 26 seed snippets; seed 7.",
         "0.25 [0.10, 0.40] 0.50 [0.30, 0.70] +0.25 [-0.05, +0.55] 12 1",
         "+0.04 [-0.10, +0.20] 3 36 undecided",

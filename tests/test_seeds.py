@@ -119,7 +119,7 @@ def test_too_few_seeds_are_said_to_be(tmp_path):
         seeds.SeedError, match="3 asked for, but there are only 0 wild seeds in 0 files"
     ):
         seeds.wild_seeds(3, roots=[tmp_path])
-    with pytest.raises(seeds.SeedError, match="lower seeds.real_seeds"):
+    with pytest.raises(seeds.SeedError, match="lower seeds.real"):
         seeds.real_seeds(5000)
     with pytest.raises(seeds.SeedError, match=r"e.g. \[25, 50\]"):
         seeds.wild_seeds(3, (50, 25))

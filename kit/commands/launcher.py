@@ -30,7 +30,7 @@ class TrainingError(RuntimeError):
 def rollout_server(run: Run) -> str:
     """Address of the vLLM server that draws rollouts and takes new weights; empty: there is none.
 
-    The profile's `launcher.rollout_server` goes before one that is registered for the policy.
+    The profile's `grpo.server` goes before one that is registered for the policy.
     """
     settings = run.profile.grpo
     return settings.server or next(iter(registered_endpoints(settings.policy, "train")), "")
@@ -114,7 +114,7 @@ def launch(run: Run, **parameters) -> None:
     if settings.rollouts == "server" and not rollout_server(run):
         raise TrainingError(
             f"no vLLM server for {settings.policy}: start kit/launch/slurm/serve.sbatch for "
-            "training, or name one in launcher.rollout_server"
+            "training, or name one in grpo.server"
         )
 
     # The children inherit the environment.
