@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from kit import curriculum, difficulty
 from kit.core import records
+from kit.core.bins import bin_of
 from kit.core.config import CurriculumConfig, EnvironmentName, Profile, StrictModel
 from kit.core.manifest import RECORDED, ROOT, read_manifest
 from kit.core.run import LABEL, Run
@@ -58,7 +59,7 @@ def load_arms(path: Path = Path(__file__).parent / "arms.yaml") -> dict[str, Arm
         raise ArmError(f"{path} is not a list of arms: {error}") from None
 
 
-def _drawing(arm: Arm, profile: Profile) -> dict:
+def _drawing(arm, profile):
     """The arguments of an arm that curriculum.drawable and curriculum.plan have in common."""
     return {
         **arm.curriculum(profile).model_dump(),
@@ -68,12 +69,12 @@ def _drawing(arm: Arm, profile: Profile) -> dict:
     }
 
 
-def _by_source(problems: list[Problem]) -> list[list[Problem]]:
+def _by_source(problems):
     """The synthetic and the real ones."""
     return [[p for p in problems if curriculum.source(p) == name] for name in ("synthetic", "real")]
 
 
-def _some(problems: list[Problem], count: float) -> list[Problem]:
+def _some(problems, count):
     """`count` of them at random, always the same ones; a smaller count gives a part of a larger."""
     ordered = sorted(problems, key=lambda problem: problem.id)
     return random.Random("arms").sample(ordered, len(ordered))[: max(1, round(count))]
@@ -149,28 +150,25 @@ def arm_plans(
 
 # The columns of the tables of a study: at least these.
 EMPTY = {
-    "scores": [
-        *("arm", "seed", "checkpoint", "set", "problem_id", "group", "bin"),
-        *("n", "solved", "greedy"),
-    ],
-    "curves": ["arm", "seed", "step", "reward", "entropy", "frac_reward_zero_std"],
-    "drawn": ["arm", "seed", "bin", "prompts", "problems"],
+    "scores": "arm seed checkpoint set problem_id group bin n solved greedy".split(),
+    "curves": "arm seed step reward entropy frac_reward_zero_std".split(),
+    "drawn": "arm seed bin prompts problems".split(),
 }
 
 
-def _run_tables(folder: Path) -> dict[str, pd.DataFrame]:
+def _run_tables(folder):
     """The tables of one finished run, without its arm and seed."""
     # Synthetic problems get the bin of their pass rate; those of other sets have none.
     bins = read_manifest(folder)["profile"]["difficulty"]["bins"]
-    bin_of = {
-        f"synthetic/{problem.id}": bins.bin_of(problem.p, bins)
+    bins_by_id = {
+        f"synthetic/{problem.id}": bin_of(problem.p, bins)
         for problem in records.load_problems(folder / "filtered.parquet")
         if problem.n
     }
     scores = pd.read_parquet(folder / "evaluation.parquet").drop(columns="samples")
     plan = pd.read_parquet(folder / "plan.parquet").groupby("bin", as_index=False)
     return {
-        "scores": scores.assign(bin=scores.problem_id.map(bin_of)),
+        "scores": scores.assign(bin=scores.problem_id.map(bins_by_id)),
         "curves": pd.read_parquet(folder / "train.parquet"),
         "drawn": plan.agg(prompts=("problem_id", "size"), problems=("problem_id", "nunique")),
     }

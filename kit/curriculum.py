@@ -11,23 +11,21 @@ from collections.abc import Collection, Iterator
 import numpy as np
 import pandas as pd
 
+from kit import schedules
 from kit.core.bins import BIN_ORDER, bin_of
 from kit.core.types import Problem
-from kit.schedules import SCHEDULES, CurriculumError, Mixture, Phase, phases, weights
-
-# Ids by bin and environment.
-_Pools = dict[str, dict[str, list[str]]]
+from kit.schedules import CurriculumError, Mixture, phases
 
 
-def bin_pools(problems: list[Problem], schedule: str, bins: str) -> _Pools:
-    """The ids a schedule can draw from, by its bin and environment.
+def _bin_pools(problems, schedule, bins):
+    """Bin -> environment -> ids that a schedule can draw from.
 
     Most schedules know three bins. Broad ones are four: easy-medium problems count as easy there
     (our choice: a small run cannot spare them). Only medium-first asks for easy-medium, and takes
     easy ones only instead of missing ones.
     """
-    named = SCHEDULES[schedule][0][1]
-    found: _Pools = {}
+    named = schedules.SCHEDULES[schedule][0][1]
+    found: dict[str, dict] = {}
     for problem in problems:
         name = bin_of(problem.p, bins)
         if name == "easy-medium" and name not in named:
@@ -45,32 +43,22 @@ def source(problem: Problem) -> str:
     return "real" if problem.method == "real" else "synthetic"
 
 
-def _wanted(parts: list[Phase]) -> set[str]:
+def _wanted(parts):
     """The bins that some phase gives a weight."""
     return {name for _, _, by_bin in parts for name, weight in by_bin.items() if weight}
 
 
-def _stock(
-    problems: list[Problem], schedule: str, bins: str, environments: Mixture, sources: Mixture
-) -> dict[str, _Pools]:
+def _stock(problems, schedule, bins, environments, sources):
     """Source -> bin -> environment -> ids, without empty bins and environments."""
     usable = [x for x in problems if environments.get(x.environment, 0) > 0]
     return {
-        name: bin_pools([x for x in usable if source(x) == name], schedule, bins)
+        name: _bin_pools([x for x in usable if source(x) == name], schedule, bins)
         for name, weight in sources.items()
         if weight
     }
 
 
-def _checked_stock(
-    problems: list[Problem],
-    schedule: str,
-    steps: int,
-    environments: Mixture,
-    bins: str,
-    sources: Mixture,
-    substitute: bool,
-) -> dict[str, _Pools]:
+def _checked_stock(problems, schedule, steps, environments, bins, sources, substitute):
     """The stock of a plan; CurriculumError where no plan can be made."""
     parts = phases(schedule, steps)
     if steps < len(parts):
@@ -105,19 +93,19 @@ def _checked_stock(
     return stock
 
 
-def _draw(weighted: Mixture, rng: np.random.Generator) -> str:
+def _draw(weighted, rng):
     """A key, drawn by its weight."""
     p = np.array(list(weighted.values()), float)
     return str(rng.choice(list(weighted), p=p / p.sum()))
 
 
-def _deck(ids: list[str], rng: np.random.Generator) -> Iterator[str]:
+def _deck(ids, rng):
     """Each id once in random order, then all in a new order, without end."""
     while True:
         yield from rng.permutation(ids).tolist()
 
 
-PLAN = ["step", "slot", "schedule", "source", "wanted", "bin", "environment", "problem_id"]
+PLAN = "step slot schedule source wanted bin environment problem_id".split()
 
 
 def plan(
@@ -160,7 +148,7 @@ def plan(
     decks: dict[tuple[str, str, str], Iterator[str]] = {}
     rows = []
     for step in range(steps):
-        by_bin = weights(schedule, step, steps)
+        by_bin = schedules.weights(schedule, step, steps)
         for slot in range(prompts_per_step):
             origin = _draw({name: sources[name] for name in stock}, rng)
             wanted = _draw(by_bin, rng)
@@ -207,7 +195,7 @@ def nearest(wanted: str, present: Collection[str]) -> str:
     )
 
 
-def _phases_of(plan: pd.DataFrame) -> list[Phase]:
+def _phases_of(plan):
     """The phases of the schedule that a plan follows; none for an empty plan."""
     if plan.empty:
         return []

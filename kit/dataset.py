@@ -92,7 +92,7 @@ def profile_of_run(folder: Path) -> Profile:
     return Profile.model_validate(profile.load_profile("cpu").model_dump() | made)
 
 
-def _row(problem: Problem, settings: Profile) -> dict:
+def _row(problem, settings):
     """What FIELDS says of a problem."""
     how = settings.rounds
     env = KINDS[problem.environment](how.form, how.inputs, how.visible, how.equality)

@@ -34,7 +34,7 @@ def assign(problems: list[Problem], bins: str) -> pd.DataFrame:
         ValueError: BINS has no such key.
     Source: paper, filters and bins (the edges); the interval is our choice.
     """
-    columns = ["id", "environment", "method", "split", "chain_id", "turn", "n", "solved", "p"]
+    columns = "id environment method split chain_id turn n solved p".split()
     rows = [
         (*(getattr(problem, name) for name in columns), *wilson_interval(problem.solved, problem.n))
         for problem in problems
@@ -45,7 +45,7 @@ def assign(problems: list[Problem], bins: str) -> pd.DataFrame:
     return table.astype({"p": float, "low": float, "high": float}).assign(bin=names)
 
 
-def _rate(problem: Problem) -> float:
+def _rate(problem):
     """The pass rate of a graded problem."""
     assert problem.p is not None, "the filters keep graded problems only"
     return problem.p

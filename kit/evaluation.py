@@ -11,8 +11,8 @@ gain may be form rather than skill: `malformed` counts the samples without an an
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ from kit.core.run import Run, progress
 from kit.core.stats import mean_interval, pass_at_k
 from kit.core.types import Item, Reason, digest
 from kit.sandbox import Sandbox
-from kit.serving.engine import Completion, Engine, EngineDown, EngineError, NotRecorded
+from kit.serving.engine import Engine, EngineDown, EngineError, NotRecorded
 
 # Set -> in or out of the domain of the training (paper); smoke: a first look, no evidence.
 DOMAINS = {
@@ -42,10 +42,9 @@ MALFORMED = {Reason.EMPTY, Reason.NO_CODE, Reason.NO_ANSWER, Reason.SYNTAX, Reas
 
 
 # Of the table that `evaluate` gives; it explains them.
-SCORE_COLUMNS = [
-    *("set", "problem_id", "group", "n", "solved", "malformed", "errors"),
-    *("greedy", "cut_off", "tokens", "samples"),
-]
+SCORE_COLUMNS = (
+    "set problem_id group n solved malformed errors greedy cut_off tokens samples"
+).split()
 
 
 # What the column `samples` tells of each completion.
@@ -190,7 +189,7 @@ def evaluate(
     return pd.DataFrame(rows, columns=SCORE_COLUMNS).astype({"greedy": float})
 
 
-def _completions(future: Future) -> list[Completion]:
+def _completions(future):
     """None at all where the engine lost the request. An engine that is gone ends the stage."""
     try:
         return future.result()
@@ -200,7 +199,7 @@ def _completions(future: Future) -> list[Completion]:
         return []
 
 
-def _graded(item: Item, mode: str, completions: list[Completion], box: Sandbox) -> list[tuple]:
+def _graded(item, mode, completions, box):
     """Each completion with its verdict: _SHOWN, whether it was cut off, tokens."""
     verdicts = item.grade([completion.text for completion in completions], box)
     return [
@@ -216,7 +215,7 @@ def _graded(item: Item, mode: str, completions: list[Completion], box: Sandbox) 
     ]
 
 
-def _row(item: Item, n: int, answers: list[tuple]) -> dict:
+def _row(item, n, answers):
     """The row of one item, from all its graded completions."""
     every = pd.DataFrame(answers, columns=[*_SHOWN, "cut_off", "tokens"])
     known = every[every.outcome != "error"]
@@ -237,7 +236,7 @@ def _row(item: Item, n: int, answers: list[tuple]) -> dict:
     }
 
 
-def _groups(frame: pd.DataFrame, by: list[str]) -> Iterator[tuple[tuple, pd.DataFrame]]:
+def _groups(frame, by):
     """For each combination of the columns `by`: all its rows, then its groups if it has several."""
     for key, whole in frame.groupby(by, sort=False):
         yield (*key, "all"), whole
@@ -271,10 +270,10 @@ def summary(
         # pass@k of the samples for each k, then the greedy completions: pass@1.
         no_greedy = part["greedy"].isna()
         lost = part["errors"] - no_greedy
-        found = []
-        for k in ks:
-            scores = [pass_at_k(row.n, row.solved, k) for row in part.itertuples()]
-            found.append(("sampled", k, scores, lost))
+        found = [
+            ("sampled", k, [pass_at_k(row.n, row.solved, k) for row in part.itertuples()], lost)
+            for k in ks
+        ]
         found.append(("greedy", 1, part["greedy"], no_greedy))
         for mode, k, scores, gone in found:
             counted = int(np.isfinite(scores).sum())

@@ -7,7 +7,6 @@ what they return on the same inputs (`behaviour`).
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -51,7 +50,7 @@ class Behaviour:
     known: dict[str, str] = field(default_factory=dict)
 
 
-def _signature(text: str) -> tuple[str, ...]:
+def _signature(text):
     """The types of an input's arguments."""
     return tuple(type(argument).__name__ for argument in arguments(text))
 
@@ -152,9 +151,7 @@ def apply(
     return out
 
 
-def _dropped_by(
-    problem: Problem, filters: FiltersConfig, grams: dict, behaviour: Behaviour, twins: "Twins"
-) -> tuple[str, str]:
+def _dropped_by(problem, filters, grams, behaviour, twins):
     """(reason, detail): both empty for a problem that is kept."""
     # Invalid, or lost by our own error; the detail is in problem.reason.
     if problem.status != "valid":
@@ -265,18 +262,18 @@ def contamination(
     return pd.DataFrame(rows, columns=["set", "texts", "dropped", "left"])
 
 
-def _text(x: Problem) -> str:
+def _text(x):
     """What is compared with the evaluation sets."""
     return f"{x.message}\n{x.program}\n{x.pre_test}\n{x.test}"
 
 
-def _ngrams(texts: list[str], n: int) -> Iterator[tuple[str, ...]]:
+def _ngrams(texts, n):
     """Runs of n words, lower case: letters, digits, underscores; a shorter text has none."""
     for text in texts:
         words = re.findall(r"\w+", text.lower())
         yield from (tuple(words[start : start + n]) for start in range(len(words) - n + 1))
 
 
-def _grams_of_sets(evaluation: dict[str, list[str]], n: int) -> dict[tuple[str, ...], str]:
+def _grams_of_sets(evaluation, n):
     """The name of the evaluation set by run of n words."""
     return {gram: name for name, texts in evaluation.items() for gram in _ngrams(texts, n)}

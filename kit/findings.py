@@ -23,10 +23,7 @@ from kit.effects import Effect, arm_difference, matrix, spread, trained
 ALIKE = 0.1
 
 
-BOARD = [
-    *("claim", "statement", "comparison", "mode", "value", "low", "high", "null"),
-    *("seeds", "problems", "part", "verdict"),
-]
+BOARD = ("claim statement comparison mode value low high null seeds problems part verdict").split()
 
 
 VERDICTS = ("supported", "contradicted", "undecided", "not tested at this scale")
@@ -197,7 +194,7 @@ CLAIMS = (
 )
 
 
-def _board_row(about: tuple[str, ...], effect: Effect, verdict: str) -> tuple:
+def _board_row(about, effect, verdict):
     """A row of the board; `about` is claim, statement, comparison and mode."""
     numbers = (effect.value, effect.low, effect.high, effect.null, effect.seeds, effect.problems)
     return (*about, *numbers, effect.verdict, verdict)

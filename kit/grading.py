@@ -13,7 +13,7 @@ _lock = threading.Lock()
 
 
 @functools.cache
-def _box(process: int) -> Sandbox:
+def _box(process):
     """The sandbox of this process: one that a fork inherits does not work."""
     return Sandbox()
 

@@ -11,7 +11,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +30,12 @@ from kit.serving.weights import ModelUnavailable
 
 # TRL's names of what is logged of a step: most are kept, three become other columns.
 _KEPT = (
-    *("reward", "reward_std", "entropy", "frac_reward_zero_std", "sandbox_error_share"),
-    *("loss", "grad_norm", "learning_rate", "step_time", "rollout_time", "reward_time"),
-)
+    "reward reward_std entropy frac_reward_zero_std sandbox_error_share loss grad_norm "
+    "learning_rate step_time rollout_time reward_time"
+).split()
 
 
-LOG_COLUMNS = {name: name for name in _KEPT} | {
+LOG_COLUMNS = dict(zip(_KEPT, _KEPT)) | {
     "completions/mean_length": "completion_length",
     "completions/clipped_ratio": "cut_off_share",
     "clip_ratio/region_mean": "clip_ratio",
@@ -134,7 +133,7 @@ class Health(transformers.TrainerCallback):
     Args:
         path: of the log; `read_log` reads it.
         switches: steps at which the curriculum changes.
-        panel: `panel(log, switches)` draws the figure, from what `read_log` gives. None: the kit's.
+        panel: `panel(log, switches)` draws the figure, from what `read_log` gives. None: no figure.
     Source: our choice.
     """
 
@@ -161,26 +160,25 @@ class Health(transformers.TrainerCallback):
         if not self.log or "reward" not in logs:
             return
         # One line: the columns that TRL gave, then the solve rates. JSON has no NaN.
-        row = {"step": state.global_step}
-        solved = {name: name for name in logs if name.startswith("solved/")}
-        for name, column in (LOG_COLUMNS | solved).items():
-            if name in logs:
-                row[column] = None if pd.isna(logs[name]) else logs[name]
-        self.log.append(row)
+        columns = LOG_COLUMNS | {name: name for name in logs if name.startswith("solved/")}
+        values = {
+            column: None if pd.isna(logs[name]) else logs[name]
+            for name, column in columns.items()
+            if name in logs
+        }
+        self.log.append({"step": state.global_step} | values)
         # A person sees the bar move at each step, the figure some 40 times.
         self.bar.set_postfix(reward=f"{logs['reward']:.2f}", refresh=False)
         self.bar.update(state.global_step - self.bar.n)
-        if not headless() and state.global_step % math.ceil(state.max_steps / 40) == 0:
+        if state.global_step % math.ceil(state.max_steps / 40) == 0:
             self._draw()
 
-    def _draw(self) -> None:
+    def _draw(self):
+        if not self.panel or headless():
+            return
         from matplotlib import pyplot
 
-        if not self.panel:
-            from kit.display.figures.training import draw_health
-
-            self.panel = partial(draw_health, label=" so far")
-        figure = self.panel(self.frame(), self.switches)
+        figure = self.panel(read_log(self.path), self.switches)
         if self.picture:
             self.picture.update(figure)
         else:
@@ -195,10 +193,6 @@ class Health(transformers.TrainerCallback):
         if self.log:
             self.bar.close()
             self.log.close()
-
-    def frame(self) -> pd.DataFrame:
-        """The log so far, see `read_log`."""
-        return read_log(self.path)
 
 
 def read_log(path: Path) -> pd.DataFrame:

@@ -9,14 +9,15 @@ from kit.core.types import Item, Problem
 from kit.environments.base import Environment
 
 
-def _drawn(name: str, problems: Iterable[Problem], seed: int) -> list[Problem]:
+def _drawn(name, problems, seed):
     """Each problem once, in an order that depends on the name and the seed alone."""
     known = {problem.id: problem for problem in problems}
     return [known[i] for i in random.Random(f"{name} {seed}").sample(sorted(known), len(known))]
 
 
-def item_of(name: str, problem: Problem, environment: Environment) -> Item:
+def _item_of(name, problem, environments):
     """A problem of the kit as an item of a set."""
+    environment = environments[problem.environment]
     text = f"{problem.message}\n{problem.program}\n{problem.pre_test}\n{problem.test}"
     return Item(
         f"{name}/{problem.id}",
@@ -60,10 +61,7 @@ def synthetic_items(
         [problem for problem in drawn if problem.environment == name] for name in environments
     ]
     in_turn = filter(None, chain.from_iterable(zip_longest(*queues)))
-    return [
-        item_of("synthetic", problem, environments[problem.environment])
-        for problem in islice(in_turn, n)
-    ]
+    return [_item_of("synthetic", problem, environments) for problem in islice(in_turn, n)]
 
 
 def real_items(
@@ -87,4 +85,4 @@ def real_items(
         and problem.dropped_by not in ("duplicate", "contaminated")
     ]
     drawn = _drawn("real", found, seed)[:n]
-    return [item_of("real", problem, environments[problem.environment]) for problem in drawn]
+    return [_item_of("real", problem, environments) for problem in drawn]

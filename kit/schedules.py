@@ -21,7 +21,7 @@ class CurriculumError(ValueError):
     """No plan can be made; the message says what is missing."""
 
 
-def _weights(easy: float, medium: float, hard: float) -> Mixture:
+def _weights(easy, medium, hard):
     """The weights of the three bins that most schedules know."""
     return {"easy": easy, "medium": medium, "hard": hard}
 

@@ -20,9 +20,10 @@ import re
 import sys
 import sysconfig
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
 from importlib import metadata, util
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -34,17 +35,8 @@ from kit.sandbox import PRELOAD
 
 # Beside the standard library: well-kept pure Python that our dependencies bring along (our choice).
 SEED_PACKAGES = (
-    "networkx",
-    "mpmath",
-    "jinja2",
-    "packaging",
-    "rich",
-    "tqdm",
-    "jsonschema",
-    "mistune",
-    "parso",
-    "click",
-)
+    "networkx mpmath jinja2 packaging rich tqdm jsonschema mistune parso click"
+).split()
 
 
 CODEIO = "reasoning_gym/data/codeio.jsonl.gz"
@@ -137,9 +129,7 @@ def wild_seeds(
     rng = random.Random(f"wild {seed}")
     tries = (file for _ in range(20) for file in rng.sample(files, len(files)))
     windows = filter(None, (_window(*file, rng.randint(*lines), rng) for file in tries))
-    return _take(
-        n, windows, f"wild seeds in {len(files)} files: lower seeds.wild or seeds.lines"
-    )
+    return _take(n, windows, f"wild seeds in {len(files)} files: lower seeds.wild or seeds.lines")
 
 
 @cache
@@ -184,9 +174,7 @@ def real_seeds(n: int, seed: int = 0, longest: int = 50) -> list[SeedSnippet]:
         for function in functions
         if 5 <= function.text.count("\n") + 1 <= longest and _stands_alone(function.text)
     )
-    return _take(
-        n, good, f"real seeds of 5 to {longest} lines: lower seeds.real or seeds.problems"
-    )
+    return _take(n, good, f"real seeds of 5 to {longest} lines: lower seeds.real or seeds.problems")
 
 
 def split_seeds(seeds: list[SeedSnippet], held_out: float, seed: int = 0) -> list[SeedSnippet]:
@@ -232,12 +220,12 @@ def seeds_from_frame(table: pd.DataFrame) -> list[SeedSnippet]:
     return [SeedSnippet(**row) for row in table[list(SeedSnippet.model_fields)].to_dict("records")]
 
 
-def _seed_of(text: str, **facts) -> SeedSnippet:
+def _seed_of(text, **facts):
     """A seed is known by its text, so that the same text is the same seed."""
     return SeedSnippet(id=digest(text), text=text, **facts)
 
 
-def _take(n: int, candidates: Iterator[SeedSnippet], what: str) -> list[SeedSnippet]:
+def _take(n, candidates, what):
     """The first n different candidates; no more of them are made than that takes."""
     found: dict[str, SeedSnippet] = {}
     while len(found) < n:
@@ -248,17 +236,17 @@ def _take(n: int, candidates: Iterator[SeedSnippet], what: str) -> list[SeedSnip
     return list(found.values())
 
 
-def _installed() -> tuple:
+def _installed():
     """(folder, base of its origins, licence) of the standard library and each of PACKAGES."""
     library = Path(sysconfig.get_paths()["stdlib"])
     python = (library, library, f"PSF-2.0 (Python {sys.version.split()[0]})")
     # Looked up, not imported.
-    specs = [(name, util.find_spec(name)) for name in SEED_PACKAGES]
-    folders = {name: Path(spec.origin).parent for name, spec in specs if spec and spec.origin}
-    return python, *((folder, folder.parent, _licence(name)) for name, folder in folders.items())
+    specs = map(util.find_spec, SEED_PACKAGES)
+    found = [(spec.name, Path(spec.origin).parent) for spec in specs if spec and spec.origin]
+    return python, *((folder, folder.parent, _licence(name)) for name, folder in found)
 
 
-def _licence(distribution: str) -> str:
+def _licence(distribution):
     """As its metadata states it, with name and version: `Apache-2.0 (reasoning-gym 0.1.25)`."""
     facts = metadata.metadata(distribution)
     stated = facts.get_all("License-Expression") or [
@@ -270,7 +258,7 @@ def _licence(distribution: str) -> str:
 
 
 @cache
-def _files(roots: tuple) -> list[tuple[Path, Path, str]]:
+def _files(roots) -> list[tuple[Path, Path, str]]:
     """(path, base of its origin, licence) of every file that may be a source of seeds."""
     return [
         (path, base, licence)
@@ -281,7 +269,7 @@ def _files(roots: tuple) -> list[tuple[Path, Path, str]]:
 
 
 @cache
-def _read(path: Path) -> tuple[list[str], set[int], set[int]]:
+def _read(path):
     """A file's lines; the numbers of those with code inside functions, and of those that branch."""
     inside: set[int] = set()
     branches: set[int] = set()
@@ -296,7 +284,7 @@ def _read(path: Path) -> tuple[list[str], set[int], set[int]]:
     if GENERATED.search(code[:500]) or "```" in code or max(map(len, lines)) > 200:
         return [], inside, branches
     functions = [x for x in ast.walk(tree) if isinstance(x, ast.FunctionDef | ast.AsyncFunctionDef)]
-    for statement in (statement for function in functions for statement in function.body):
+    for statement in chain.from_iterable(function.body for function in functions):
         # A docstring is no logic.
         if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
             continue
@@ -308,9 +296,7 @@ def _read(path: Path) -> tuple[list[str], set[int], set[int]]:
     return lines, inside, branches
 
 
-def _window(
-    path: Path, base: Path, licence: str, length: int, rng: random.Random
-) -> SeedSnippet | None:
+def _window(path, base, licence, length, rng):
     """A random window of a file as a seed; None where the file or the window will not do."""
     lines, inside, branches = _read(path)
     first = rng.randint(1, max(1, len(lines) - length + 1))
@@ -328,7 +314,7 @@ def _window(
     return _seed_of(text, source="wild", origin=origin, licence=licence)
 
 
-def _stands_alone(code: str) -> bool:
+def _stands_alone(code):
     """Whether a function runs in the sandbox and returns the same whenever it runs."""
     # All of them parse.
     nodes = list(ast.walk(ast.parse(code)))

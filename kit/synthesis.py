@@ -12,26 +12,25 @@ with the problems: they stay on the disk.
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from kit import environments
 from kit.core.bins import NARROW
-from kit.core.config import Profile
-from kit.core.config import RoundsConfig as Numbers
+from kit.core.config import Profile, RoundsConfig
 from kit.core.records import Log
 from kit.core.run import progress
 from kit.core.types import InfrastructureError, Problem, Rejected, Sample, SeedSnippet, Verdict
 from kit.environments.base import Dialogue, Environment
-from kit.environments.induction import Induction
 from kit.environments.verify import DeterminismCheck
 from kit.serving.aio import run_coroutine
 from kit.serving.engine import Completion, Engine, EngineDown, EngineError, NotRecorded
 from kit.teacher import TeacherDialogue
 
 
-def adapt(p: float, numbers: Numbers) -> str:
+def adapt(p: float, numbers: RoundsConfig) -> str:
     """What the teacher is asked for next.
 
     Args:
@@ -46,7 +45,7 @@ def adapt(p: float, numbers: Numbers) -> str:
     return "easier" if p <= numbers.easier_at else numbers.between
 
 
-def target_pass_rates(ask: str, numbers: Numbers) -> list[float]:
+def target_pass_rates(ask: str, numbers: RoundsConfig) -> list[float]:
     """The pass rates that the teacher is asked to aim at.
 
     Args:
@@ -73,12 +72,7 @@ class Synthesis:
     """
 
     def __init__(
-        self,
-        profile: Profile,
-        teacher: Engine,
-        student: Engine,
-        check: DeterminismCheck,
-        log: Path,
+        self, profile: Profile, teacher: Engine, student: Engine, check: DeterminismCheck, log: Path
     ):
         self.numbers = profile.rounds
         self.teacher = teacher
@@ -116,21 +110,16 @@ class Synthesis:
         Source: paper, sec. 4.
         """
         work = list(self._work(seeds))[rank::shards]
-        self.bar = progress(total=len(work), desc="seeds", smoothing=0.05)
-        try:
+        bar = progress(total=len(work), desc="seeds", smoothing=0.05)
+        with bar as self.bar, closing(self.log):
             run_coroutine(self._all(work))
-        finally:
-            self.bar.close()
-            self.log.close()
         return map(self._at, sorted(self.done))
 
-    def _at(self, place: tuple[str, int]) -> Problem:
+    def _at(self, place):
         """A recorded problem."""
         return Problem.model_validate(self.log.at(self.done[place]))
 
-    def _work(
-        self, seeds: Iterable[SeedSnippet]
-    ) -> Iterator[tuple[SeedSnippet, Environment, bool]]:
+    def _work(self, seeds):
         """(seed, the environment that it serves, whether it has stepping stones)."""
         names = self.numbers.environments
         in_turn: defaultdict[str, Iterator] = defaultdict(lambda: cycle(names))
@@ -143,7 +132,7 @@ class Synthesis:
                 env = self.environments[next(in_turn[seed.split])]
                 yield seed, env, number < self.numbers.stones
 
-    async def _all(self, work: list[tuple[SeedSnippet, Environment, bool]]) -> None:
+    async def _all(self, work):
         """All seeds side by side, at most `in_flight` of them at once."""
         room = asyncio.Semaphore(self.numbers.in_flight)
         async with asyncio.TaskGroup() as tasks:
@@ -152,7 +141,7 @@ class Synthesis:
                 task = tasks.create_task(self._one(seed, env, stones))
                 task.add_done_callback(lambda _: room.release())
 
-    async def _one(self, seed: SeedSnippet, env: Environment, stones: bool) -> None:
+    async def _one(self, seed, env, stones):
         """Everything that is made of one seed, side by side."""
         async with asyncio.TaskGroup() as tasks:
             if seed.as_is:
@@ -264,9 +253,7 @@ class Synthesis:
             if seed.as_is:
                 problem = await asyncio.to_thread(self.as_is, env, seed)
             else:
-                problem = await talk.problem(
-                    begin, lambda draft: env.verify(draft, self.check)
-                )
+                problem = await talk.problem(begin, lambda draft: env.verify(draft, self.check))
             problem = await self.attempt(env, problem.with_(**facts))
         # Invalid after all retries: the teacher's fault, counted against it.
         except Rejected as error:
@@ -283,7 +270,6 @@ class Synthesis:
 
     def as_is(self, env: Environment, seed: SeedSnippet) -> Problem:
         """Real data: a solved function with its own task, no teacher."""
-        assert isinstance(env, Induction), "real data are induction problems"
         draft = env.real(seed.text, seed.generator, seed.task, self.check.primary)
         return env.verify(draft, self.check)
 
@@ -296,7 +282,7 @@ class Synthesis:
         verdicts = await asyncio.to_thread(env.grade, problem, texts, self.check.primary)
         return tally(env, problem, answers, verdicts, self.numbers.samples)
 
-    def _keep(self, problem: Problem) -> None:
+    def _keep(self, problem):
         """Write a problem down, once."""
         place = (problem.chain_id, problem.turn)
         if place not in self.done:

@@ -51,7 +51,7 @@ class TeacherDialogue:
                 # Only the last step is asked again; a copy begins anew, with another idea.
                 del self.answers[0 if error.reason == Reason.COPY else -1 :]
 
-    async def _draft(self, dialogue: Dialogue, repair: Messages, attempt: int) -> Problem:
+    async def _draft(self, dialogue, repair, attempt):
         """The dialogue from its beginning to an unverified problem."""
         self.cut_off = False
         messages = next(dialogue)
@@ -70,7 +70,7 @@ class TeacherDialogue:
                 raise Rejected(Reason.CUT_OFF, "the answer was longer than allowed") from error
             raise
 
-    async def _ask(self, messages: Messages, repair: Messages, attempt: int) -> str:
+    async def _ask(self, messages, repair, attempt):
         """One answer; with `repair`, after the conversation about the invalid one."""
         # An answer that is begun for the teacher stays the last message.
         begun = [message for message in messages[-1:] if message["role"] == "assistant"]

@@ -33,11 +33,10 @@ def sensitivity_table(
     """
     similarities = sorted({0.7, 0.85, 0.95, filters.similarity})
     lengths = sorted({10, 20, 30, filters.contamination_ngram})
-    grid: list[tuple[str, float | str]] = [("similarity", value) for value in similarities]
+    grid = [("similarity", value) for value in similarities]
     grid += [("contamination_ngram", value) for value in lengths]
-    grid += [("behaviour", "off"), ("behaviour", "on")]
     rows = []
-    for choice, setting in grid:
+    for choice, setting in [*grid, ("behaviour", "off"), ("behaviour", "on")]:
         # A copy with this one choice changed; `behaviour` is no field of the profile.
         changed = filters
         if choice != "behaviour":
@@ -83,9 +82,9 @@ _CURRENCIES = ["tokens", "attempts"]
 _COMPARED = ["multi", "single"]
 
 
-def _bill(problems: list[Problem]) -> pd.DataFrame:
+def _bill(problems):
     """One row per problem: where it comes from, whether it was kept, and what it cost."""
-    columns = ["environment", "seed_id", "method", "turn", "dropped_by", "kept"]
+    columns = "environment seed_id method turn dropped_by kept".split()
     rows = [
         (*(getattr(x, name) for name in columns), 1, x.teacher_tokens, x.n + x.errors)
         for x in problems
@@ -117,24 +116,11 @@ def equal_budget(problems: list[Problem]) -> list[Problem]:
     return [problems[place] for place in sorted(taken)]
 
 
-YIELDS = [
-    "environment",
-    "seeds",
-    "multi_produced",
-    "multi_kept",
-    "multi_share",
-    "single_produced",
-    "single_kept",
-    "single_share",
-    "ratio",
-    "low",
-    "high",
-    "multi_tokens",
-    "single_tokens",
-    "multi_attempts",
-    "single_attempts",
-    "per_token",
-]
+YIELDS = (
+    "environment seeds multi_produced multi_kept multi_share single_produced single_kept "
+    "single_share ratio low high multi_tokens single_tokens multi_attempts single_attempts "
+    "per_token"
+).split()
 
 
 def yield_table(problems: list[Problem], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
@@ -165,7 +151,7 @@ def yield_table(problems: list[Problem], resamples: int = 2000, seed: int = 0) -
     )
 
 
-def _yield(name: str, rows: pd.DataFrame, resamples: int, rng: np.random.Generator) -> tuple:
+def _yield(name, rows, resamples, rng):
     """One row of `yields`."""
     # Of each seed: problems produced and kept, tokens and attempts, each of multi and of single.
     values = ["produced", "kept", *_CURRENCIES]

@@ -1,9 +1,9 @@
 """Mutation, f(?) != g(?): the student sees a function and a copy of it with one operator changed.
 
 It answers with an input on which the two differ. This is the worked example of kit/README.md: as
-`kit/environments/mutation.py`, with its name in `kit/core/profile.py`, it is a fifth environment. The
-teacher writes f and inputs. The copy is made here, and execution says which copies can be told from
-f, so nobody's word is taken for anything.
+`kit/environments/mutation.py`, with its name in `kit/core/config.py`, it is a fifth environment.
+The teacher writes f and inputs. The copy is made here, and execution says which copies can be told
+from f, so nobody's word is taken for anything.
 """
 
 import ast
@@ -72,7 +72,8 @@ class Mutation(Environment):
 
         On some inputs they must agree, or any guess would do.
         """
-        inputs = usable(draft.program, list(dict.fromkeys(draft.inputs + edges(draft))), box)
+        tried = list(dict.fromkeys(draft.inputs + edges(draft)))
+        inputs = usable(draft.program, tried, check.primary)
         wanted = execute(draft.program, inputs, check)
         found = []
         for g in mutants(draft.program):

@@ -13,11 +13,12 @@ import pytest
 from IPython.display import Javascript
 
 import kit
-from kit import environments, schedules
+from kit import environments
 from kit.core.manifest import note_stage
 from kit.core.profile import load_profile
 from kit.core.types import Problem, Sample, Verdict
 from kit.display import browse, explore
+from kit.display import compare as comparing
 from kit.display.compare import _compared, _folder, compare
 from kit.sandbox import SandboxUnavailable
 from kit.schedules import PAPER_SCHEDULES, SCHEDULES
@@ -314,8 +315,9 @@ def pool():
 
 
 @pytest.fixture(autouse=True)
-def schedules(monkeypatch):
-    monkeypatch.setattr(schedules, "SCHEDULES", dict(SCHEDULES))
+def own_schedule_forgotten():
+    yield
+    SCHEDULES.pop("mine", None)
 
 
 def test_a_schedule_is_turned_and_its_plan_is_seen_at_once(shown, run):
@@ -543,8 +545,8 @@ def test_without_a_study_the_recorded_run_is_shown_when_headless(headless, run):
 
 
 def test_nothing_to_compare_is_said(run, monkeypatch, capsys, shown):
-    monkeypatch.setattr(explore, "RECORDED", run.folder)
-    monkeypatch.setattr(explore, "ROOT", run.folder)
+    monkeypatch.setattr(comparing, "RECORDED", run.folder)
+    monkeypatch.setattr(comparing, "ROOT", run.folder)
     compare(
         SimpleNamespace(folder=run.folder / "x"),
         {"curves": pd.DataFrame(columns=["arm", "seed", "step"]), "scores": pd.DataFrame()},

@@ -1,11 +1,14 @@
 """The doctor on machines that lack something."""
 
 import io
+import sys
 from collections import namedtuple
 
 import pytest
 from rich.console import Console
 
+import kit
+from kit import sandbox
 from kit.commands import doctor
 from kit.serving.weights import cache_folder
 
@@ -83,15 +86,17 @@ def test_the_flavour_of_vllm(monkeypatch, there, gpus, state):
 
 
 def test_a_host_without_any_sandbox(monkeypatch):
-    from kit.sandbox import pool
-
-    monkeypatch.setattr(pool, "modes", lambda: {"root": "not root", "userns": "the kernel refuses"})
+    answers = {"root": "not root", "userns": "the kernel refuses"}
+    monkeypatch.setattr(sandbox, "modes", lambda: answers)
     check = _named(doctor.examine(), "sandbox")
     assert check.state == "lack" and "the kernel refuses" in check.found and check.fix
 
 
 def test_a_sandbox_that_does_not_even_import(monkeypatch):
-    from kit.sandbox import pool
-
-    monkeypatch.setattr(pool, "modes", lambda: 1 / 0)
+    monkeypatch.setattr(sandbox, "modes", lambda: 1 / 0)
     assert _named(doctor.examine(), "sandbox").state == "lack"
+    # The doctor itself is read without it.
+    monkeypatch.delattr(kit, "sandbox")
+    monkeypatch.setitem(sys.modules, "kit.sandbox", None)
+    check = _named(doctor.examine(), "sandbox")
+    assert check.state == "lack" and "kit.sandbox" in check.found

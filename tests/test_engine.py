@@ -8,8 +8,10 @@ from concurrent.futures import Future
 
 import pytest
 
+from kit import serving
 from kit.core.config import Role, Sampling
 from kit.core.records import Log
+from kit.core.run import open_run
 from kit.serving import open_engine
 from kit.serving.engine import (
     Completion,
@@ -22,6 +24,11 @@ from kit.serving.engine import (
 )
 
 ROLE = Role(model="fake", sampling=Sampling(temperature=1.0, max_tokens=8))
+
+
+@pytest.fixture
+def run(tmp_path):
+    return open_run("02_rounds", "smoke", str(tmp_path / "run"))
 
 
 def ask(text):
@@ -119,12 +126,13 @@ def test_a_dead_engine_is_not_asked_again():
     assert e.sent == 1
 
 
-def test_replay_gives_the_recorded_answers_and_refuses_others(tmp_path):
+def test_replay_gives_the_recorded_answers_and_refuses_others(run, tmp_path, monkeypatch):
     with FakeEngine(ROLE, tmp_path / "log.jsonl") as e:
         e.submit(ask("a"), key="k").result()
     assert write_recording([tmp_path / "log.jsonl"], tmp_path / "completions.parquet") == 1
+    monkeypatch.setattr(serving, "RECORDED", tmp_path)
     role = ROLE.model_copy(update={"engine": "replay"})
-    with open_engine(role, recording=tmp_path / "completions.parquet") as replay:
+    with open_engine(run, role, "teacher") as replay:
         assert isinstance(replay, Replay) and not replay.live
         assert replay.submit(ask("a"), key="k").result()[0].text == "a"
         for other in "bcd":
@@ -145,20 +153,22 @@ def test_a_torn_log_costs_one_completion_not_the_run(tmp_path):
     assert e.sent == 1
 
 
-def test_an_endpoint_without_an_address_says_what_to_write():
+def test_an_endpoint_without_an_address_says_what_to_write(run):
     with pytest.raises(EngineError, match="endpoints"):
-        open_engine(ROLE.model_copy(update={"engine": "openai"}))
+        open_engine(run, ROLE.model_copy(update={"engine": "openai"}), "teacher")
 
 
-def test_roles_that_differ_in_how_they_ask_only_share_one_process():
-    changes = {}, {"sampling": Sampling(temperature=0.1, max_tokens=3)}, {"context": 512}
-    teacher, student, other = (open_engine(ROLE.model_copy(update=change)) for change in changes)
+def test_roles_that_differ_in_how_they_ask_only_share_one_process(run):
+    drawn = Sampling(temperature=0.1, max_tokens=3)
+    teacher = open_engine(run, ROLE, "teacher")
+    student = open_engine(run, ROLE.model_copy(update={"sampling": drawn}), "student")
+    other = open_engine(run, ROLE.model_copy(update={"context": 512}), "other")
     assert teacher.child is student.child and other.child is not teacher.child
     teacher.close()
-    late = open_engine(ROLE)
+    late = open_engine(run, ROLE, "late")
     assert late.child is student.child, "it goes on for who still needs it"
     for each in (student, late, other):
         each.close()
-    again = open_engine(ROLE)
+    again = open_engine(run, ROLE, "again")
     assert again.child is not late.child
     again.close()

@@ -15,7 +15,7 @@ import pytest
 
 from kit import seeds
 from kit.display import exercises
-from kit.display.exercises import problems
+from kit.display.exercises import problems, training
 from kit.schedules import SCHEDULES
 
 WINDOWS = [s.text for s in seeds.wild_seeds(20, (25, 50), seed=1)]
@@ -432,8 +432,9 @@ def test_no_answer_makes_a_judge_raise(judge, answer, capsys):
 def test_every_judge_is_tested():
     public = {
         f
-        for name, f in inspect.getmembers(problems, inspect.isfunction)
-        if not name.startswith("_") and f.__module__ == "kit.display.exercises.problems"
+        for module in (problems, training)
+        for name, f in inspect.getmembers(module, inspect.isfunction)
+        if not name.startswith("_") and f.__module__ == module.__name__
     }
     # The first stands in a lambda, the others below.
     assert public - {*EXERCISES} == {exercises.logic, exercises.schedule, exercises.arm}

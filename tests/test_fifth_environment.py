@@ -119,7 +119,11 @@ SCRIPT = """
 import re, sys, threading
 from concurrent.futures import Future
 from pathlib import Path
-from kit import curriculum, environments, evaluation, filters, grpo; from kit.display.figures import problems; from kit.core import profile, records
+from kit import curriculum, environments, filters, grpo, held_out
+from kit.core import profile, records
+from kit.display import figures
+from kit.display.figures.common import ENVIRONMENT_COLOURS
+from kit.environments.verify import DeterminismCheck
 from kit.serving.engine import Completion, Engine
 from kit.synthesis import Synthesis
 from kit.sandbox import Sandbox
@@ -155,10 +159,10 @@ def student(messages, draw):
 mine = profile.load_profile("mine.yaml", {"rounds.attempts": 4})
 assert mine.curriculum.environments["mutation"] == 1.0
 assert list(environments.KINDS)[-1] == "mutation"
-assert len(set(figures.ENVIRONMENT_COLOURS.values())) == 5 and "mutation" in figures.ENVIRONMENT_COLOURS
+assert len(set(ENVIRONMENT_COLOURS.values())) == 5 and "mutation" in ENVIRONMENT_COLOURS
 with Sandbox(workers=2) as box, Sandbox(workers=2, hash_seed=1) as other:
     seeds = [
-        Seed(
+        SeedSnippet(
             id=f"s{k}",
             text=f"x = {k}",
             source="wild",
@@ -168,7 +172,8 @@ with Sandbox(workers=2) as box, Sandbox(workers=2, hash_seed=1) as other:
         for k in range(24)
     ]
     models = FakeModel(mine.teacher, teacher), FakeModel(mine.student, student)
-    problems = list(Rounds(mine, *models, DeterminismCheck(box, other), Path("problems.jsonl")).generate(seeds))
+    loop = Synthesis(mine, *models, DeterminismCheck(box, other), Path("problems.jsonl"))
+    problems = list(loop.generate(seeds))
     valid = [p for p in problems if p.status == "valid"]
     assert {p.environment for p in problems} == {"mutation"}
     assert valid and any(0 < p.p < 1 for p in valid), [p.reason for p in problems]
@@ -193,7 +198,8 @@ with Sandbox(workers=2) as box, Sandbox(workers=2, hash_seed=1) as other:
         log_extra=lambda *_: None,
     )
     assert rewards == [0.0, 0.0], rewards
-    items = held_out.synthetic_items([p.with_(kept=True, split="held_out") for p in valid[:3]], envs, 2)
+    others = [p.with_(kept=True, split="held_out") for p in valid[:3]]
+    items = held_out.synthetic_items(others, envs, 2)
     assert items and {i.group for i in items} == {"mutation"}
     table = records.problems_frame(kept)
     for draw in (figures.draw_pass_rates, figures.draw_slopes, figures.draw_lineage):

@@ -21,7 +21,8 @@ LIMITS = FiltersConfig(p_min=0.01, p_max=0.97, similarity=1.0, probes=8, contami
 
 
 @pytest.fixture(autouse=True)
-def closed():
+def styled_and_closed():
+    figures.style()
     yield
     plt.close("all")
 

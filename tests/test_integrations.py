@@ -11,7 +11,7 @@ import pytest
 from kit import environments, grading
 from kit.commands import export
 from kit.core import profile, records
-from kit.core.manifest import RECORDED
+from kit.core.manifest import RECORDED, ROOT
 from kit.core.types import InfrastructureError
 from kit.dataset import ROW_FEATURES, SPLITS, problem_rows
 from kit.sandbox import Result, Sandbox
@@ -51,7 +51,7 @@ def cases():
                 found.append((x, _wrapped(name, answer)))
             found.append((x, "I cannot say."))
     with Sandbox(workers=2) as box:
-        verdicts = environments.grade_all(
+        verdicts = environments.base.grade_all(
             [(ENVS[x.environment], x, answer) for x, answer in found], box
         )
     assert len(found) == 80 and {v.reward for v in verdicts} == {0.0, 1.0}
@@ -286,7 +286,6 @@ def test_trl_trains_a_step_of_a_real_policy(cases, tmp_path):
 @pytest.fixture
 def server():
     """The real server in a thread of this process, so that a test can break its sandbox."""
-    pytest.importorskip("openenv.core")
     import uvicorn
 
     from kit.integrations import openenv
@@ -402,8 +401,9 @@ class FakeModel(FakeServer):
 @pytest.fixture
 def vf(monkeypatch):
     """The library, with the package as it lies in the repository."""
-    found = pytest.importorskip("verifiers.v1")
-    monkeypatch.syspath_prepend(str(export.recording.ROOT / "kit" / "ways" / "verifiers"))
+    import verifiers.v1 as found
+
+    monkeypatch.syspath_prepend(str(ROOT / "kit" / "integrations" / "verifiers"))
     return found
 
 

@@ -46,6 +46,12 @@ def test_every_module_has_its_room_and_every_row_its_modules():
     assert sorted(set(listed()) - named) == [], "rows without a module"
 
 
+def test_every_room_is_in_the_picture():
+    picture = MAP.partition("```\n")[2].partition("```")[0]
+    rooms = {room for _, room in listed().values()} - {"door", "sandbox"}
+    assert sorted(room for room in rooms if not re.search(rf"\b{room}\b", picture)) == []
+
+
 def test_arrows_point_down_and_stages_do_not_import_each_other():
     wrong = sorted(arrow for arrow in arrows() if forbidden(*arrow))
     assert wrong == [], "move what is shared to a lower floor"

@@ -18,7 +18,7 @@ import pytest
 from kit.arms import collect_study
 from kit.commands import runner
 from kit.core.manifest import RECORDED, ROOT, RunError, read_manifest
-from kit.display.exercises import problems
+from kit.display.exercises import problems, training
 
 NOTEBOOKS = runner.notebooks()
 ids = [n.stem for n in NOTEBOOKS]
@@ -61,7 +61,7 @@ def exercises(notebook):
     every = nbformat.read(notebook, 4).cells
     for k, card in enumerate(every):
         if card.source.startswith("## Exercise"):
-            found = re.search(r"kit\.check\.(\w+)\(", every[k + 1].source)
+            found = re.search(r"kit\.exercises\.(\w+)\(", every[k + 1].source)
             yield (found and found[1], *every[k : k + 4])
 
 
@@ -81,7 +81,7 @@ def test_two_exercises_or_more_each_with_card_stub_hint_and_folded_solution(note
         signature = stub.source.split("\n")[0].removeprefix(f"def my_{judge}")
         assert (
             f"def solution{signature}" in solution.source
-            and f"kit.display.exercises.problems.{judge}(solution" in solution.source
+            and f"kit.exercises.{judge}(solution" in solution.source
         )
     assert len(found) >= 2
     assert sum("solution" in c.metadata.get("tags", []) for c in cells(notebook)) == len(found), (
@@ -92,8 +92,9 @@ def test_two_exercises_or_more_each_with_card_stub_hint_and_folded_solution(note
 def test_every_judge_has_one_exercise():
     judges = {
         name
-        for name, f in inspect.getmembers(problems, inspect.isfunction)
-        if f.__module__ == "kit.display.exercises.problems" and not name.startswith("_")
+        for module in (problems, training)
+        for name, f in inspect.getmembers(module, inspect.isfunction)
+        if f.__module__ == module.__name__ and not name.startswith("_")
     }
     assert sorted(judge for notebook in NOTEBOOKS for judge, *_ in exercises(notebook)) == sorted(
         judges

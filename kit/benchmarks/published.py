@@ -18,17 +18,17 @@ def published_items(numbers: EvaluationConfig, seed: int = 0) -> tuple[list[Item
     """
     from kit.benchmarks import Unavailable, livecodebench, published_maths
 
+    # What draws the items of each set.
+    draws = dict.fromkeys(livecodebench.CONTEST_WINDOWS, livecodebench.contest_items)
+    draws |= dict.fromkeys(published_maths.SOURCES, published_maths.published_maths_items)
     found, skipped = [], {}
-    sources = dict.fromkeys(livecodebench.CONTEST_WINDOWS, livecodebench) | dict.fromkeys(
-        published_maths.SOURCES, published_maths
-    )
-    for name, source in sources.items():
+    for name, draw in draws.items():
         wanted = getattr(numbers, name)
         if not wanted:
             skipped[name] = "the profile asks for none of its problems"
             continue
         try:
-            found += source.items(name, wanted, seed, numbers.folder)
+            found += draw(name, wanted, seed, numbers.folder)
         except Unavailable as error:
             skipped[name] = str(error)
     return found, skipped

@@ -11,7 +11,6 @@ import random
 import resource
 import signal
 from collections.abc import Iterable
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -58,7 +57,7 @@ SOURCES = {
 }
 
 
-def _table(source: Source, folder: str) -> pd.DataFrame:
+def _table(source, folder):
     """The problems of a source, a row each. Raises FormatError, Unavailable."""
     path = fetch(source.repository, source.file, folder)
     try:
@@ -136,11 +135,11 @@ def grade_maths(gold: str, completions: Iterable[str], box=None) -> list[Verdict
     return [_outcome(gold, completion, future) for completion, future in begun]
 
 
-def _begun(gold: str, completion: str) -> Future:
+def _begun(gold, completion):
     return _pool().schedule(_compare, (gold, completion, SECONDS), timeout=PATIENCE * SECONDS)
 
 
-def _outcome(gold: str, completion: str, future: Future, retry: bool = True) -> Verdict:
+def _outcome(gold, completion, future, retry=True):
     """The verdict of a comparison that has begun; waits for it."""
     try:
         found = future.result()
@@ -164,7 +163,7 @@ def _outcome(gold: str, completion: str, future: Future, retry: bool = True) -> 
 
 
 @cache
-def _pool() -> ProcessPool:
+def _pool():
     """The workers of this process; they end with it."""
     spawn = multiprocessing.get_context("spawn")
     pool = ProcessPool(WORKERS, max_tasks=1000, initializer=_begin, context=spawn)
@@ -174,7 +173,7 @@ def _pool() -> ProcessPool:
     return pool
 
 
-def _begin() -> None:
+def _begin():
     """In a worker: load the library before the clock of the first comparison runs."""
     import math_verify  # noqa: F401
 
@@ -182,7 +181,7 @@ def _begin() -> None:
 
 
 @contextmanager
-def _limited(seconds: float):
+def _limited(seconds):
     """A limit of CPU time; at its end the kernel ends this worker by SIGPROF, whatever it does."""
     signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
@@ -191,7 +190,7 @@ def _limited(seconds: float):
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def _compare(gold: str, completion: str, seconds: float) -> str:
+def _compare(gold, completion, seconds):
     """In a worker: "passed", a reason, or "gold..." if the expected answer cannot be read."""
     from math_verify import parse, verify
 

@@ -22,8 +22,8 @@ Written by `python -m kit export`.
 
 **Grading needs the sandbox.** An answer is a program, or the input that a program is run on: \
 `kit.grading.grade(row, answer)` runs it in
-`kit/sandbox/pool.py` and says passed, failed, or error, which is ours and no reward. Never `exec` an \
-answer, and run the programs nowhere else.
+`kit/sandbox/pool.py` and says passed, failed, or error, which is ours and no reward. Never `exec` \
+an answer, and run the programs nowhere else.
 
 | field | what |
 |---|---|
@@ -35,7 +35,6 @@ answer, and run the programs nowhere else.
 reasoning-gym (Apache-2.0) as they are. Seeds
 that they grew from, by licence: {seeds}.
 """
-
 
 # The tables that are shipped, and what one row of each is.
 WHAT_A_ROW_IS = {
@@ -51,7 +50,6 @@ WHAT_A_ROW_IS = {
     "difference": "a set, before to after",
 }
 
-
 RUN_CARD = """---
 license: apache-2.0
 pretty_name: One recorded run of the kit, profile {profile[name]}
@@ -66,8 +64,8 @@ Every notebook can start from these files; whatever it draws from them says so i
 |---|---|---|
 {files}
 
-`teachers.parquet` is `kit.teacher.teacher_quality` of other runs: `prompts` is "first" for the same \
-profile at kit e337266, whose prompts asked for
+`teachers.parquet` is `kit.teacher.teacher_quality` of other runs: `prompts` is "first" for the \
+same profile at kit e337266, whose prompts asked for
 "a property" and "a harder function" without saying what (notebook 02 draws it in grey), and "now" \
 for the 0.5B model as its own teacher with
 the present ones: a profile with `base: cpu`, `teacher: {{model: qwen2.5-coder-0.5b-instruct}}`, \
@@ -95,7 +93,6 @@ give a problem's ancestry; `p` is
 test the paper's claims at their scale.
 """
 
-
 GALLERY = """# What the recorded run drew
 
 Made by `python -m kit record RUN` ([the run](../data/recorded/README.md)). Each figure lies \
@@ -116,7 +113,6 @@ chromium --headless --hide-scrollbars --window-size=390,1250 \
     --screenshot=figures/report/phone.png runs/cpu/report.html
 ```
 """
-
 
 STUDY_CARD = """# A recorded study, profile `{profile[name]}`
 

@@ -10,6 +10,7 @@ import typer
 import yaml
 from rich.console import Console
 from rich.table import Table
+from typer import Argument, Option
 
 
 @contextlib.contextmanager
@@ -45,19 +46,14 @@ app = typer.Typer(
     "GRPO for code.",
 )
 
-
 console = Console()
 
-
 # Options that several commands have.
-_ProfileOption = Annotated[
-    str, typer.Option(help="a name in kit/profiles, or the path of a .yaml file")
-]
-
+_ProfileOption = Annotated[str, Option(help="a name in kit/profiles, or the path of a .yaml file")]
 
 _ParameterOption = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--parameter",
         "-p",
         help="NAME=VALUE, sets a parameter of a notebook that is run; may be repeated",
@@ -68,14 +64,14 @@ _ParameterOption = Annotated[
 @app.command("run")
 def run_command(
     profile: _ProfileOption = "cpu",
-    out: Annotated[str, typer.Option(help="run folder; default: runs/<profile>")] = "",
+    out: Annotated[str, Option(help="run folder; default: runs/<profile>")] = "",
     only: Annotated[
         list[str] | None,
-        typer.Option(help="run only the notebook with this number, e.g. 02; may be repeated"),
+        Option(help="run only the notebook with this number, e.g. 02; may be repeated"),
     ] = None,
     parameter: _ParameterOption = None,
     force: Annotated[
-        bool, typer.Option(help="run finished notebooks again; they use the records that exist")
+        bool, Option(help="run finished notebooks again; they use the records that exist")
     ] = False,
 ) -> None:
     """Run the notebooks in order, without a browser. Run it again to go on where it stopped."""
@@ -89,28 +85,25 @@ def run_command(
 def study_command(
     profile: _ProfileOption = "cpu",
     arms: Annotated[
-        str, typer.Option(help="names in kit/arms.yaml, separated by commas; default: all")
+        str, Option(help="names in kit/arms.yaml, separated by commas; default: all")
     ] = "",
     seeds: Annotated[
-        str,
-        typer.Option(help="seeds of training, separated by commas; a verdict needs three or more"),
+        str, Option(help="seeds of training, separated by commas; a verdict needs three or more")
     ] = "0,1,2",
     out: Annotated[
-        str, typer.Option(help="folder for the run folders; default: runs/study-<profile>")
+        str, Option(help="folder for the run folders; default: runs/study-<profile>")
     ] = "",
     data: Annotated[
         str,
-        typer.Option(
+        Option(
             help="train on the filtered problems of this run folder; default: the recorded ones"
         ),
     ] = "",
-    jobs: Annotated[int, typer.Option(min=1, help="how many runs at the same time")] = 1,
+    jobs: Annotated[int, Option(min=1, help="how many runs at the same time")] = 1,
     parameter: _ParameterOption = None,
-    keep_policies: Annotated[
-        bool, typer.Option(help="keep the trained weights of every run")
-    ] = False,
+    keep_policies: Annotated[bool, Option(help="keep the trained weights of every run")] = False,
     dry: Annotated[
-        bool, typer.Option(help="draw all plans, say how many runs there are, and stop")
+        bool, Option(help="draw all plans, say how many runs there are, and stop")
     ] = False,
 ) -> None:
     """Run notebooks 05 and 06 for every arm and seed. Run it again to go on.
@@ -134,21 +127,20 @@ def study_command(
 def scale_command(
     profile: _ProfileOption = "cpu",
     out: Annotated[
-        str,
-        typer.Option(help="run folder, on a disk that all machines see; default: runs/<profile>"),
+        str, Option(help="run folder, on a disk that all machines see; default: runs/<profile>")
     ] = "",
     stage: Annotated[
-        str, typer.Option(help="rounds; or verify: run the programs of all problems again")
+        str, Option(help="rounds; or verify: run the programs of all problems again")
     ] = "rounds",
-    tasks: Annotated[int, typer.Option(min=1, help="number of shards; the same in every call")] = 1,
-    workers: Annotated[int, typer.Option(min=1, help="how many tasks at the same time")] = 1,
-    executor: Annotated[str, typer.Option(help="local, slurm or ray")] = "local",
+    tasks: Annotated[int, Option(min=1, help="number of shards; the same in every call")] = 1,
+    workers: Annotated[int, Option(min=1, help="how many tasks at the same time")] = 1,
+    executor: Annotated[str, Option(help="local, slurm or ray")] = "local",
     replay: Annotated[
-        bool, typer.Option(help="take answers from data/recorded instead of asking models")
+        bool, Option(help="take answers from data/recorded instead of asking models")
     ] = False,
     option: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--option",
             "-o",
             help="NAME=VALUE, an option of datatrove's executor or of sbatch; may be repeated",
@@ -175,10 +167,10 @@ def scale_command(
 def plan_command(
     profile: _ProfileOption = "cpu",
     device: Annotated[
-        str, typer.Option(help="cpu, 24gb, 80gb or 141gb; default: what the profile asks for")
+        str, Option(help="cpu, 24gb, 80gb or 141gb; default: what the profile asks for")
     ] = "",
     trainings: Annotated[
-        int, typer.Option(min=1, help="number of trainings: arms x seeds of a study")
+        int, Option(min=1, help="number of trainings: arms x seeds of a study")
     ] = 1,
 ) -> None:
     """Say what a profile costs before it is run: tokens, device hours, memory, disk."""
@@ -226,7 +218,7 @@ def doctor_command() -> None:
 @app.command("models")
 def models_command(
     fetch: Annotated[
-        list[str] | None, typer.Option(help="name of a model to fetch now; may be repeated")
+        list[str] | None, Option(help="name of a model to fetch now; may be repeated")
     ] = None,
 ) -> None:
     """List the models: what is there, where it comes from, its licence and size."""
@@ -245,10 +237,8 @@ def models_command(
 
 @app.command("record")
 def record_command(
-    run_dir: Annotated[str, typer.Argument(help="a finished run folder, or a study's folder")],
-    timed: Annotated[
-        str, typer.Option(help="take the minutes in README.md from this run instead")
-    ] = "",
+    run_dir: Annotated[str, Argument(help="a finished run folder, or a study's folder")],
+    timed: Annotated[str, Option(help="take the minutes in README.md from this run instead")] = "",
 ) -> None:
     """Copy a run (or the tables of a study) to data/recorded, and its numbers into README.md."""
     from kit.commands import record
@@ -261,16 +251,13 @@ def record_command(
 
 @app.command("export")
 def export_command(
-    run_dir: Annotated[str, typer.Argument(help="run folder; default: the recorded problems")] = "",
-    out: Annotated[str, typer.Option(help="folder of the data set; default: runs/export")] = "",
+    run_dir: Annotated[str, Argument(help="run folder; default: the recorded problems")] = "",
+    out: Annotated[str, Option(help="folder of the data set; default: runs/export")] = "",
     push: Annotated[
-        str,
-        typer.Option(
-            metavar="OWNER/NAME", help="upload it to the Hugging Face hub under this name"
-        ),
+        str, Option(metavar="OWNER/NAME", help="upload it to the Hugging Face hub under this name")
     ] = "",
     private: Annotated[
-        bool, typer.Option(help="with --push: only its owner can see it on the hub")
+        bool, Option(help="with --push: only its owner can see it on the hub")
     ] = False,
 ) -> None:
     """Write the kept problems of a run as a data set, for datasets.load_dataset.

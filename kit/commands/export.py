@@ -1,9 +1,9 @@
-"""Ways out, the data: kept problems as a data set that any library reads.
+"""Kept problems as a data set that any library reads: `python -m kit export`.
 
 Each row has all that its grading needs. `train` holds the kept problems of training seeds, `test`
 those of held-out seeds. Everyone can read rows; grading needs more: an answer is a program or
-decides what a program is run on, so `grade` runs it in `kit.sandbox` (kit/ways offers it to TRL,
-verifiers and OpenEnv).
+decides what a program is run on, so `kit.grading` runs it in `kit.sandbox` (kit/integrations offers
+that to TRL, verifiers and OpenEnv).
 """
 
 import os
@@ -89,7 +89,7 @@ def _card(folder: Path, found: dict[str, list[dict]]) -> str:
     )
 
 
-def _made(folder: Path) -> str:
+def _made(folder):
     """How the run was made, from its manifest; of data/recorded, from the card there."""
     manifest = read_manifest(folder)
     if given := manifest["profile"]:
@@ -107,7 +107,7 @@ def _made(folder: Path) -> str:
     return "\n\n".join(told) or f"Of {folder.name} nothing is known."
 
 
-def _licences(folder: Path) -> str:
+def _licences(folder):
     """How many seeds of the kept problems stand under which licence."""
     seeds = pd.read_parquet(folder / "seeds.parquet", columns=["id", "licence"])
     used = {problem.seed_id for problem in kept_problems(folder)}

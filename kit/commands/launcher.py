@@ -79,7 +79,7 @@ def trains_in_subprocess(run: Run) -> bool:
     return settings.devices > 1 or settings.rollouts != "transformers" or not run.on_cpu
 
 
-def _training_script(run: Run, parameters: dict) -> Path:
+def _training_script(run, parameters):
     """Writes the script: the parameters, then the cells of the notebook that are tagged `train`."""
     notebook = nbformat.read(ROOT / "notebooks" / f"{run.stage}.ipynb", 4)
     cells = [cell.source for cell in notebook.cells if "train" in cell.metadata.get("tags", [])]
@@ -193,7 +193,7 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
-def _follow(steps: Path, bar) -> None:
+def _follow(steps, bar):
     """Moves the bar to the last step that the training has logged."""
     if not steps.exists():
         return
@@ -205,10 +205,9 @@ def _follow(steps: Path, bar) -> None:
         bar.update(row["step"] - bar.n)
 
 
-def _error(log: Path, start: int) -> str:
+def _error(log, start):
     """The last 12 lines that a training wrote after `start` (bytes)."""
-    text = log.read_bytes()[start:].decode(errors="replace")
-    written = [line for line in text.splitlines() if line.strip()]
+    written = filter(str.strip, log.read_bytes()[start:].decode(errors="replace").splitlines())
     # The launcher's own report of its dead children comes last and says nothing.
     own = itertools.takewhile(lambda line: "torch/distributed/elastic" not in line, written)
     return "\n".join(line[:300] for line in [*own][-12:])

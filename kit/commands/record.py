@@ -5,7 +5,6 @@ What is shipped is small enough for git and has a card that says how it was made
 
 import re
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -20,9 +19,15 @@ from kit.teacher import teacher_quality
 
 FIGURES = ROOT / "figures"
 
-
 TABLES = tuple(WHAT_A_ROW_IS)
 
+# Keys of a profile whose parameter in the notebook has another name.
+PARAMETERS = {
+    "evaluation.n": "SAMPLES",
+    "grpo.seed": "TRAIN_SEED",
+    "student.engine": "REPLAY",
+    "teacher.engine": "REPLAY",
+}
 
 # Bytes: git is no place for more.
 RECORD_LIMIT = 20_000_000
@@ -71,7 +76,7 @@ def record_run(run_dir: str | Path, out: Path = RECORDED, timed: str | Path = ""
     return out
 
 
-def _update_readme(mark: str, lines: str, stages: dict | None = None) -> None:
+def _update_readme(mark, lines, stages=None):
     """Put `lines` between two comments of README.md, and minutes into its table of notebooks."""
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
@@ -86,7 +91,7 @@ def _update_readme(mark: str, lines: str, stages: dict | None = None) -> None:
     readme.write_text(text, encoding="utf-8")
 
 
-def _minutes(facts: dict) -> str:
+def _minutes(facts):
     return f"{facts.get('seconds', 0) / 60:.1f}"
 
 
@@ -117,13 +122,10 @@ def _study_card(folder: Path) -> str:
 
     runs = [note.parent for note in folder.glob("*/*/arm.json") if study.done(note.parent)]
     manifests = [read_manifest(run) for run in sorted(runs)]
-    seconds = pd.DataFrame(
-        [
-            {stage: made["stages"][stage]["seconds"] for stage in study.STUDY_STAGES}
-            for made in manifests
-        ]
+    train, evaluate = (
+        pd.Series(made["stages"][stage]["seconds"] for made in manifests).median() / 60
+        for stage in study.STUDY_STAGES
     )
-    train, evaluate = seconds.median() / 60
     first = manifests[0]
     return STUDY_CARD.format(
         profile=first["profile"],
@@ -137,11 +139,6 @@ def _study_card(folder: Path) -> str:
     )
 
 
-def _span(row, form: str = ".2f") -> str:
-    """A value with its 95% interval."""
-    return f"{row.value:{form}} [{row.low:{form}}, {row.high:{form}}]"
-
-
 def board_markdown(found: pd.DataFrame) -> str:
     """`findings.board` as a table in Markdown; greedy answers stand in notebook 07."""
     lines = [
@@ -149,7 +146,7 @@ def board_markdown(found: pd.DataFrame) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for row in found[found["mode"] == "sampled"].itertuples():
-        effect = "–" if pd.isna(row.value) else _span(row, "+.2f")
+        effect = report.value_in_interval(row, "+.2f")
         lines.append(
             f"| {row.claim} | {row.statement} | {row.comparison} | {effect} | {row.seeds} "
             f"| {row.problems} | {row.part} |"
@@ -163,14 +160,14 @@ def command_of(manifest: dict) -> str:
     return f"python -m kit run --profile {manifest['profile']['name']} --out RUN{options}"
 
 
-def _options(stages: Iterable[dict]) -> str:
+def _options(stages):
     """What stages changed in the profile, as options of the command."""
-    overrides: dict = {}
+    given = {}
     for facts in stages:
-        overrides |= facts["overrides"]
-    return "".join(
-        f" -p {key.rpartition('.')[2].upper()}={value}" for key, value in overrides.items()
-    )
+        for key, value in facts["overrides"].items():
+            name = PARAMETERS.get(key, key.rpartition(".")[2].upper())
+            given[name] = value == "replay" if name == "REPLAY" else value
+    return "".join(f" -p {name}={value}" for name, value in given.items())
 
 
 def versions(manifest: dict) -> str:
@@ -201,7 +198,7 @@ def gallery(manifest: dict) -> str:
     return "\n".join(parts)
 
 
-def _card(manifest: dict, out: Path) -> str:
+def _card(manifest, out):
     """README.md of a recorded run: its tables, how it was made, how long it took."""
     files = [
         f"| `{table}.parquet` | {len(pd.read_parquet(out / f'{table}.parquet'))} | {row} |"
@@ -217,7 +214,7 @@ def _card(manifest: dict, out: Path) -> str:
     )
 
 
-def _written(filtered: pd.DataFrame) -> pd.Series:
+def _written(filtered):
     """Which problems the teacher wrote; the first single draw of a seed is the chain's own."""
     shared = (filtered.method == "single") & (filtered.turn == 1)
     return (filtered.method != "real") & ~shared
@@ -271,11 +268,13 @@ def _of_policy(tables: dict[str, pd.DataFrame]) -> list[str]:
     scores = scores.set_index(["checkpoint", "set", "mode"])
     changes = tables["difference"].query("group == 'all'")
     for row in changes.sort_values(["set", "mode"], ascending=False).itertuples():
-        before = scores.loc["before", row.set, row.mode]
-        after = scores.loc["after", row.set, row.mode]
+        before, after = (
+            report.value_in_interval(scores.loc[checkpoint, row.set, row.mode])
+            for checkpoint in ("before", "after")
+        )
         lines.append(
-            f"| 06 | {row.set}, {row.mode} pass@1 before → after | {_span(before)} → "
-            f"{_span(after)}, n = {row.n}; paired {_span(row, '+.2f')} |"
+            f"| 06 | {row.set}, {row.mode} pass@1 before → after | {before} → {after}, "
+            f"n = {row.n}; paired {report.value_in_interval(row, '+.2f')} |"
         )
     return lines
 

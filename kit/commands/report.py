@@ -19,14 +19,11 @@ from kit.display.figures.captions import caption, order
 # Bytes of the page.
 INLINE_LIMIT = 5_000_000
 
-
 # Of these for pictures; a picture that does not fit is linked.
 ROOM = INLINE_LIMIT - 500_000
 
-
 # Bytes: of a larger SVG (many points) the PNG is shown instead.
 LARGE = 150_000
-
 
 # Step of the pipeline, its notebook, and texts with the counts of its manifest to show.
 STEPS = (
@@ -56,7 +53,6 @@ STEPS = (
     ),
 )
 
-
 # What is taken from data/recorded -> the notebook that would have made it.
 MAKERS = {
     "seeds": "01_seeds",
@@ -71,7 +67,6 @@ MAKERS = {
     "evaluation": "06_evaluation",
 }
 
-
 HEADINGS = {
     "01": "Seeds",
     "02": "Rounds: problems and their pass rates",
@@ -84,7 +79,7 @@ HEADINGS = {
 
 
 def write_report(folder: str | Path) -> Path:
-    """Writes `report.html` of a run folder, below LIMIT bytes.
+    """Writes `report.html` of a run folder, below INLINE_LIMIT bytes.
 
     Raises RunError if its manifest is damaged."""
     folder = Path(folder)
@@ -97,9 +92,8 @@ def write_report(folder: str | Path) -> Path:
     for stage in stages.values():
         programs.update(stage["programs"])
     # The run is as old as the last time that it noted.
-    times = [stage.get(key) for stage in stages.values() for key in ("started", "finished")]
-    last = max(filter(None, times), default="")
-    counts = {stem: stage["counts"] for stem, stage in stages.items()}
+    times = [stage.get(key, "") for stage in stages.values() for key in ("started", "finished")]
+    last = max(times, default="")
     page = _template().render(
         name=folder.name,
         profile=profile,
@@ -116,7 +110,11 @@ def write_report(folder: str | Path) -> Path:
         lost=programs["sandbox_error"] + programs["unsupported"],
         boxes=sorted({mode for stage in stages.values() for mode in stage["sandbox"]}),
         versions=manifest.get("versions", {}),
-        errors={stem: count["errors"] for stem, count in counts.items() if "errors" in count},
+        errors={
+            stem: stage["counts"]["errors"]
+            for stem, stage in stages.items()
+            if "errors" in stage["counts"]
+        },
         evaluation=_evaluation(folder),
         board=_board(folder),
     )
@@ -125,13 +123,12 @@ def write_report(folder: str | Path) -> Path:
     return out
 
 
-def _template() -> jinja2.Template:
-    """`kit/report.html`; what a model wrote becomes text, never markup."""
+def _template():
+    """`kit/commands/report.html`; what a model wrote becomes text, never markup."""
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(
+    return jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("report.html")
+    ).get_template("report.html")
 
 
 def _stages(folder: Path, manifest: dict) -> dict[str, dict]:
@@ -156,7 +153,7 @@ def _stages(folder: Path, manifest: dict) -> dict[str, dict]:
     return stages
 
 
-def _error_of(notebook: Path) -> str:
+def _error_of(notebook):
     """The first error in the outputs of an executed notebook, empty if there is none."""
     try:
         cells = nbformat.read(notebook, 4).cells
@@ -181,31 +178,30 @@ def _steps(stages: dict[str, dict], recorded: dict[str, str]) -> list[dict]:
         state = "recorded" if stem in makers else "absent"
         stage = stages.get(stem) or {"state": state, "counts": {}}
         # What follows a step that read recorded data rests on these data too.
-        upstream = upstream or bool(stage.get("recorded"))
+        upstream |= bool(stage.get("recorded"))
         counts = stage["counts"]
         if name == "findings" and counts:
             counts = _verdicts(counts)
-        lines = list(filter(None, (_filled(text, counts) for text in texts)))
         steps.append(
             {
                 "name": name,
                 "stem": stem,
                 "state": stage["state"],
                 "recorded": upstream,
-                "lines": lines,
+                "lines": list(filter(None, (_filled(text, counts) for text in texts))),
             }
         )
     return steps
 
 
-def _verdicts(counts: dict) -> dict[str, int]:
+def _verdicts(counts):
     """How many claims (F1, F2, ...) are supported, contradicted and open."""
     found = Counter(verdict for claim, verdict in counts.items() if claim.startswith("F"))
     verdicts = {name: found[name] for name in ("supported", "contradicted")}
     return verdicts | {"open": found["undecided"] + found["not tested at this scale"]}
 
 
-def _filled(text: str, counts: dict) -> str:
+def _filled(text, counts):
     """The text with a run's counts, empty if one of them is missing."""
     try:
         return text.format(**counts)
@@ -242,7 +238,7 @@ def _sections(folder: Path, stages: dict, profile: dict) -> list[dict]:
     ]
 
 
-def _embedded(shown: Path, room: int) -> tuple[str, int]:
+def _embedded(shown, room):
     """(the picture as a data URL, its bytes) where it fits into the room, else (a link, 0)."""
     size = shown.stat().st_size * 4 // 3 + 100
     if size > room:
@@ -261,16 +257,15 @@ def seed_of(figure: str, stages: dict, profile: dict) -> int | None:
     """The seed of a figure's notebook: the training and what follows it may have its own."""
     if figure[:2] not in ("05", "06"):
         return profile.get("seed")
-    overrides = stages.get("05_grpo", {}).get("overrides", {})
     seeds = (
-        overrides.get("grpo.seed"),
+        stages.get("05_grpo", {}).get("overrides", {}).get("grpo.seed"),
         (profile.get("grpo") or {}).get("seed"),
         profile.get("seed"),
     )
     return next((seed for seed in seeds if seed is not None), None)
 
 
-def _frame(csv: Path) -> pd.DataFrame:
+def _frame(csv):
     """The numbers of a figure; empty if the file is missing, empty or torn."""
     try:
         return pd.read_csv(csv)
@@ -278,13 +273,13 @@ def _frame(csv: Path) -> pd.DataFrame:
         return pd.DataFrame()
 
 
-def _table(path: Path) -> pd.DataFrame:
+def _table(path):
     """A table of the run, empty if the run has none."""
     return pd.read_parquet(path) if path.exists() else pd.DataFrame()
 
 
-def _span(row: Any, form: str) -> str:
-    """A value with its interval, each in the given format."""
+def value_in_interval(row: Any, form: str = ".2f") -> str:
+    """A row's value with its 95% interval, each in that format; a dash for no value."""
     if pd.isna(row.value):
         return "–"
     return f"{row.value:{form}} [{row.low:{form}}, {row.high:{form}}]"
@@ -300,31 +295,29 @@ def _evaluation(folder: Path) -> dict:
     difference = _table(folder / "difference.parquet")
     # Changes are of one answer per problem: they stand beside pass@1 and greedy.
     changes = {
-        (row.set, row.mode, 1): _span(row, "+.2f")
+        (row.set, row.mode, 1): value_in_interval(row, "+.2f")
         for row in difference.itertuples()
         if row.group == "all"
     }
     whole = summary[summary.group == "all"]
-    rows = []
-    for key, part in whole.groupby(["set", "mode", "k"], sort=False):
-        name, mode, k = key
-        rows.append(
-            {
-                "set": name,
-                "what": "greedy" if mode == "greedy" else f"pass@{k}",
-                "n": part.n_problems.max(),
-                "errors": part.errors.sum(),
-                "at": {row.checkpoint: _span(row, ".2f") for row in part.itertuples()},
-                "change": changes.get(key, ""),
-            }
-        )
+    rows = [
+        {
+            "set": name,
+            "what": "greedy" if mode == "greedy" else f"pass@{k}",
+            "n": part.n_problems.max(),
+            "errors": part.errors.sum(),
+            "at": {row.checkpoint: value_in_interval(row) for row in part.itertuples()},
+            "change": changes.get((name, mode, k), ""),
+        }
+        for (name, mode, k), part in whole.groupby(["set", "mode", "k"], sort=False)
+    ]
     return {"checkpoints": list(whole.checkpoint.unique()), "rows": rows}
 
 
-def _board(folder: Path) -> list[dict]:
+def _board(folder):
     """The claims with the effect on sampled answers; the greedy ones stand in the figure."""
     return [
-        {**row._asdict(), "effect": _span(row, ".2f" if row.null else "+.2f")}
+        {**row._asdict(), "effect": value_in_interval(row, ".2f" if row.null else "+.2f")}
         for row in _table(folder / "board.parquet").itertuples()
         if row.mode == "sampled"
     ]

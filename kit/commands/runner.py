@@ -23,12 +23,10 @@ from traitlets.config import Config
 
 from kit.commands import report
 from kit.core import profile as profiles
-from kit.core.config import Profile
 from kit.core.manifest import ROOT, RunError, note_stage, read_manifest
 from kit.serving import models
 
 NOTEBOOKS = ROOT / "notebooks"
-
 
 # glibc gives freed blocks back to the system at once and takes new ones in each training step;
 # these settings stop that (MEASURED: 2x).
@@ -46,8 +44,8 @@ def notebooks() -> list[Path]:
 
 def parameters_of(notebook: Path) -> dict[str, str]:
     """Name -> help text of a notebook's parameters cell."""
-    found = papermill.inspect_notebook(str(notebook))
-    return {name: parameter["help"] for name, parameter in found.items()}
+    found = papermill.inspect_notebook(str(notebook)).items()
+    return {name: parameter["help"] for name, parameter in found}
 
 
 def check_parameters(parameters: dict, chosen: list[Path]) -> None:
@@ -109,19 +107,19 @@ def run_notebooks(
     return folder
 
 
-def _fetch(profile: Profile, folder: Path) -> None:
+def _fetch(profile, folder):
     """Make the profile's models ready while the first notebooks run.
 
     What goes wrong is said by the notebook that needs the model.
     """
     roles = (profile.teacher, profile.student)
     wanted = {role.model for role in roles if role.engine == "vllm"} | {profile.grpo.policy}
-    log = folder / "logs" / "models.log"
+    log = folder / "logs/models.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     for card in models.model_cards():
         if card["name"] in wanted and card["state"] != "converted":
             # A process for each: one converts while the other downloads.
-            command = [sys.executable, "-m", "kit", "models", "--fetch", card["name"]]
+            command = [sys.executable, *"-m kit models --fetch".split(), card["name"]]
             with log.open("ab") as out:
                 subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out)
 
@@ -163,7 +161,7 @@ def _one(notebook: Path, folder: Path, parameters: dict, force: bool, console: C
     return True
 
 
-def _code(notebook: nbformat.NotebookNode) -> list[str]:
+def _code(notebook):
     """The code cells, without the one in which papermill puts its parameters."""
     return [
         cell.source
@@ -191,7 +189,7 @@ def finished(done: Path, notebook: Path, folder: Path, parameters: dict) -> bool
     )
 
 
-def _html(done: Path) -> None:
+def _html(done):
     """The executed notebook as a page."""
     shorten = [
         # Of a progress bar only the last state.

@@ -2,10 +2,10 @@
 
 The stage `verify` runs the programs of the finished problems again. One datatrove step works in
 three executors: local processes, Slurm, Ray. Task r of N takes the seeds r, r + N, ... and works in
-its own folder as the notebook works in the run folder, so a killed task goes on where it stopped.
-When all are done, their rows are checked and joined into the run folder, which all machines must
-see. Notebook 02 finds every problem there and asks no model. (A datatrove step whose package is
-missing may write nothing and still count as done: the join reads everything back.)
+its own folder as the notebook does in the run folder, so a killed task goes on where it stopped. At
+the end their rows are checked and joined into the run folder, which all machines must see. Notebook
+02 finds every problem there and asks no model. (A datatrove step whose package is missing may write
+nothing and still count as done: the join reads everything back.)
 """
 
 import inspect
@@ -26,11 +26,9 @@ from filelock import FileLock
 
 from kit import environments
 from kit.core import records
-from kit.core import run as runs
-from kit.core.config import Role
 from kit.core.manifest import note_stage, read_manifest
-from kit.core.records import Log, RecordError
-from kit.core.run import Run
+from kit.core.records import Log
+from kit.core.run import Run, open_run
 from kit.core.types import InfrastructureError, Problem, Rejected, SeedSnippet
 from kit.environments.verify import DeterminismCheck
 from kit.sandbox import cores
@@ -89,10 +87,8 @@ class Stage(PipelineStep):
             self.stat_update("rows", value=note["rows"])
             note |= {"seconds": round(monotonic() - began, 2), "sandbox": box.mode}
             note["programs"] = box.counts + other.counts
-            # The note is there as a whole or not at all.
-            part = folder / "shard.json.part"
-            part.write_text(json.dumps(note))
-            part.replace(folder / "shard.json")
+            with records.whole_file(folder / "shard.json") as part:
+                part.write_text(json.dumps(note))
 
     @abstractmethod
     def work(self, shard: Run, check: DeterminismCheck, rank: int, tasks: int) -> dict:
@@ -117,7 +113,7 @@ class Stage(PipelineStep):
             try:
                 note = self.note(rank)
                 rows = self.read(self.folder(rank) / self.file)
-            except (OSError, ValueError, RecordError) as error:
+            except (OSError, ValueError, records.RecordError) as error:
                 self.refuse(rank, f"cannot be read ({str(error)[:200]})")
             if len(rows) != note["rows"]:
                 self.refuse(rank, f"has {len(rows)} rows where its task wrote {note['rows']}")
@@ -126,8 +122,8 @@ class Stage(PipelineStep):
     def refuse(self, rank: int, why: str) -> NoReturn:
         """Raises ScaleError; the shard counts as not done from here on."""
         self.marker(rank).unlink(missing_ok=True)
-        way_out = "Run the same command again; if that does not help, delete that folder first"
-        raise ScaleError(f"{self.folder(rank)} {why}. {way_out}")
+        fix = "Run the same command again; if that does not help, delete that folder first"
+        raise ScaleError(f"{self.folder(rank)} {why}. {fix}")
 
 
 class Generate(Stage):
@@ -138,7 +134,7 @@ class Generate(Stage):
     read = staticmethod(records.load_problems)
 
     def work(self, shard, check, rank, tasks):
-        def share(role: Role) -> Role:
+        def share(role):
             # All workers ask the same endpoints.
             part = {"concurrency": max(1, role.concurrency // self.workers)}
             return role.model_copy(update=part if role.engine == "openai" else {})
@@ -154,8 +150,8 @@ class Generate(Stage):
         shard.save_problems(good, "problems")
         return {"rows": len(good), "errors": len(problems) - len(good)}
 
-    def _chains(self) -> dict:
-        """The chains that each seed begins (see Rounds), by its id."""
+    def _chains(self):
+        """The chains that each seed begins (see Synthesis), by its id."""
         rounds = self.of.profile.rounds
         chains = {}
         for number, seed in enumerate(self.seeds):
@@ -222,7 +218,7 @@ class Verify(Stage):
     def work(self, shard, check, rank, tasks):
         kinds = environments.make(shard.profile.rounds)
 
-        def outcome(problem: Problem) -> str:
+        def outcome(problem):
             try:
                 found = kinds[problem.environment].verify(problem, check)
                 return "same" if found.id == problem.id else "differs"
@@ -258,12 +254,10 @@ class Verify(Stage):
 
 
 SHARDED_STAGES = {stage.name: stage for stage in (Generate, Verify)}
-
-
 EXECUTORS = dict(local=LocalPipelineExecutor, slurm=SlurmPipelineExecutor, ray=RayPipelineExecutor)
 
 
-def _executor(kind: str, options: dict, **common):
+def _executor(kind, options, **common):
     """The executor of datatrove with the user's options."""
     known = inspect.signature(EXECUTORS[kind]).parameters
     own = dict(options)
@@ -276,8 +270,9 @@ def _executor(kind: str, options: dict, **common):
         own = {"job_name": "kit-scale", "qos": "", "env_command": path} | own
         return SlurmPipelineExecutor(**common, **own, sbatch_args=others)
     if others:
-        strange = f"the {kind} executor has no option {', '.join(others)}"
-        raise ScaleError(f"{strange}; it has {', '.join(known)}")
+        raise ScaleError(
+            f"the {kind} executor has no option {', '.join(others)}; it has {', '.join(known)}"
+        )
     if kind == "ray":
         import ray
 
@@ -286,7 +281,7 @@ def _executor(kind: str, options: dict, **common):
     return EXECUTORS[kind](**common, **own)
 
 
-def _joined(step: Stage, tasks: int) -> dict:
+def _joined(step, tasks):
     """Join the shards and close the stage of the run; returns the counts."""
     counts = step.join(tasks)
     step.of.done(**counts)
@@ -318,7 +313,7 @@ def run_shards(
     for name, known in ((stage, SHARDED_STAGES), (executor, EXECUTORS)):
         if name not in known:
             raise ScaleError(f"there is no {name!r}: choose one of {', '.join(known)}")
-    of = runs.open_run(f"scale_{stage}", profile, out and str(Path(out).resolve()), replay=replay)
+    of = open_run(f"scale_{stage}", profile, out and str(Path(out).resolve()), replay=replay)
     # A replay has its seeds from the recording.
     if not replay and not of.path("seeds.parquet").exists():
         first = "run `python -m kit run --only 01` with the same --profile and --out first"
@@ -329,20 +324,17 @@ def run_shards(
     if begun != tasks:
         way_out = f"say --tasks {begun}, or choose another --out"
         raise ScaleError(f"{of.folder} was begun with {begun} tasks: {way_out}")
-    local = executor == "local"
     engines = of.profile.teacher.engine, of.profile.student.engine
-    if stage == "rounds" and local and workers > 1 and "vllm" in engines:
+    if stage == "rounds" and executor == "local" and workers > 1 and "vllm" in engines:
         way_out = "serve them (`vllm serve`, engine: openai), or say --workers 1"
         raise ScaleError(f"every worker would load the profile's models: {way_out}")
     note_stage(of.folder, of.stage, tasks=tasks)
-
     # Two programs side by side for each core of a task.
     options = options or {}
-    cpus = max(1, cores() // workers) if local else options.get("cpus_per_task", 1)
+    cpus = max(1, cores() // workers) if executor == "local" else options.get("cpus_per_task", 1)
     step = SHARDED_STAGES[stage](of, workers, 2 * cpus)
-    for rank in range(tasks):
-        if step.stale(rank):
-            step.marker(rank).unlink(missing_ok=True)
+    for rank in filter(step.stale, range(tasks)):
+        step.marker(rank).unlink(missing_ok=True)
     common = {"tasks": tasks, "workers": workers, "logging_dir": str(step.marker(0).parents[1])}
     pipeline = _executor(executor, options, pipeline=[step], **common)
     pipeline.run()

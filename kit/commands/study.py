@@ -26,7 +26,6 @@ from kit.core.types import digest
 
 STUDY_STAGES = ("05_grpo", "06_evaluation")
 
-
 # In a run folder: what the untrained policy answered.
 BEFORE = Path("completions/06_evaluation-before.jsonl")
 
@@ -36,13 +35,9 @@ class StudyError(RuntimeError):
 
 
 def prepare_study(
-    profile: str,
-    folder: Path,
-    data: Path,
-    arms: Iterable[str] = (),
-    seeds: Iterable[int] = (0, 1, 2),
+    profile: str, folder: Path, data: Path, arms: Iterable[str], seeds: Iterable[int]
 ) -> list[Path]:
-    """A run folder for each seed and arm, with the problems and the plan in it.
+    """A run folder for each seed and arm, with the problems and the plan in it; no arms: all.
 
     All arms of a seed come before the next seed, so that a study cut short has whole seeds.
     Raises ProfileError, ArmError, RunError (a folder made otherwise), ModelUnavailable: then
@@ -52,7 +47,7 @@ def prepare_study(
 
     records.quiet()
     loaded = profiles.load_profile(profile)
-    source = Path(data) / "filtered.parquet"
+    source = data / "filtered.parquet"
     if not source.exists():
         raise RunError(
             f"{source} is not there: run notebooks 01 to 03 into {data} first, "
@@ -67,7 +62,7 @@ def prepare_study(
     content = digest(sorted(problem.id for problem in problems if problem.kept))
     facts = {}
     for (arm, seed), plan in plans.items():
-        run = Path(folder) / arm / str(seed)
+        run = folder / arm / str(seed)
         facts[run] = {
             "arm": arm,
             "seed": seed,
@@ -94,20 +89,13 @@ def prepare_study(
 
 
 def run_study(
-    profile: str,
-    runs: list[Path],
-    jobs: int = 1,
-    parameters: dict | None = None,
-    keep_policies: bool = False,
+    profile: str, runs: list[Path], jobs: int, parameters: dict, keep_policies: bool
 ) -> None:
     """Train and evaluate all runs, `jobs` at once, each in processes of its own.
 
     Raises StudyError at the end if some failed.
     """
-    parameters = parameters or {}
-    check_parameters(
-        parameters, [notebook for notebook in notebooks() if notebook.stem in STUDY_STAGES]
-    )
+    check_parameters(parameters, [path for path in notebooks() if path.stem in STUDY_STAGES])
     left = [run for run in runs if not done(run)]
     failed = []
     children: dict[Path, subprocess.Popen] = {}
@@ -144,15 +132,7 @@ def done(run: Path) -> bool:
     return all("finished" in stages.get(stage, {}) for stage in STUDY_STAGES)
 
 
-def _one(
-    profile: str,
-    run: Path,
-    runs: list[Path],
-    jobs: int,
-    parameters: dict,
-    keep_policies: bool,
-    children: dict[Path, subprocess.Popen],
-) -> int:
+def _one(profile, run, runs, jobs, parameters, keep_policies, children):
     """Exit code of one run; its output goes to study.log."""
     # The answers of the untrained policy are the same in every run: take them from a finished one.
     before = run / BEFORE
@@ -165,8 +145,8 @@ def _one(
     if jobs > 1:
         environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
     seed = json.loads((run / "arm.json").read_text())["seed"]
-    command = [sys.executable, "-m", "kit", "run", "--profile", profile, "--out", str(run)]
-    command += ["--only", "05", "--only", "06"]
+    words = "-m kit run --only 05 --only 06 --profile"
+    command = [sys.executable, *words.split(), profile, "--out", str(run)]
     for name, value in (parameters | {"TRAIN_SEED": seed}).items():
         command.append(f"-p{name}={json.dumps(value)}")
     with (run / "study.log").open("a") as log:

@@ -11,37 +11,29 @@ class Bin:
     name: str
     low: float
     high: float
-    closed: bool
+    closed: bool = True
 
 
 # Narrow bins have gaps between them, so both edges belong to the bin.
-NARROW = (
-    Bin("hard", 0.05, 0.16, True),
-    Bin("medium", 0.41, 0.59, True),
-    Bin("easy", 0.81, 0.91, True),
-)
-
+NARROW = (Bin("hard", 0.05, 0.16), Bin("medium", 0.41, 0.59), Bin("easy", 0.81, 0.91))
 
 # Broad bins touch: an edge belongs to the easier bin, and 0.97 to the last, as the filter keeps it.
 BROAD = (
     Bin("hard", 0.10, 0.26, False),
     Bin("medium", 0.26, 0.61, False),
     Bin("easy-medium", 0.61, 0.85, False),
-    Bin("easy", 0.85, 0.97, True),
+    Bin("easy", 0.85, 0.97),
 )
-
 
 BINS = {"narrow": NARROW, "broad": BROAD}
 
-
 BIN_ORDER = ("easy", "easy-medium", "medium", "hard")
-
 
 # Of stepping stones, in the order in which they are made (top-down).
 STEPPING_STONE_LEVELS = ("hard", "medium", "easy")
 
 
-def _bins(bins: str) -> tuple[Bin, ...]:
+def _bins(bins):
     """The bins of that name, the hardest first."""
     if bins not in BINS:
         raise ValueError(f"no bins called {bins!r}: there are {', '.join(BINS)}")

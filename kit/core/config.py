@@ -19,9 +19,6 @@ HUB_SECONDS = 5
 EnvironmentName = Literal["induction", "abduction", "deduction", "fuzzing"]
 
 
-BinName = Literal["easy", "easy-medium", "medium", "hard"]
-
-
 class StrictModel(BaseModel):
     """Base of all sections: unknown keys, numbers in quotes and later changes are refused."""
 
@@ -43,7 +40,12 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Sampling(StrictModel):
-    """How an answer is drawn, and how long it may be (tokens)."""
+    """How an answer is drawn, and how long it may be (tokens).
+
+    A comment above a field explains it.
+
+    Source: our choice.
+    """
 
     # 0: always the most likely token.
     temperature: NonNegativeFloat
@@ -174,7 +176,7 @@ class FiltersConfig(StrictModel):
 class DifficultyConfig(StrictModel):
     """Which of the paper's two sets of bins is used (notebook 04)."""
 
-    # The edges are in kit/difficulty.py.
+    # The edges are in kit/core/bins.py.
     bins: Literal["narrow", "broad"]
 
 

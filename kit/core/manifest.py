@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -12,13 +11,10 @@ from kit.core import records
 
 ROOT = Path(__file__).resolve().parents[2]
 
-
 RECORDED = ROOT / "data" / "recorded"
-
 
 # Keys of a role that say where its model is asked, not what.
 WHERE = {"endpoints", "concurrency", "patience"}
-
 
 VERSIONED_PACKAGES = (
     "torch",
@@ -32,13 +28,24 @@ VERSIONED_PACKAGES = (
 
 
 class RunError(RuntimeError):
-    """The run folder does not fit what is asked of it; the message says how to go on."""
+    """The run folder does not fit what is asked of it; the message says how to go on.
+
+    Source: our choice.
+    """
 
 
 def changed_keys(old: dict, new: dict, prefix: str = "") -> str:
-    """The keys, dotted, at which two nested dicts differ, WHERE left out."""
+    """The keys at which two nested dicts differ, each with both values; WHERE is left out.
+
+    Args:
+        old: values by key; a section is a dict of its own.
+        new: the same, of today.
+        prefix: of the keys, for the sections inside.
+    Returns:
+        `rounds.turns: 2 -> 3, seed: 0 -> 1`; empty if nothing differs.
+    """
     found = []
-    for key in sorted((old.keys() | new.keys()) - WHERE):
+    for key in sorted({*old, *new} - WHERE):
         before = old.get(key)
         after = new.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
@@ -49,6 +56,7 @@ def changed_keys(old: dict, new: dict, prefix: str = "") -> str:
 
 
 def versions_here() -> dict[str, str]:
+    """Version by name: the kit's commit, and those of VERSIONED_PACKAGES that are installed."""
     found = {"kit": _commit()}
     for name in VERSIONED_PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
@@ -56,16 +64,16 @@ def versions_here() -> dict[str, str]:
     return found
 
 
-def _commit() -> str:
+def _commit():
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
     # There may be no git on this machine.
     with contextlib.suppress(FileNotFoundError):
-        done = subprocess.run(command, capture_output=True, text=True)
-        return done.stdout.strip() or "unknown"
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip() or "unknown"
     return "unknown"
 
 
 def now() -> str:
+    """This second in UTC, as the manifest notes it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -98,10 +106,9 @@ def note_stage(folder: Path, stage: str, **facts) -> None:
 
 
 def write_manifest(folder: Path, manifest: dict) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / "manifest.json.part"
-    try:
+    """Write `manifest.json` of a run folder, whole or not at all.
+
+    Raises RecordError when the disk is full.
+    """
+    with records.whole_file(folder / "manifest.json") as part:
         part.write_text(json.dumps(manifest, indent=1))
-        os.replace(part, folder / "manifest.json")
-    except OSError as error:
-        raise records.disk_error(error, part) from error

@@ -39,8 +39,7 @@ def load_profile(name: str, overrides: dict[str, Any] | None = None) -> Profile:
     try:
         return Profile.model_validate(values)
     except ValidationError as error:
-        lines = [f"{path.name}:", *map(_explain, error.errors())]
-        raise ProfileError("\n".join(lines)) from None
+        raise ProfileError("\n".join([f"{path.name}:", *map(_explain, error.errors())])) from None
 
 
 def read_profile(name: str) -> tuple[Path, dict]:
@@ -68,7 +67,7 @@ def read_profile(name: str) -> tuple[Path, dict]:
     return path, values
 
 
-def _merged(old: dict, new: dict) -> dict:
+def _merged(old, new):
     """Two nested mappings as one; `new` counts where both have a value."""
     merged = dict(old)
     for key, value in new.items():
@@ -77,7 +76,7 @@ def _merged(old: dict, new: dict) -> dict:
     return merged
 
 
-def _set(values: dict, keys: list[str], value: Any) -> None:
+def _set(values, keys, value):
     """Put an override into nested values, at the place that its keys name."""
     *front, last = keys
     for key in front:

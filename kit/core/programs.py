@@ -5,7 +5,6 @@ Nothing is executed here.
 
 import ast
 import re
-from collections.abc import Iterator
 from contextlib import suppress
 
 from kit.core.types import Reason, Rejected
@@ -69,25 +68,20 @@ def signature(program: str) -> str:
     return f"f({ast.unparse(node.args)}){returns}"
 
 
-def _literal_call(line: str) -> list[str]:
-    """The argument text of the first `f(...)` in a line as the only element, or nothing."""
-    _, called, rest = line.partition("f(")
-    if not called or "def " in line:
-        return []
-    # A bracket may stand inside a string: try each as the end of the call.
-    for bracket in re.finditer(r"\)", rest):
-        with suppress(ValueError):
-            return [call_text(arguments(rest[: bracket.start()]))]
-    return []
-
-
 def calls(answer: str) -> list[str]:
     """The argument texts of the calls `f(...)` in an answer, in order, without repeats.
 
     At most one in a line counts, and only if all its arguments are literals.
     """
-    found = [call for line in answer.splitlines() for call in _literal_call(line)]
-    return list(dict.fromkeys(found))
+    found: dict[str, None] = {}
+    for line in answer.splitlines():
+        rest = "" if "def " in line else line.partition("f(")[2]
+        # A bracket may stand inside a string: try each as the end of the call.
+        for bracket in re.finditer(r"\)", rest):
+            with suppress(ValueError):
+                found[call_text(arguments(rest[: bracket.start()]))] = None
+                break
+    return list(found)
 
 
 def given_arguments(answer: str) -> tuple:
@@ -109,7 +103,7 @@ def last_tag(answer: str) -> str:
     return found[-1].strip().strip("`").strip()
 
 
-def _bare_lines(code: str) -> list[str]:
+def _bare_lines(code):
     """The longer lines of a program, without white space."""
     return [re.sub(r"\s+", "", line) for line in code.splitlines() if len(line.strip()) > 8]
 
@@ -138,11 +132,10 @@ _UNSTABLE = set(
     """.split()
 )
 
-
 _UNSTABLE_CALLS = set("id hash object input open globals locals vars dir __import__".split())
 
 
-def _real_names(nodes: list[ast.AST]) -> Iterator[str]:
+def _real_names(nodes):
     """What a program imports and reads, each under its real name whatever the program calls it."""
     real: dict[str, str] = {}
     for node in nodes:
@@ -162,15 +155,14 @@ def unstable_name(code: str) -> str:
     Random numbers are fine if their generator is seeded.
     """
     nodes = list(ast.walk(parse(code)))
-    called = [node for node in nodes if isinstance(node, ast.Call)]
+    called = [(ast.unparse(node.func), node.args) for node in nodes if isinstance(node, ast.Call)]
     seeds = ("random.seed", "seed", "random.Random", "Random")
-    seeded = any(call.args and ast.unparse(call.func) in seeds for call in called)
+    seeded = any(given and name in seeds for name, given in called)
 
     # A builtin's name that the program gives to something of its own is harmless.
     own = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     own |= {n.name for n in nodes if isinstance(n, ast.FunctionDef)}
-    builtins = [call.func.id for call in called if isinstance(call.func, ast.Name)]
-    suspects = [name for name in builtins if name in _UNSTABLE_CALLS - own]
+    suspects = [name for name, _ in called if name in _UNSTABLE_CALLS - own]
 
     for name in [*_real_names(nodes), *suspects]:
         parts = name.split(".")
@@ -216,11 +208,8 @@ def program_tokens(code: str) -> list[str]:
     Source: our choice.
     """
     own = {"f", "pre_test_f", "test_f"}
-    try:
+    with suppress(SyntaxError, ValueError, RecursionError):
         tree = ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError):
-        pass
-    else:
         own |= _own_names(tree)
         code = ast.unparse(tree)
     names: dict[str, str] = {}

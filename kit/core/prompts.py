@@ -9,7 +9,6 @@ from kit.core.types import digest
 
 Messages = list[dict]
 
-
 _prompts = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parents[1] / "environments" / "prompts"),
     undefined=jinja2.StrictUndefined,

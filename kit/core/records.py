@@ -7,6 +7,7 @@ import errno
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
@@ -23,7 +24,6 @@ class RecordError(RuntimeError):
 
 _TEXT = datasets.Value("string")
 
-
 _COLUMNS: dict[object, object] = {
     str: _TEXT,
     int: datasets.Value("int32"),
@@ -31,7 +31,6 @@ _COLUMNS: dict[object, object] = {
     list[str]: datasets.List(_TEXT),
     list[Sample]: datasets.List({name: _TEXT for name in Sample.model_fields}),
 }
-
 
 PROBLEM_FEATURES = datasets.Features(
     {
@@ -73,7 +72,7 @@ class Log:
         self.repaired = self._repair()
         self._file: FileIO | None = None
 
-    def _repair(self) -> bool:
+    def _repair(self):
         """Cut off a last line without its end; returns whether there was one."""
         if not self.path.exists() or not self.path.stat().st_size:
             return False
@@ -140,10 +139,27 @@ class Log:
             self._file = None
 
 
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """The place beside `path` where a file is written, which then becomes `path`.
+
+    So a reader never sees half of it, and a failed write leaves what was there before.
+    Raises RecordError when the disk is full.
+    """
+    part = Path(f"{path}.part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield part
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise disk_error(error, part) from error
+
+
 def write_parquet(
     rows: Iterable[dict] | pd.DataFrame, path: Path, features: datasets.Features | None = None
 ) -> None:
-    """Write a table at once or not at all, so that a reader never sees half of it.
+    """Write a table at once or not at all.
 
     A table without rows keeps the columns of the frame or of `features`.
     Raises RecordError when the disk is full.
@@ -155,35 +171,27 @@ def write_parquet(
         names = features or next(iter(rows), ())
         columns = {name: [row.get(name) for row in rows] for name in names}
         table = datasets.Dataset.from_dict(columns, features=features)
-    # Write beside the target, then put the whole file in its place.
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(f"{path}.part")
-    try:
+    with whole_file(path) as part:
         table.to_parquet(part)
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise disk_error(error, path) from error
 
 
-def _writable(problem: Problem) -> Problem:
+def _writable(problem):
     """Lone surrogates (a model's string escapes make them, no file can hold them) become `?`."""
     text = json.dumps(problem.model_dump(), ensure_ascii=False)
     return Problem.model_validate_json(text.encode("utf-8", "replace"))
 
 
-def _as_row(problem: Problem) -> dict:
+def _as_row(problem):
     return {"id": problem.id, "p": problem.p, **problem.model_dump()}
 
 
 def save_problems(problems: Iterable[Problem], path: Path) -> None:
-    """Write problems as parquet, with id and pass rate; `load` reads them back."""
+    """Write problems as parquet, with id and pass rate; `load_problems` reads them back."""
     write_parquet((_as_row(_writable(problem)) for problem in problems), path, PROBLEM_FEATURES)
 
 
 def load_problems(path: Path) -> list[Problem]:
-    """Read the problems that `save` wrote.
+    """Read the problems that `save_problems` wrote.
 
     Args:
         path: of the parquet file.
@@ -191,6 +199,7 @@ def load_problems(path: Path) -> list[Problem]:
         The problems in the order of the file.
     Raises:
         RecordError: the file is missing, is not parquet, or does not hold problems.
+    Source: our choice.
     """
     try:
         # `id` and `p` follow from the other columns.
@@ -213,6 +222,7 @@ def problems_frame(problems: Iterable[Problem]) -> pd.DataFrame:
     Returns:
         One row per problem: column `id`, column `p` (pass rate from 0 to 1, NaN before grading),
         then the fields of Problem.
+    Source: our choice.
     """
-    rows = [_as_row(problem) for problem in problems]
+    rows = map(_as_row, problems)
     return pd.DataFrame(rows, columns=list(PROBLEM_FEATURES)).astype({"p": float})

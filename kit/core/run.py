@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 # What a figure's title says about recorded data.
 LABEL = " (recorded data)"
 
-
 # Keys of a profile that describe a run and change nothing in it.
 ABOUT = {"about", "minutes", "needs"}
 
@@ -66,12 +65,18 @@ class Run:
 
     @property
     def seed(self) -> int:
-        """The seed of everything that is drawn; a training may have its own (`train_seed`)."""
+        """The seed of everything that is drawn; a training may have its own (`train_seed`).
+
+        Source: our choice.
+        """
         return self.profile.seed
 
     @property
     def train_seed(self) -> int:
-        """The seed of the training alone: a study repeats it with several."""
+        """The seed of the training alone: a study repeats it with several.
+
+        Source: our choice.
+        """
         own = self.profile.grpo.seed
         return self.seed if own is None else own
 
@@ -81,13 +86,17 @@ class Run:
 
         Returns:
             Empty if all data are this run's own, from its first stage to this one; else LABEL.
+        Source: our choice.
         """
         manifest = read_manifest(self.folder)
         return LABEL if self.recorded or rests_on_recorded(manifest, self.stage) else ""
 
     @property
     def on_cpu(self) -> bool:
-        """Whether there is no GPU, as torch sees it."""
+        """Whether there is no GPU, as torch sees it.
+
+        Source: our choice.
+        """
         import torch
 
         return not torch.cuda.is_available()
@@ -99,6 +108,7 @@ class Run:
             name: of a file or folder, relative to the run folder.
         Returns:
             Its path, whether something is there or not.
+        Source: our choice.
         """
         return self.folder / name
 
@@ -129,6 +139,7 @@ class Run:
             limits: other arguments of Sandbox, and limits that differ from the profile's.
         Returns:
             The sandbox; use it in a `with` block.
+        Source: our choice.
         """
         # Imported here on purpose (layers): stages that run no program also import this module.
         from kit.sandbox.pool import Sandbox
@@ -148,6 +159,7 @@ class Run:
         Raises:
             RunError: neither this run nor data/recorded has the table.
             RecordError: the file does not hold problems.
+        Source: our choice.
         """
         return records.load_problems(self.find(f"{name}.parquet"))
 
@@ -160,6 +172,7 @@ class Run:
             The table as its stage saved it.
         Raises:
             RunError: neither this run nor data/recorded has it.
+        Source: our choice.
         """
         return pd.read_parquet(self.find(f"{name}.parquet"))
 
@@ -171,6 +184,7 @@ class Run:
             name: of the table, without `.parquet`.
         Raises:
             RecordError: the disk is full.
+        Source: our choice.
         """
         records.save_problems(problems, self.path(f"{name}.parquet"))
 
@@ -182,6 +196,7 @@ class Run:
             name: of the table, without `.parquet`.
         Raises:
             RecordError: the disk is full.
+        Source: our choice.
         """
         records.write_parquet(frame, self.path(f"{name}.parquet"))
 
@@ -194,6 +209,7 @@ class Run:
             data: the numbers that are drawn.
         Raises:
             RecordError: the disk is full.
+        Source: our choice.
         """
         folder = self.path("figures")
         figure = getattr(drawn, "figure", drawn)
@@ -214,6 +230,7 @@ class Run:
             counts: what the stage made, name -> number.
         Raises:
             RecordError: the disk is full.
+        Source: our choice.
         """
         seconds = time.monotonic() - self.began
         programs: Counter[str] = sum((box.counts for box in self.boxes), Counter())
@@ -281,6 +298,7 @@ def open_run(
     Raises:
         ProfileError: the profile or an override is wrong.
         RunError: the folder was made with other values.
+    Source: our choice.
     """
     records.quiet()
     overrides = {
@@ -290,7 +308,7 @@ def open_run(
         overrides |= {"teacher.engine": "replay", "student.engine": "replay"}
     base = profiles.load_profile(profile, {"seed": seed})
     loaded = profiles.load_profile(profile, {"seed": seed, **overrides})
-    folder = Path(run_dir) if run_dir else ROOT / "runs" / base.name
+    folder = Path(run_dir or ROOT / "runs" / base.name)
     # A folder holds one run: the same profile in all stages, the same overrides in each.
     manifest = read_manifest(folder)
     if changed := changed_keys(_before(manifest, base), _numbers(base)):
@@ -312,12 +330,12 @@ def open_run(
     return Run(stage, loaded, folder, overrides, {"completions.parquet"} if replay else set())
 
 
-def _numbers(profile: Profile) -> dict:
+def _numbers(profile):
     """What of a profile changes a run."""
     return profile.model_dump(mode="json", exclude=ABOUT)
 
 
-def _before(manifest: dict, base: Profile) -> dict:
+def _before(manifest, base):
     """The numbers that a folder was made with; those of `base` if it is new."""
     noted = manifest["profile"] or {}
     # A field that this version of the kit added, and the manifest does not have, has its default.

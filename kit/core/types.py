@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 
 class Reason(StrEnum):
@@ -172,15 +172,8 @@ class Problem(BaseModel, frozen=True, extra="forbid"):
         Returns:
             16 hexadecimal digits.
         """
-        return digest(
-            self.environment,
-            self.program,
-            self.inputs,
-            self.outputs,
-            self.message,
-            self.pre_test,
-            self.test,
-        )
+        content = (self.environment, self.program, self.inputs, self.outputs, self.message)
+        return digest(*content, self.pre_test, self.test)
 
     @property
     def p(self) -> float | None:
@@ -205,14 +198,12 @@ class Problem(BaseModel, frozen=True, extra="forbid"):
 
 def digest(*parts) -> str:
     """Hash of JSON-able parts (16 hexadecimal digits), the same in every process and machine."""
-    text = json.dumps(parts, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-class SeedSnippet(BaseModel):
+class SeedSnippet(BaseModel, frozen=True, extra="forbid"):
     """A piece of real code, where it comes from, and what it is for."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     id: str
     text: str
     source: Literal["wild", "real"]

@@ -6,7 +6,7 @@ A headless run prints one example instead and never waits.
 import difflib
 import html
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from itertools import compress
 
@@ -170,7 +170,7 @@ def attempts(problem: Problem) -> str:
 FILTERS = {"environment": lambda p: p.environment, "method": lambda p: p.method, "state": state}
 
 
-def _browse(problems: list[Problem], page: Callable) -> None:
+def _browse(problems, page):
     """The controls of `browse` and the page of the problem that they choose."""
     # A filter is offered only where there is something to choose.
     choosers = {}

@@ -3,7 +3,6 @@
 import html
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 from ipywidgets import HTML as Markup
@@ -102,23 +101,21 @@ def compare(
     browse.live(VBox([HBox(boxes[:2]), HBox(boxes[2:]), HBox([curve, window]), picture, said]))
 
 
-def _trainings(
-    run: Run, study: dict[str, pd.DataFrame], arms: dict[str, dict], label: str
-) -> dict[str, partial[Training]]:
+def _trainings(run, study, arms, label):
     """What can be compared, by name, each with what reads it."""
 
-    def arm(name: str, *seeds: int) -> Training:
+    def arm(name, *seeds):
         """Some seeds of an arm of the study."""
         curves, scores = (
             frame[(frame.arm == name) & frame.seed.isin(seeds)]
-            for frame in (study["curves"], study["scores"])
+            for frame in map(study.get, ("curves", "scores"))
         )
         values = {"arm": name, "seeds": ", ".join(map(str, seeds))}
         values |= {f"arm.{key}": str(value) for key, value in arms.get(name, {}).items()}
         return Training(curves, scores, values, label)
 
     # The arms of the study, and each seed of those that have several.
-    found: dict[str, partial[Training]] = {}
+    found: dict = {}
     for name, part in study["curves"].groupby("arm", sort=False):
         seeds = sorted(part.seed.unique())
         found[f"arm {name}"] = partial(arm, name, *seeds)
@@ -138,7 +135,7 @@ def _trainings(
     return found
 
 
-def _folder(folder: Path) -> Training:
+def _folder(folder):
     """The training of a run folder, with the values of its profile and what was changed."""
     manifest = read_manifest(folder)
     values = _flat(manifest["profile"] or {})
@@ -153,9 +150,9 @@ def _folder(folder: Path) -> Training:
     return Training(curves, scores, values, LABEL if recorded else "")
 
 
-def _flat(values: dict, prefix: str = "") -> dict[str, str]:
+def _flat(values, prefix=""):
     """Nested values as text, by dotted key."""
-    found: dict[str, str] = {}
+    found: dict = {}
     for key, value in values.items():
         if isinstance(value, dict) and value:
             found |= _flat(value, f"{prefix}{key}.")
@@ -164,7 +161,7 @@ def _flat(values: dict, prefix: str = "") -> dict[str, str]:
     return found
 
 
-def _compared(chosen: dict[str, Training], curve: str, window: int) -> tuple:
+def _compared(chosen, curve, window):
     """The figure of a curve, and the tables, as HTML."""
     lines = [training.curves.assign(arm=name) for name, training in chosen.items()]
     curves = pd.concat(lines) if lines else pd.DataFrame()
@@ -199,9 +196,7 @@ def _compared(chosen: dict[str, Training], curve: str, window: int) -> tuple:
     return ax.figure, *parts
 
 
-def _beside(
-    title: str, columns: dict[str, dict[str, str]], differing: bool = False
-) -> pd.DataFrame:
+def _beside(title, columns, differing=False):
     """Named values side by side, a column each; `differing`: only those that are not all alike."""
     frame = pd.DataFrame({html.escape(name): values for name, values in columns.items()})
     frame = frame.fillna("–").rename_axis(title)
@@ -210,7 +205,7 @@ def _beside(
     return frame.reset_index()
 
 
-def _headline(training: Training) -> dict[str, str]:
+def _headline(training):
     """Headline numbers as text: means over steps and seeds; pass@1 of sampled answers per set."""
     curves = training.curves
     found = {"seeds": str(curves.seed.nunique()), "steps": str(int(curves.step.max()))}
@@ -232,7 +227,7 @@ def _headline(training: Training) -> dict[str, str]:
     return found
 
 
-def _change(values: pd.Series, groups: pd.Series, order: list) -> str:
+def _change(values, groups, order):
     """The mean of one group of values, an arrow, the mean of another."""
     first, second = values.groupby(groups).mean().reindex(order)
     return f"{first:.2f} → {second:.2f}"

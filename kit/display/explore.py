@@ -124,7 +124,7 @@ def playground(
     browse.live(VBox([chosen, question, answer, button, said]))
 
 
-def _question(env: Environment, problem: Problem) -> str:
+def _question(env, problem):
     """What the student reads, as HTML: the last message, those before it folded."""
     *before, last = env.solve_prompt(problem)
     folded = ""
@@ -135,7 +135,7 @@ def _question(env: Environment, problem: Problem) -> str:
     return page(folded, "<b>what the student reads</b>", browse.code(last["content"]))
 
 
-def _graded(env: Environment, problem: Problem, answer: str, run: Run) -> dict:
+def _graded(env, problem, answer, run):
     """One answer, graded in a sandbox of its own, as a row of a table."""
     try:
         with run.box(workers=1) as box:
@@ -165,7 +165,7 @@ OWN_SCHEDULE = "mine"
 QUICK = 400
 
 
-def _slider(name: str, step: float = 0.05) -> FloatSlider:
+def _slider(name, step=0.05):
     """A slider from 0 to 1, four beside each other."""
     return FloatSlider(
         description=name,
@@ -177,7 +177,7 @@ def _slider(name: str, step: float = 0.05) -> FloatSlider:
     )
 
 
-def _phase_sliders() -> list[list[FloatSlider]]:
+def _phase_sliders():
     """For each phase the sliders of its start and of the weights of three bins."""
     phases = [
         [_slider(f"{k}. starts at", 1 / 80), *map(_slider, ("easy", "medium", "hard"))]
@@ -188,7 +188,7 @@ def _phase_sliders() -> list[list[FloatSlider]]:
     return phases
 
 
-def _set_sliders(phases: list[list[FloatSlider]], schedule: list) -> None:
+def _set_sliders(phases, schedule):
     """Move the sliders of all phases to a schedule."""
     for k, (slider, *boxes) in enumerate(phases):
         start, weights = schedule[min(k, len(schedule) - 1)]
@@ -202,7 +202,7 @@ def _set_sliders(phases: list[list[FloatSlider]], schedule: list) -> None:
             box.value = weight
 
 
-def _define(phases: list[list[FloatSlider]]) -> None:
+def _define(phases):
     """Make what the sliders say the schedule MINE."""
     parts = [
         (start.value, {box.description: box.value for box in boxes}) for start, *boxes in phases
@@ -272,7 +272,7 @@ def design(problems: list[Problem], run: Run) -> None:
     browse.live(VBox([HBox([preset, count]), rows, picture, said]))
 
 
-def _planned(problems: list[Problem], run: Run, schedule: str) -> tuple:
+def _planned(problems, run, schedule):
     """The figure of a schedule with its plan, and what there is to say of it, as HTML."""
     profile = run.profile
     steps = min(profile.grpo.steps, QUICK)
@@ -281,10 +281,10 @@ def _planned(problems: list[Problem], run: Run, schedule: str) -> tuple:
         schedule,
         steps,
         profile.grpo.prompts_per_step,
-        dict(profile.curriculum.environments.items()),
+        profile.curriculum.environments,
         profile.difficulty.bins,
         run.seed,
-        dict(profile.curriculum.sources.items()),
+        profile.curriculum.sources,
     )
     ax = figures.draw_curriculum(
         schedule_table(schedule, steps), curriculum.realised(plan), label=f": {schedule}{run.label}"
@@ -317,7 +317,7 @@ def _planned(problems: list[Problem], run: Run, schedule: str) -> tuple:
     return ax.figure, paragraph(f"{facts} The most used problems:"), html_table(rows)
 
 
-def _how(preset: str, run: Run) -> str:
+def _how(preset, run):
     """What to write where, so that a run trains on the schedule, as HTML."""
     phases = SCHEDULES[OWN_SCHEDULE]
     known = phases == SCHEDULES[preset]

@@ -1,25 +1,13 @@
-"""The four environments: each name in kit.core.profile is a file here with a class of that name.
+"""The four environments: each name in kit.core.config is a file here with a class of that name.
 
-A fifth one is one more file, and its name in kit.core.profile.
+A fifth one is one more file, and its name in kit.core.config.
 """
 
 import importlib
 from typing import get_args
 
 from kit.core.config import EnvironmentName, RoundsConfig
-from kit.environments.base import Environment, grade_all
-
-__all__ = [
-    "KINDS",
-    "Environment",
-    "InfrastructureError",
-    "Reason",
-    "Rejected",
-    "Verdict",
-    "grade_all",
-    "make",
-]
-
+from kit.environments.base import Environment
 
 KINDS: dict[str, type[Environment]] = {
     name: getattr(importlib.import_module(f"{__name__}.{name}"), name.title())

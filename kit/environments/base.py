@@ -147,14 +147,11 @@ class Environment:
             f"revise_{self.form}",
             problem=problem,
             task=self.task,
-            pairs=list(zip(problem.inputs, problem.outputs)),
             ask=ask,
             target=target,
             k=self.inputs,
             argument=argument,
             hint=turn_to(HINTS[ask], problem.id),
-            solved=[sample for sample in problem.samples if sample.outcome == "passed"],
-            failed=[sample for sample in problem.samples if sample.outcome == "failed"],
         )
         # First the idea: if asked for the code at once, a small teacher repeats the old one.
         if self.form == "two_calls":
@@ -162,23 +159,20 @@ class Environment:
             messages = told + prompt("write", argument=argument, environment=self.name)
         return (yield from self._dialogue(messages, problem.program))
 
-    def _dialogue(self, messages: Messages, origin: str) -> Dialogue:
+    def _dialogue(self, messages, origin):
         """Both forms of the dialogue; the new function must not repeat the code it grew from."""
         answer = yield messages
-        if self.form == "one_call":
-            draft = self.read(answer)
-            program = draft.program
-        else:
-            program = module(code_block(answer), "f")
+        draft = self.read(answer) if self.form == "one_call" else None
+        program = draft.program if draft else module(code_block(answer), "f")
         if copied(program, origin):
             raise Rejected(Reason.COPY, "write a new function instead of repeating the given code")
-        if self.form != "one_call":
-            written = self._answered(messages, f"```python\n{program}\n```")
-            draft = yield from self.complete(program, written)
-        return draft
+        if draft:
+            return draft
+        written = self._answered(messages, f"```python\n{program}\n```")
+        return (yield from self.complete(program, written))
 
     @staticmethod
-    def _answered(messages: Messages, answer: str) -> Messages:
+    def _answered(messages, answer):
         """The messages with the teacher's answer instead of the beginning that it was given."""
         return [*messages[:-1], {"role": "assistant", "content": answer}]
 
@@ -201,13 +195,13 @@ class Environment:
         code = re.sub(r"```(input|message).*?```", "", answer, flags=re.S)
         program = module(code_block(code), "f")
         inputs = []
-        for block in re.findall(r"```input[ \t]*\n(.*?)```", answer, flags=re.S):
+        for block in re.findall(r"```input[ \t]*\n(.*?)```", answer, re.S):
             try:
                 inputs.append(call_text(arguments(block)))
             except ValueError as fault:
                 detail = f"{block.strip()[:80]} is not a literal: {fault}"
                 raise Rejected(Reason.NO_INPUTS, detail) from None
-        message = re.findall(r"```message[ \t]*\n(.*?)```", answer, flags=re.S)
+        message = re.findall(r"```message[ \t]*\n(.*?)```", answer, re.S)
         return self.draft(program, inputs, "".join(message[-1:]).strip())
 
     def draft(self, code: str, inputs: list[str], message: str = "") -> Problem:

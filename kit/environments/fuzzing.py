@@ -84,12 +84,12 @@ def edges(draft: Problem) -> list[str]:
     ]
 
 
-def only(code: str, name: str) -> str:
+def _only(code, name):
     """The source of the one top-level function of this name."""
     return ast.unparse(function(code, name))
 
 
-def without(code: str, *names: str) -> str:
+def _without(code, *names):
     """The code without its top-level functions and classes of these names."""
     tree = parse(code)
     tree.body = [node for node in tree.body if getattr(node, "name", None) not in names]
@@ -123,8 +123,8 @@ class Fuzzing(Environment):
             module(code, "pre_test_f", "test_f")
         except Rejected as fault:
             raise Rejected(Reason.NO_TESTS, fault.detail) from None
-        draft = super().draft(without(code, "pre_test_f", "test_f"), inputs, message)
-        return draft.with_(pre_test=only(code, "pre_test_f"), test=only(code, "test_f"))
+        draft = super().draft(_without(code, "pre_test_f", "test_f"), inputs, message)
+        return draft.with_(pre_test=_only(code, "pre_test_f"), test=_only(code, "test_f"))
 
     def code(self, problem: Problem) -> str:
         """The program that says of an input: refused, pass or fail."""
@@ -138,11 +138,13 @@ class Fuzzing(Environment):
         draft = draft.with_(inputs=list(dict.fromkeys(draft.inputs + edges(draft))))
         outcomes = execute(self.code(draft), draft.inputs, check, name="outcome")
         if "'fail'" not in outcomes:
-            detail = "test_f holds for every input that pre_test_f lets through"
-            raise Rejected(Reason.NO_WITNESS, detail)
+            raise Rejected(
+                Reason.NO_WITNESS, "test_f holds for every input that pre_test_f lets through"
+            )
         if "'pass'" not in outcomes:
-            detail = "test_f fails for every input that pre_test_f lets through"
-            raise Rejected(Reason.NO_BENIGN, detail)
+            raise Rejected(
+                Reason.NO_BENIGN, "test_f fails for every input that pre_test_f lets through"
+            )
         return draft.with_(outputs=outcomes)
 
     def job(self, problem, answer):

@@ -15,7 +15,7 @@ from kit.environments.verify import LONGEST, execute, usable, values
 from kit.sandbox import Job, arguments, call_text, literal, parse, same
 
 
-def _bare(program: str) -> str:
+def _bare(program):
     """f without the dictionary around its one result, if all its returns have one (our choice)."""
     # Most functions of CodeI/O have one that their task does not mention.
     tree = parse(program)
@@ -50,8 +50,10 @@ class Induction(Environment):
         inputs = usable(draft.program, draft.inputs, check.primary)[: self.inputs]
         needed = self.visible + 2
         if len(inputs) < needed:
-            detail = f"f runs on only {len(inputs)} of the inputs, at least {needed} are needed"
-            raise Rejected(Reason.NO_INPUTS, detail)
+            raise Rejected(
+                Reason.NO_INPUTS,
+                f"f runs on only {len(inputs)} of the inputs, at least {needed} are needed",
+            )
 
         outputs = execute(draft.program, inputs, check)
         differing = [k for k, output in enumerate(outputs) if output != outputs[-1]]

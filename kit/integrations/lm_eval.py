@@ -11,7 +11,7 @@ from kit.core.config import Sampling
 from kit.core.types import Item, digest
 
 
-def _sample_log(number: int, item: Item, samples: list[dict], sampling: Sampling) -> dict:
+def _sample_log(number, item, samples, sampling):
     """One problem as a line of lm-eval's sample log."""
     target = str(item.data.get("answer", ""))
     answers = [sample["answer"] for sample in samples]

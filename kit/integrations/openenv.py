@@ -45,7 +45,7 @@ class Task(Observation):
     p: float | None = Field(default=None, description="the student's pass rate")
 
 
-def _task(row: dict, **more) -> Task:
+def _task(row, **more):
     return Task(problem_id=row["id"], environment=row["environment"], p=row["p"], **more)
 
 
@@ -102,7 +102,7 @@ class Problems(Environment):
         """Of the episode."""
         return self._state
 
-    def _split(self, name: str) -> list[dict]:
+    def _split(self, name):
         if not self._rows.get(name):
             full = ", ".join(split for split, rows in self._rows.items() if rows)
             raise ValueError(f"there is no problem in a split {name!r}: there are {full}")

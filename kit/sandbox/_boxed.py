@@ -149,7 +149,7 @@ def decode(wire, depth: int = 0):
     return _FROM_PARTS[tag](parts)
 
 
-def _spread(keys: list) -> list:
+def _spread(keys):
     """Refuse keys that were chosen to share their hashes.
 
     A set of n of them costs n * n steps of the process that decodes it.
@@ -349,7 +349,7 @@ def attach_stdin(text: str, result: int) -> None:
     os.fstat = lambda fd: known[fd] if fd in known else real(fd)
 
 
-def _temporary_file() -> int:
+def _temporary_file():
     """Only without walls, on systems that have no memfd."""
     import tempfile
 
@@ -405,7 +405,7 @@ class Zygote:
                 # Some Pythons are built without zlib or the like.
                 pass
 
-    def _limits(self) -> list[tuple[int, int]]:
+    def _limits(self):
         """The resource limits of a child, none above the hard limits of this process."""
         wanted = {
             # Only in case the zygote, which keeps the exact limit, is late.
@@ -522,7 +522,7 @@ class Zygote:
                     cpu = spent + self.config["cpu"]
         return size, OVERFLOW
 
-    def _child(self, job_size: int, times: int, result: int) -> int:
+    def _child(self, job_size, times, result):
         """The life of a child: read the job, give up all rights, run the program."""
         job = json.loads(read_exactly(self.jobs, job_size))
         is_script = job["stdin"] is not None

@@ -88,7 +88,7 @@ class MontyWorker:
     release = kill
 
 
-def _compiles(code: str) -> bool:
+def _compiles(code):
     """Is this a program to Python?"""
     try:
         compile(code, "<program>", "exec", dont_inherit=True)

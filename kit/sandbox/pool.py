@@ -42,7 +42,7 @@ def hide_escape_warnings() -> None:
 _AnyWorker = Worker | MontyWorker
 
 
-def _late(deadline: float) -> Result:
+def _late(deadline):
     return Result("sandbox_error", detail=f"not done within the batch's {deadline:g} s")
 
 
@@ -155,7 +155,7 @@ class Sandbox:
         pending: dict[Future, int] = {}
         done: SimpleQueue = SimpleQueue()
 
-        def results(limit: int):
+        def results(limit):
             """All that is done. Waits until fewer than `limit` are pending, or for the deadline."""
             while not done.empty() or len(pending) >= limit:
                 patience = None if deadline == math.inf else max(0, end - time.monotonic())
@@ -232,7 +232,7 @@ class Sandbox:
     def __exit__(self, *exception) -> None:
         self.close()
 
-    def _dispatch(self) -> None:
+    def _dispatch(self):
         """The life of a dispatcher: take a job, have it done by the worker of this thread."""
         # The first dispatcher gets the worker of the self-test.
         with self._lock:
@@ -290,7 +290,7 @@ class Sandbox:
             raise
         return worker
 
-    def _retire(self, worker: _AnyWorker) -> None:
+    def _retire(self, worker):
         worker.release()
         with self._lock:
             self._live.discard(worker)

@@ -110,7 +110,7 @@ _BRACKETS = re.compile(
 )
 
 
-def _check_grammar(source: str) -> None:
+def _check_grammar(source):
     """Is this a literal, or several with commas between? Raises ValueError if not.
 
     Python's parser must not be the first to see what models write: deep brackets or chains of signs
@@ -144,7 +144,7 @@ def parse(code: str, mode: str = "exec"):
         return ast.parse(code, mode=mode)
 
 
-def _evaluate(text: str, frame: str = "{}"):
+def _evaluate(text, frame="{}"):
     """The value of a literal, or of several in a frame. Raises only ValueError."""
     source = text.strip()
     _check_grammar(source)

@@ -159,13 +159,13 @@ class Worker:
             view = view[os.write(self._in, view) :]
         return self._receive(deadline)
 
-    def _receive(self, deadline: float):
+    def _receive(self, deadline):
         size, ending, code = _boxed.RESULT_HEADER.unpack(
             self._read(_boxed.RESULT_HEADER.size, deadline)
         )
         return self._read(size, deadline), ending, code
 
-    def _read(self, size: int, deadline: float) -> bytes:
+    def _read(self, size, deadline):
         data = bytearray()
         while len(data) < size:
             self._wait(self._out, select.POLLIN, deadline)
@@ -176,7 +176,7 @@ class Worker:
         return bytes(data)
 
     @staticmethod
-    def _wait(fd: int, event: int, deadline: float) -> None:
+    def _wait(fd, event, deadline):
         # Not select: a trainer may have more than 1,024 descriptors.
         poll = select.poll()
         poll.register(fd, event)
@@ -232,7 +232,7 @@ def _read_result(job: Job, data: bytes, ending: int, code: int) -> Result:
     return Result(status, tuple(values), detail=detail)
 
 
-def _status(ending: int, code: int) -> tuple[str, str]:
+def _status(ending, code):
     """Status and detail of a program that ended like this."""
     if ending != _boxed.ENDED:
         return "timeout" if ending == _boxed.TIMEOUT else "overflow", ""

@@ -23,7 +23,7 @@ def open_engine(run: Run, role: Role, purpose: str, name: str = "") -> Engine:
     Source: our choice.
     """
     if role.engine == "replay":
-        return Replay(role, name, RECORDED / "completions.parquet")
+        return Replay(role, RECORDED / "completions.parquet", name)
     log = run.path(f"completions/{run.stage}-{purpose}.jsonl")
     if role.engine == "openai":
         # Addresses that a scheduler chose go before those of the profile.

@@ -9,15 +9,10 @@ from time import monotonic
 import httpx
 
 from kit.core.config import Role
-from kit.serving.engine import FAULTS, Completion, Engine, EngineDown, EngineError, without_thoughts
+from kit.serving.engine import Completion, Engine, EngineDown, EngineError, without_thoughts
 
-
-def _seconds(header: str | None, otherwise: float) -> float:
-    """Of a Retry-After header; it may hold a date instead, or nothing."""
-    try:
-        return min(float(header or ""), 300)
-    except ValueError:
-        return otherwise
+# So often a request may fail while other requests were answered.
+FAULTS = 4
 
 
 class Replica:
@@ -38,8 +33,12 @@ class Replica:
     def rest(self, retry_after: str | None = None) -> None:
         """Leave it alone for as long as it asked, or longer after each failure in a row."""
         self.failures += 1
-        usual = min(60, 0.125 * 2**self.failures)
-        self.rests_until = monotonic() + _seconds(retry_after, usual)
+        # A Retry-After header may hold a date instead of seconds, or nothing.
+        try:
+            seconds = min(float(retry_after or ""), 300)
+        except ValueError:
+            seconds = min(60, 0.125 * 2**self.failures)
+        self.rests_until = monotonic() + seconds
 
 
 class Endpoint(Engine):
@@ -78,14 +77,14 @@ class Endpoint(Engine):
         request = {"messages": messages, "n": n, "extra_body": extra, **sampling.model_dump()}
         return asyncio.run_coroutine_threadsafe(self._ask(request), self.loop)
 
-    async def _ask(self, request: dict) -> list[Completion]:
+    async def _ask(self, request):
         try:
             async with self.slots:
                 return await self._until_answered(request)
         except asyncio.CancelledError:
             raise EngineDown(f"{self.name}: closed before it answered") from None
 
-    async def _until_answered(self, request: dict) -> list[Completion]:
+    async def _until_answered(self, request):
         import openai
 
         began = monotonic()
@@ -107,7 +106,7 @@ class Endpoint(Engine):
             "while others were answered"
         )
 
-    def _judge(self, replica: Replica, error) -> None:
+    def _judge(self, replica, error):
         """Let a replica rest that answered with an error status; raise if no other try can help."""
         status = error.status_code
         if status in (401, 403, 404):
@@ -123,7 +122,7 @@ class Endpoint(Engine):
         headers = error.response.headers if status == 429 else {}
         replica.rest(headers.get("retry-after"))
 
-    async def _awake(self, began: float) -> Replica:
+    async def _awake(self, began):
         """The replica for a request, as soon as one is not resting.
 
         Raises EngineDown if none has answered anything for `patience` minutes.
@@ -142,7 +141,7 @@ class Endpoint(Engine):
             "Start them again and run the same command; nothing computed is lost"
         )
 
-    async def _answer(self, replica: Replica, request: dict) -> list[Completion]:
+    async def _answer(self, replica, request):
         """Ask one replica once."""
         replica.in_flight += 1
         try:
@@ -172,7 +171,7 @@ class Endpoint(Engine):
             self.loop.close()
         super().close()
 
-    async def _end(self) -> None:
+    async def _end(self):
         in_flight = asyncio.all_tasks() - {asyncio.current_task()}
         for task in in_flight:
             task.cancel()

@@ -145,7 +145,7 @@ class Engine:
         ]
         return [future.result() for future in futures]
 
-    def _recall(self, place: int) -> list:
+    def _recall(self, place):
         return self.log.at(place)["completions"]
 
     def _try(self, done: Future, key: str, request: tuple, left: int) -> None:
@@ -200,16 +200,6 @@ class Engine:
         self.close()
 
 
-def read_recording(path: Path | None) -> Dataset:
-    """Columns `key` and `completions` (JSON text), left on the disk.
-
-    Raises EngineError if there is no recording.
-    """
-    if not path or not path.exists():
-        raise EngineError(f"no recording at {path}: check out data/recorded, or use engine: vllm")
-    return Dataset.from_parquet(str(path))
-
-
 def write_recording(logs: Iterable[Path], path: Path) -> int:
     """Gather completion logs into one parquet file; returns the number of requests in it."""
     rows = {
@@ -230,15 +220,22 @@ class Replay(Engine):
 
     Args:
         role: the recorded model.
-        name: the model's name in the keys of requests; empty: `role.model`.
         recording: parquet file by `write_recording`.
+        name: the model's name in the keys of requests; empty: `role.model`.
+    Raises:
+        EngineError: there is no recording.
     """
 
     live = False
 
-    def __init__(self, role: Role, name: str = "", recording: Path | None = None):
+    def __init__(self, role: Role, recording: Path, name: str = ""):
         super().__init__(role, name=name)
-        self.rows = read_recording(recording)
+        if not recording.exists():
+            raise EngineError(
+                f"no recording at {recording}: check out data/recorded, or use engine: vllm"
+            )
+        # Columns `key` and `completions` (JSON text), left on the disk.
+        self.rows = Dataset.from_parquet(str(recording))
         self.known = {key: place for place, key in enumerate(self.rows["key"])}
 
     def _recall(self, place):
@@ -257,7 +254,3 @@ class Replay(Engine):
         sent: Future = Future()
         sent.set_exception(error)
         return sent
-
-
-# So often a request may fail while other requests were answered.
-FAULTS = 4

@@ -10,7 +10,8 @@ from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
-from kit.serving.weights import RECIPE, Model, alone, fetch_gguf, named_if_full, say
+from kit.serving import weights
+from kit.serving.weights import Model
 
 # One thread at a time: two would leave each other's reader in place.
 READING = threading.Lock()
@@ -77,7 +78,7 @@ def _save(model: Model, folder: Path) -> None:
 
 def _convert(model: Model, source: str) -> None:
     """GGUF to bfloat16 safetensors, in a folder that appears when it is complete."""
-    say(f"{model.name}: converting to bfloat16 safetensors, once")
+    weights.say(f"{model.name}: converting to bfloat16 safetensors, once")
     coming = model.folder.with_name(f"{model.name}.coming")
     shutil.rmtree(coming, ignore_errors=True)
     coming.mkdir(parents=True)
@@ -86,7 +87,7 @@ def _convert(model: Model, source: str) -> None:
             _save(model, coming)
         # The note says that the folder is complete, and how it was made.
         made = {
-            "recipe": RECIPE,
+            "recipe": weights.RECIPE,
             "source": source,
             "file": model.file,
             "sha256": model.sha256,
@@ -108,8 +109,8 @@ def converted(model: Model) -> Path:
     """The folder of a model of the table, made if it is not there."""
     if not model.made():
         need = f"{model.name} (about {5 * model.bytes / 1e9:.1f} GB)"
-        with named_if_full(need, "KIT_CACHE"), alone(model.name):
+        with weights.named_if_full(need, "KIT_CACHE"), weights.alone(model.name):
             # Another process may have made it while this one waited.
             if not model.made():
-                _convert(model, fetch_gguf(model))
+                _convert(model, weights.fetch_gguf(model))
     return model.folder

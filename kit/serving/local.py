@@ -109,7 +109,7 @@ class Child:
                 sent.set_exception(EngineDown(self._died()))
         return sent
 
-    def _read(self) -> None:
+    def _read(self):
         """Hand each answer to the future that waits for it, until the process ends."""
         assert self.process and self.process.stdout
         for line in self.process.stdout:
@@ -129,7 +129,7 @@ class Child:
         """Whether it can be asked: in use, and not started yet or running."""
         return self.users > 0 and (self.process is None or self.process.poll() is None)
 
-    def _died(self) -> str:
+    def _died(self):
         assert self.process
         said = self.stderr.read_bytes()[self.log_from :].decode(errors="replace")
         return (

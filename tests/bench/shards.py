@@ -138,9 +138,10 @@ def main(train: int, repeats: int) -> None:
   projected  {cpu:,.0f} core hours of that kind, {cpu / 64:,.1f} hours on 64 cores, if 32 attempts
              at a problem cost what 4 times 8 cost here and the teacher's programs run no longer;
              {with_two:,.1f} hours at the efficiency measured with two
-  assumed    {teacher:,.0f} + {student:,.0f} GPU hours (H100) of teacher and student by kit/commands/cost.py,
-             whose shares of the peak nobody has measured; on 8 GPUs {gpu_days:,.1f} days, in which
-             the rounds need {needed:,.2f} cores to keep up with them""")
+  assumed    {teacher:,.0f} + {student:,.0f} GPU hours (H100) of teacher and student by
+             kit/commands/cost.py, whose shares of the peak nobody has measured; on 8 GPUs
+             {gpu_days:,.1f} days, in which the rounds need {needed:,.2f} cores to
+             keep up with them""")
 
 
 if __name__ == "__main__":

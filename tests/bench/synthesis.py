@@ -68,9 +68,8 @@ def engine(folder: Path, every: int) -> None:
         noting = {name: Noting(role, recording=recording) for name, role in roles.items()}
         with Sandbox() as box, Sandbox(hash_seed=1) as other:
             log = Path(part, "problems.jsonl")
-            Synthesis(settings, noting["teacher"], noting["student"], DeterminismCheck(box, other), log).generate(
-                known
-            )
+            check = DeterminismCheck(box, other)
+            Synthesis(settings, noting["teacher"], noting["student"], check, log).generate(known)
         asked = {
             name: [ask for ask in e.asked if ask[2].split("/")[0].partition("-")[2] in some]
             for name, e in noting.items()
@@ -160,7 +159,8 @@ def replay(count: int) -> None:
                 for role in (settings.teacher, settings.student)
             )
             began = time.perf_counter()
-            rounds = Synthesis(settings, teacher, student, DeterminismCheck(box, other), Path(folder, "p.jsonl"))
+            check = DeterminismCheck(box, other)
+            rounds = Synthesis(settings, teacher, student, check, Path(folder, "p.jsonl"))
             problems = sum(1 for _ in rounds.generate(copies[:part]))
             seconds = time.perf_counter() - began
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
@@ -196,7 +196,8 @@ def tokens() -> None:
     with tempfile.TemporaryDirectory() as folder, Sandbox() as box, Sandbox(hash_seed=1) as other:
         known = seeds.seeds_from_frame(pd.read_parquet(RECORDED / "seeds.parquet"))
         log = Path(folder, "problems.jsonl")
-        Synthesis(settings, noting["teacher"], noting["student"], DeterminismCheck(box, other), log).generate(known)
+        check = DeterminismCheck(box, other)
+        Synthesis(settings, noting["teacher"], noting["student"], check, log).generate(known)
     g, e = settings.grpo, settings.evaluation
     items = [
         *synthetic_items(filtered.values(), envs, e.synthetic),

@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-# The arguments, one after the other; the right answer; what to say if another one comes.
-Case = tuple[Any, ...]
 
+def judge_cases(name: str, learner: Callable, cases: list[tuple]) -> None:
+    """Print the first case on which the learner's function is wrong, or that it is right.
 
-def judge_cases(name: str, learner: Callable, cases: list[Case]) -> None:
-    """Print the first case on which the learner's function is wrong, or that it is right."""
+    A case: the arguments, the right answer, and what to say if another one comes.
+    """
     # All cases are tried first: a function that gives nothing anywhere is one not begun.
     answers = [call_learner(learner, *arguments) for *arguments, _, _ in cases]
     if not has_begun(name, answers):
@@ -32,7 +32,7 @@ def judge_cases(name: str, learner: Callable, cases: list[Case]) -> None:
     print(f"{name}: right on {len(cases)} cases. ✓")
 
 
-def cases_of(reference: Callable, lessons: dict[str, str]) -> list[Case]:
+def cases_of(reference: Callable, lessons: dict[str, str]) -> list[tuple]:
     """Cases of the arguments as they stand in a call, with lessons; the reference gives answers."""
     calls = [(ast.literal_eval(f"({text},)"), lesson) for text, lesson in lessons.items()]
     return [(*arguments, reference(*arguments), lesson) for arguments, lesson in calls]
@@ -66,7 +66,7 @@ def complaint_about(answer, right) -> str:
     return f"expected {wanted}, your function gives {given}"
 
 
-def _same(answer, right) -> bool:
+def _same(answer, right):
     """Equal, numbers to within 1e-9; an array or a series counts as the list of its values."""
     if hasattr(answer, "tolist"):
         answer = answer.tolist()

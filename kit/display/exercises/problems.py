@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from kit.core import profile
 from kit.display.exercises.judge import (
     call_learner,
     cases_of,
@@ -25,7 +26,7 @@ def pass_rate(learner: Callable) -> None:
     Source: paper (the share of attempts that passed); our choice (errors are left out).
     """
 
-    def reference(outcomes: list[str]) -> float | None:
+    def reference(outcomes):
         graded = [outcome for outcome in outcomes if outcome != "error"]
         return graded.count("passed") / len(graded) if graded else None
 
@@ -64,26 +65,23 @@ def advantages(learner: Callable) -> None:
 
 
 # Windows of code that hold nothing to make a problem of, and why.
-DULL = (
-    "import os\nimport sys\nfrom itertools import chain\n\nVERSION = '1.2'",
-    "COLOURS = {\n    'red': (255, 0, 0),\n    'lime': (0, 255, 0),\n}\nDEFAULT = COLOURS['red']",
+DULL = {
+    "import os\nimport sys\nfrom itertools import chain\n\nVERSION = '1.2'": (
+        "imports and a constant hold no logic"
+    ),
+    "COLOURS = {\n    'red': (255, 0, 0),\n    'lime': (0, 255, 0),\n}\n"
+    "DEFAULT = COLOURS['red']": "a table holds no logic",
     '"""Notes for authors.\n\nif in doubt, leave it out\nfor a list see below\n'
-    'while you wait, return to page = 1\n"""',
+    'while you wait, return to page = 1\n"""': "words are not code, even `if`, `for` and `while`",
     "class Point:\n    def __init__(self, x, y):\n        self.x, self.y = x, y\n\n"
     "    def pair(self):\n        return self.x, self.y\n\n"
-    "    def moved(self, by):\n        return Point(self.x + by, self.y + by)",
-)
+    "    def moved(self, by):\n        return Point(self.x + by, self.y + by)": (
+        "functions that only store and hand out do not branch and do not loop"
+    ),
+}
 
 
-DULL_BECAUSE = (
-    "imports and a constant hold no logic",
-    "a table holds no logic",
-    "words are not code, even `if`, `for` and `while`",
-    "functions that only store and hand out do not branch and do not loop",
-)
-
-
-def _answers(name: str, learner: Callable, arguments: list) -> list:
+def _answers(name, learner, arguments):
     """The learner's answers; if a call raised or all gave nothing, prints that and gives none."""
     answers = [call_learner(learner, argument) for argument in arguments]
     errors = [answer for answer in answers if isinstance(answer, Exception)]
@@ -102,7 +100,7 @@ def logic(learner: Callable, windows: list[str], least: float = 0.75) -> None:
     Source: our choice.
     """
 
-    def keeps(window: str) -> bool | None:
+    def keeps(window):
         answer = learner(window.splitlines())
         return None if answer is None or answer is ... else bool(answer)
 
@@ -113,7 +111,7 @@ def logic(learner: Callable, windows: list[str], least: float = 0.75) -> None:
     # Every dull window must go, but a rule that refuses everything is none.
     rules = {
         f"your rule keeps this window, but {reason}:\n\n{window}": not kept
-        for window, reason, kept in zip(DULL, DULL_BECAUSE, answers)
+        for (window, reason), kept in zip(DULL.items(), answers)
     }
     refused = [window for window, kept in zip(windows, answers[len(DULL) :]) if not kept]
     count = len(windows) - len(refused)
@@ -173,7 +171,6 @@ def adapt(learner: Callable) -> None:
     Source: paper (harder above 0.65, easier at 0); our choice (in between).
     """
     from kit import synthesis
-    from kit.core import profile
 
     rule = profile.load_profile("cpu").rounds
     lessons = {
@@ -227,12 +224,11 @@ def dropped(learner: Callable) -> None:
     Source: paper (the limits 0.01 and 0.97).
     """
     from kit import filters
-    from kit.core import profile
     from kit.core.types import Problem
 
     limits = profile.load_profile("cpu").filters
 
-    def reference(p: float) -> str:
+    def reference(p):
         problem = Problem(environment="deduction", n=1000, solved=round(1000 * p))
         return filters.apply([problem], limits, {})[0].dropped_by
 
@@ -258,7 +254,7 @@ def similarity(learner: Callable) -> None:
     Source: our choice.
     """
 
-    def reference(one: str, two: str) -> float:
+    def reference(one, two):
         a, b = ({tokens[k : k + 5] for k in range(len(tokens) - 4)} for tokens in (one, two))
         return len(a & b) / len(a | b)
 

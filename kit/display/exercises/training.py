@@ -1,13 +1,12 @@
 """The judges of notebooks 04 to 07."""
 
-import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
+from kit.core import bins, profile, stats
 from kit.display.exercises.judge import cases_of, follows, has_begun, judge_cases
 
 
@@ -19,8 +18,6 @@ def bin_of(learner: Callable) -> None:
             "none" outside all of them.
     Source: paper (the broad bins); our choice (an edge belongs to the easier bin).
     """
-    from kit.core import bins
-
     edge = "An edge belongs to the easier bin"
     outside = "Outside the bins there is none"
     lessons = {
@@ -50,7 +47,6 @@ def weights_at(learner: Callable) -> None:
     Source: paper (the schedules and that they are piecewise constant).
     """
     from kit import schedules
-    from kit.schedules import SCHEDULES
 
     lessons = {
         "'sharp', 0, 40_000": "Step 0 belongs to the first phase",
@@ -63,7 +59,9 @@ def weights_at(learner: Callable) -> None:
     }
     # The learner gets the phases, not the name.
     cases = cases_of(schedules.weights, lessons)
-    judge_cases("weights_at", learner, [(SCHEDULES[name], *rest) for name, *rest in cases])
+    judge_cases(
+        "weights_at", learner, [(schedules.SCHEDULES[name], *rest) for name, *rest in cases]
+    )
 
 
 def clipped(learner: Callable) -> None:
@@ -75,7 +73,7 @@ def clipped(learner: Callable) -> None:
     Source: our choice (the paper does not state its clip).
     """
 
-    def reference(ratio: float, advantage: float, low: float, high: float) -> float:
+    def reference(ratio, advantage, low, high):
         limited = min(max(ratio, 1 - low), 1 + high)
         return min(ratio * advantage, limited * advantage)
 
@@ -112,10 +110,10 @@ def schedule(phases: list | None) -> pd.DataFrame | None:
     if not has_begun("schedule", [phases or None]):
         return None
     assert phases  # begun
-    bins = ["easy", "medium", "hard"]
+    names = ["easy", "medium", "hard"]
     try:
         starts = [float(start) for start, _ in phases]
-        weights = np.array([[float(given.get(name, 0)) for name in bins] for _, given in phases])
+        weights = np.array([[float(given.get(name, 0)) for name in names] for _, given in phases])
     except (TypeError, ValueError, AttributeError):
         print("schedule: a list of (step, {'easy': ..., 'medium': ..., 'hard': ...}) is wanted")
         return None
@@ -142,7 +140,7 @@ def schedule(phases: list | None) -> pd.DataFrame | None:
 
     # The last phase is drawn until the end.
     steps = pd.Index([*starts, 100.0], name="step")
-    table = pd.DataFrame([*weights, weights[-1]], steps, pd.Index(bins, name="bin"))
+    table = pd.DataFrame([*weights, weights[-1]], steps, pd.Index(names, name="bin"))
     return table.stack().rename("weight").reset_index()
 
 
@@ -154,8 +152,6 @@ def pass_at_k(learner: Callable) -> None:
             probability that k of the n samples hold a right one.
     Source: paper (pass@k is what it reports); the unbiased estimator of Chen et al. 2021.
     """
-    from kit.core import stats
-
     lessons = {
         "10, 3, 1": "With one sample it is the share of right ones",
         "10, 3, 5": "The k samples are different ones of the n: 1 − (1 − c/n)^k would draw the "
@@ -177,9 +173,9 @@ def paired_error(learner: Callable) -> None:
     """
     from statistics import mean, stdev
 
-    def reference(before: list[float], after: list[float]) -> tuple[float, float]:
+    def reference(before, after):
         differences = np.subtract(after, before).tolist()
-        return mean(differences), stdev(differences) / math.sqrt(len(differences))
+        return mean(differences), stdev(differences) / len(differences) ** 0.5
 
     lessons = {
         "[0.0, 0.5, 1.0], [0.25, 0.75, 1.25]": "Every problem moved by the same, so nothing is "
@@ -202,7 +198,7 @@ def verdict(learner: Callable) -> None:
     """
     from kit.effects import Effect
 
-    def reference(low: float, high: float, seeds: int, problems: int) -> str:
+    def reference(low, high, seeds, problems):
         return Effect((low + high) / 2, low, high, seeds, problems).verdict
 
     few = "Too few seeds or problems: not tested, whatever the interval looks like"
@@ -219,7 +215,7 @@ def verdict(learner: Callable) -> None:
     judge_cases("verdict", learner, cases_of(reference, lessons))
 
 
-def _curves(**arms: str) -> pd.DataFrame:
+def _curves(**arms):
     """The values of `dead` by arm, apart by spaces, as rows: arm, step, dead."""
     return pd.DataFrame(
         [(arm, *row) for arm, line in arms.items() for row in enumerate(map(float, line.split()))],
@@ -265,7 +261,6 @@ def arm(line: dict | None, against: str = "uniform") -> None:
     Source: our choice.
     """
     from kit.arms import Arm, load_arms
-    from kit.core import profile
     from kit.schedules import SCHEDULES
 
     if not has_begun("arm", [line or None]):
@@ -283,7 +278,7 @@ def arm(line: dict | None, against: str = "uniform") -> None:
     # What an arm does not say is the profile's.
     study = profile.load_profile("study")
 
-    def values(one: Arm) -> dict[str, Any]:
+    def values(one):
         return one.curriculum(study).model_dump() | {"set": one.set, "share": one.share}
 
     known = {name: values(other) for name, other in load_arms().items()}

@@ -3,8 +3,17 @@
 Notebooks write `figures.draw_...(table)`.
 """
 
+# What notebooks call; nothing here is used in this file.
+# ruff: noqa: F401
 from kit.display.figures.common import style
-from kit.display.figures.evaluation import draw_groups, draw_paired, draw_pass_at_k
+from kit.display.figures.evaluation import (
+    draw_board,
+    draw_groups,
+    draw_heat,
+    draw_paired,
+    draw_pass_at_k,
+    draw_sharpening,
+)
 from kit.display.figures.problems import (
     draw_lineage,
     draw_pass_rates,
@@ -12,7 +21,6 @@ from kit.display.figures.problems import (
     draw_slopes,
     draw_teacher_quality,
 )
-from kit.display.figures.study import draw_board, draw_heat, draw_sharpening
 from kit.display.figures.training import draw_curriculum, draw_health, draw_learning
 from kit.display.figures.yields import (
     draw_bins,
@@ -21,26 +29,3 @@ from kit.display.figures.yields import (
     draw_sensitivity,
     draw_stepping_stones,
 )
-
-__all__ = [
-    "draw_bins",
-    "draw_board",
-    "draw_curriculum",
-    "draw_funnel",
-    "draw_groups",
-    "draw_health",
-    "draw_heat",
-    "draw_learning",
-    "draw_lineage",
-    "draw_paired",
-    "draw_pass_at_k",
-    "draw_pass_rates",
-    "draw_ratio",
-    "draw_seeds",
-    "draw_sensitivity",
-    "draw_sharpening",
-    "draw_slopes",
-    "draw_stepping_stones",
-    "draw_teacher_quality",
-    "style",
-]

@@ -3,64 +3,58 @@
 n comes from the numbers that are drawn.
 """
 
-from collections.abc import Callable
-from typing import TypeAlias
-
 import pandas as pd
 
-# The CSV beside the figure.
-DRAWN: TypeAlias = pd.DataFrame
 
-
-def _counts(**numbers: float) -> str:
+def _counts(**numbers):
     """Numbers with their nouns, in the plural where that is due; `_` in a noun is a space."""
     parts = [f"{int(n):,} {what}{'' if n == 1 else 's'}" for what, n in numbers.items()]
     return ", ".join(parts).replace("_", " ")
 
 
-def _rows(what: str) -> Callable[[DRAWN], str]:
+def _rows(what):
     """For figures of which each row is one thing."""
     return lambda df: _counts(**{what: len(df)})
 
 
-def _graded(df: DRAWN) -> str:
+def _graded(df):
     return f"{_counts(problem=len(df))}, {df.p.count():,} of them graded"
 
 
-def _chains(df: DRAWN) -> str:
+def _chains(df):
     return f"{_counts(chain=df.chain_id.nunique())}, {_graded(df)}"
 
 
-def _settings(df: DRAWN) -> str:
+def _settings(df):
     kept = df[df.chosen].kept.max()
     return f"{_counts(setting=len(df), problem=kept)} kept with the chosen ones"
 
 
-def _sets(df: DRAWN) -> str:
+def _sets(df):
     """Problems per evaluation set: those of the group `all` where there is one."""
     sizes = df.groupby("set", sort=False).n_problems.max()
     return ", ".join(f"{name} {int(n)}" for name, n in sizes.items())
 
 
-def _trainings(df: DRAWN) -> str:
+def _trainings(df):
     return _counts(
         training=df.groupby(["arm", "seed"]).ngroups, arm=df.arm.nunique(), seed=df.seed.nunique()
     )
 
 
-def _arms(df: DRAWN) -> str:
+def _arms(df):
     first = df[df.arm == df.arm.iloc[0]]
     return _counts(problem=first.problems.sum(), seed=df.seeds.max())
 
 
-def _claims(df: DRAWN) -> str:
+def _claims(df):
     tested = f"{df.dropna(subset='value').claim.nunique()} of them tested"
     claims = _counts(claim=df.claim.nunique())
     return f"{claims}, {tested}; seeds and n of each stand at the right"
 
 
 # Name of a figure -> (question, how to read it, its n); in the order in which they are shown.
-CAPTIONS: dict[str, tuple[str, str, Callable[[DRAWN], str]]] = {
+CAPTIONS: dict[str, tuple] = {
     "01_seeds": (
         "Where do the seeds come from?",
         "Left: snippets per package. Right: their length, and which are held out.",
@@ -194,8 +188,8 @@ def order(name: str) -> tuple[str, int, str]:
     return name[:2], [*CAPTIONS, name].index(name), name
 
 
-def caption(name: str, df: DRAWN, seed: int | None) -> tuple[str, str, str]:
-    """The question, how to read the figure, and n with the seed of the run.
+def caption(name: str, df: pd.DataFrame, seed: int | None) -> tuple[str, str, str]:
+    """The question, how to read the figure, and n with the seed of the run; `df`: its CSV.
 
     Figures of notebook 07 name their own seeds. Unknown figures and odd frames get what is known.
     """

@@ -58,9 +58,8 @@ DASHED: dict[str, Any] = {"lw": 0.9, "ls": (0, (4, 3)), "zorder": 1}
 
 
 def style() -> None:
-    """One look for all figures: `kit/style.mplstyle`, and small titles at the left of panels."""
+    """One look for all figures: `style.mplstyle` beside this file."""
     plt.style.use(Path(__file__).with_name("style.mplstyle"))
-    plt.rcParams.update({"axes.titlelocation": "left", "axes.titlesize": 9})
 
 
 # ------------------------------------------------------------------ small helpers
@@ -77,8 +76,7 @@ def axes_of(ax: Axes | None, size: tuple[float, float], title: str, subtitle: st
     if ax is None:
         ax = plt.subplots(figsize=size, layout="constrained")[1]
     ax.set_title(title, weight="bold", size=12, pad=24 if subtitle else 10)
-    above: dict[str, Any] = {"xytext": (0, 8), "va": "baseline"}
-    text_at(ax, 0, 1, subtitle, "left", xycoords="axes fraction", color=GREY, **above)
+    text_at(ax, 0, 1, subtitle, va="baseline", color=GREY, xycoords="axes fraction", xytext=(0, 8))
     return ax
 
 
@@ -107,8 +105,9 @@ def panels(
     columns = min(columns, count)
     rows = -(-count // columns)
     size = (width * columns, height * rows + 0.5)
-    options |= {"figsize": size, "layout": "constrained", "squeeze": False}
-    figure, grid = plt.subplots(rows, columns, **options)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=size, layout="constrained", squeeze=False, **options
+    )
     figure.suptitle(title, x=0.01, ha="left", weight="bold", size=12)
     for unused in grid.flat[count:]:
         unused.set_visible(False)
@@ -157,26 +156,24 @@ def legend_marks(colours: dict[str, str], ls: str = "") -> dict[str, Any]:
     return {"handles": marks, "labels": list(map(str, colours))}
 
 
-def _legend(place: Axes | Figure, names: Iterable[str], **where) -> None:
+def _legend(place, names, **where):
     """The environments among `names`, in their fixed order and colours."""
-    present = set(names)
-    marks = legend_marks(
-        {name: ENVIRONMENT_COLOURS[name] for name in ENVIRONMENT_COLOURS if name in present}
-    )
-    place.legend(**marks, ncols=4, handletextpad=0.1, columnspacing=1.2, **where)
+    names = set(names)
+    colours = {name: colour for name, colour in ENVIRONMENT_COLOURS.items() if name in names}
+    place.legend(**legend_marks(colours), ncols=4, handletextpad=0.1, columnspacing=1.2, **where)
 
 
 def counted(n: int, what: str) -> str:
     """A number with its noun, in the plural where that is due."""
-    return f"{n:,} {what}" + ("" if n == 1 else "s")
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
-def _on(difficulty: str) -> str:
+def _on(difficulty):
     """The colour of text on the colour of a difficulty."""
     return "white" if difficulty in ("medium", "hard") else INK
 
 
-def _grid(df: pd.DataFrame) -> int:
+def _grid(df):
     """Attempts M, so that p is counted at k / M; 20 steps where the frame does not say."""
     return int(df["n"].max()) if "n" in df and df["n"].max() > 0 else 20
 

@@ -1,7 +1,6 @@
 """Figures of notebooks 01 and 02: seeds, the teacher, chains of problems."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,7 +28,6 @@ from kit.display.figures.common import (
     panels,
     rows_of,
     stacks,
-    style,
     text_at,
 )
 
@@ -93,7 +91,7 @@ def draw_seeds(df: pd.DataFrame, label: str = "") -> Figure:
     return figure
 
 
-def _shade_dropped(span: Any, beyond: float) -> None:
+def _shade_dropped(span, beyond):
     """Grey where the filter drops a pass rate. `span`: axvspan or axhspan of the axes."""
     for low, high in ((-beyond, KEPT[0]), (KEPT[1], 1 + beyond)):
         span(low, high, color=FAINT, lw=0, zorder=0)
@@ -130,7 +128,7 @@ def draw_pass_rates(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -
     _shade_dropped(ax.axvspan, 0.06)
     ax.set(
         xlim=(-0.06, 1.06),
-        ylim=(-len(rows) + 0.85, 1),
+        ylim=(0.85 - len(rows), 1),
         xlabel="pass rate of the student (tick on the line: mean)",
         yticks=0.22 - np.arange(len(rows)),
         yticklabels=rows,
@@ -141,20 +139,16 @@ def draw_pass_rates(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -
     return ax
 
 
-def _links(df: pd.DataFrame) -> pd.DataFrame:
+def _links(df):
     """Children with `turn_parent` and `p_parent` of their parent: both graded, of one chain."""
     graded = df.dropna(subset="p")
     parents = graded[["chain_id", "id", "turn", "p"]].drop_duplicates(["chain_id", "id"])
-    found = graded.merge(
-        parents,
-        left_on=["chain_id", "parent_id"],
-        right_on=["chain_id", "id"],
-        suffixes=("", "_parent"),
-    )
-    return found[found["turn_parent"] < found["turn"]]
+    parents = parents.rename(columns={"id": "parent_id"})
+    found = graded.merge(parents, on=["chain_id", "parent_id"], suffixes=("", "_parent"))
+    return found.query("turn_parent < turn")
 
 
-def _slope(ax: Axes, left: float, part: pd.DataFrame, asked: str) -> None:
+def _slope(ax, left, part, asked):
     """A line from each problem to its successor, and a bold one from mean to mean."""
     pairs = part[["p_parent", "p"]].to_numpy().T
     means = pairs.mean(axis=1)
@@ -209,7 +203,7 @@ def draw_slopes(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Ax
     return ax
 
 
-def _shares(ax: Axes, rows: pd.DataFrame, names: list[str], shift: float, colour: str = "") -> None:
+def _shares(ax, rows, names, shift, colour=""):
     """An interval per environment that was counted; in its own colour if none is given."""
     for row in rows[(rows.of > 0) & rows.environment.isin(names)].itertuples():
         y = names.index(row.environment) + shift
@@ -273,17 +267,26 @@ def draw_lineage(
     df = df[df.chain_id.isin(chain_ids)].sort_values("turn")
     chains = dict(list(df.groupby("chain_id")))
     chosen = [chains[chain] for chain in chain_ids if chain in chains][:most]
-    texts = (f"Chains, turn by turn{label}", "no chain to draw yet", "turn", "pass rate")
-    figure, axes = panels(len(chosen), (3, 3.5, 2.7), *texts, sharex=True, sharey=True)
+    title = f"Chains, turn by turn{label}"
+    note = "no chain to draw yet"
+    layout = (3, 3.5, 2.7)
+    figure, axes = panels(
+        len(chosen), layout, title, note, "turn", "pass rate", sharex=True, sharey=True
+    )
+    # All panels share their limits.
     for ax, chain in zip(axes, chosen):
         _chain(ax, chain)
         turns = df.turn.max()
-        ax.set(ylim=(-0.3, 1.12), yticks=[0, 0.5, 1])
-        ax.set(xlim=(0.6, turns + 0.6), xticks=range(1, turns + 1))
+        ax.set(
+            xlim=(0.6, turns + 0.6),
+            ylim=(-0.3, 1.12),
+            xticks=range(1, turns + 1),
+            yticks=[0, 0.5, 1],
+        )
     return figure
 
 
-def _chain(ax: Axes, chain: pd.DataFrame) -> None:
+def _chain(ax, chain):
     """The turns of one chain, joined by what the teacher was asked."""
     name = chain.environment.iloc[0]
     colour = ENVIRONMENT_COLOURS.get(name, INK)
@@ -307,7 +310,7 @@ def _chain(ax: Axes, chain: pd.DataFrame) -> None:
             _dropped(ax, turn)
 
 
-def _dropped(ax: Axes, turn: Any) -> None:
+def _dropped(ax, turn):
     """Why a turn was dropped, shortened, beside its cross where there is room."""
     why = turn.reason if turn.dropped_by in ("", "invalid") else turn.dropped_by
     why = why.partition(":")[0]
@@ -316,6 +319,3 @@ def _dropped(ax: Axes, turn: Any) -> None:
     va, offset = ("bottom", 7) if 0.02 <= turn.y < 0.5 else ("top", -7)
     box = {"fc": "white", "ec": "none", "pad": 0.5, "alpha": 0.8}
     text_at(ax, turn.turn, turn.y, why, "center", xytext=(0, offset), va=va, bbox=box)
-
-
-style()  # moved to kit.start by the script

@@ -1,7 +1,7 @@
 """Figures of notebooks 04 and 05: curricula, the health of a training, learning curves."""
 
 from collections.abc import Iterable
-from typing import Any
+from itertools import compress
 
 import numpy as np
 import pandas as pd
@@ -57,8 +57,8 @@ def draw_curriculum(
     for name in wide:
         areas = np.diff(steps) * wide[name].where(wide[name] > 0.12, 0).to_numpy()[:-1]
         if areas.any():
-            k = int(areas.argmax())
-            x = (steps[k] + steps[k + 1]) / 2
+            k = areas.argmax()
+            x = steps[k : k + 2].mean()
             y = middles[name].iloc[k]
             text_at(ax, x, y, name, "center", weight="bold", color=_on(name), size=10)
     if len(drawn):
@@ -67,8 +67,13 @@ def draw_curriculum(
         for (start, end), part in drawn.groupby(["from_step", "to_step"]):
             borders = part["realised"].cumsum().iloc[:-1]
             ax.hlines(borders, start, end, color="#E8590C", lw=1.8, ls=(0, (3, 2)))
-    ax.set(xlim=(0, max(steps.max(), 1)), ylim=(0, 1), yticks=np.linspace(0, 1, 5))
-    ax.set(xlabel="step", ylabel="weight")
+    ax.set(
+        xlim=(0, max(steps.max(), 1)),
+        ylim=(0, 1),
+        yticks=np.linspace(0, 1, 5),
+        xlabel="step",
+        ylabel="weight",
+    )
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.xaxis.set_major_formatter("{x:,g}")
     return ax
@@ -89,7 +94,7 @@ HEALTH = {
 SPLIT = {"rollouts": "#9DB7D5", "rewards": "#C98B2B", "update": "#0B3C6F"}
 
 
-def _health_panel(ax: Axes, df: pd.DataFrame, column: str) -> None:
+def _health_panel(ax, df, column):
     """One measure over the steps: thin each step, bold the running median; seconds are stacked."""
     part = df[["step", column]].dropna().sort_values("step").astype(float)
     times = ["step", "rollout_time", "reward_time", "step_time"]
@@ -105,7 +110,7 @@ def _health_panel(ax: Axes, df: pd.DataFrame, column: str) -> None:
         ax.plot(part.step, part[column], f"{marker}-", color=METHODS["single"], lw=1, ms=3.5)
     if len(part) >= 8 and column != "step_time":
         window = max(5, len(part) // 12)
-        smooth = part[column].rolling(window, center=True, min_periods=1).median()
+        smooth = part[column].rolling(window, 1, center=True).median()
         ax.plot(part.step, smooth, color=METHODS["multi"], lw=2.2)
     name, (low, high) = HEALTH[column]
     least = 0.05 if "share" in name else 1e-9
@@ -127,8 +132,9 @@ def draw_health(df: pd.DataFrame, switches: Iterable[float] = (), label: str = "
     """
     logged = df.dropna(axis=1, how="all")
     found = [column for column in HEALTH if column in logged and "step" in logged]
-    texts = (f"Health of the training{label}", "no step has been logged yet", "step")
-    figure, axes = panels(len(found), (4, 3.2, 2.3), *texts, sharex=True)
+    title = f"Health of the training{label}"
+    note = "no step has been logged yet"
+    figure, axes = panels(len(found), (4, 3.2, 2.3), title, note, "step", sharex=True)
     for ax, column in zip(axes, found):
         _health_panel(ax, df, column)
         for step in switches:
@@ -159,11 +165,8 @@ def draw_learning(
     df = df.fillna({"arm": "", "seed": 0}).dropna()
     runs = df[["arm", "seed"]].drop_duplicates()
     several = runs.seed.nunique() > 1
-    notes = []
-    if several:
-        notes.append(f"{counted(len(runs), 'run')}; thin: one seed, bold: median, band: min to max")
-    if window > 1:
-        notes.append(f"mean of {window} steps")
+    bands = f"{counted(len(runs), 'run')}; thin: one seed, bold: median, band: min to max"
+    notes = compress([bands, f"mean of {window} steps"], [several, window > 1])
     ax = axes_of(ax, (8, 4), f"Learning curves{label}", "; ".join(notes))
     if df.empty:
         return empty_axes(ax, "no curve to draw yet")
@@ -186,8 +189,8 @@ def draw_learning(
     ax.margins(x=0.01)
     # Names stand at the ends of the curves and do not overlap.
     last = -np.inf
-    beside: dict[str, Any] = {"xycoords": ax.get_yaxis_transform(), "xytext": (6, 0)}
+    right = ax.get_yaxis_transform()
     for y, name, colour in sorted(ends, key=lambda end: end[0]):
         last = max(y, last + 0.06 * top)
-        text_at(ax, 1, last, name, color=colour, weight="bold", **beside)
+        text_at(ax, 1, last, name, color=colour, weight="bold", xycoords=right, xytext=(6, 0))
     return ax

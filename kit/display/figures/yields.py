@@ -1,7 +1,5 @@
 """Figures of notebooks 03 and 04: what the filters leave, and how hard it is."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -62,8 +60,9 @@ def draw_sensitivity(df: pd.DataFrame, label: str = "") -> Figure:
     """
     title = f"How much do our own thresholds decide?{label}"
     note = "no problem has been filtered yet"
-    options = {"ylabel": "problems", "sharey": True}
-    figure, facets = facet_panels(df, "choice", (3, 3.6, 2.5), title, note, **options)
+    figure, facets = facet_panels(
+        df, "choice", (3, 3.6, 2.5), title, note, ylabel="problems", sharey=True
+    )
     for ax, choice, part in facets:
         # A bar per setting, stacked; a number stands only where it has room.
         places = range(len(part))
@@ -81,12 +80,11 @@ def draw_sensitivity(df: pd.DataFrame, label: str = "") -> Figure:
             tick.set_fontweight("bold" if chosen else "normal")
     # The legend is the same for all panels.
     if facets:
-        handles, labels = ax.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower left", ncols=3)
+        figure.legend(*ax.get_legend_handles_labels(), loc="outside lower left", ncols=3)
     return figure
 
 
-def _drawn_chains(ax: Axes, graded: pd.DataFrame, whole: set[str]) -> None:
+def _drawn_chains(ax, graded, whole):
     """A line per chain of stepping stones over the paper's bins; bold if all three are kept."""
     drift = np.random.default_rng(0)
     for chain, part in graded.groupby("chain_id", sort=False):
@@ -163,8 +161,7 @@ def draw_funnel(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Ax
         The axes; a note if no problem was filtered.
     Source: our choice.
     """
-    sums = {"values": "count", "aggfunc": "sum", "fill_value": 0}
-    counts = df.pivot_table(index="dropped_by", columns="method", **sums)
+    counts = df.pivot_table("count", "dropped_by", "method", "sum", 0)
     reasons = [reason for reason in REASONS if reason in counts.index]
     counts = counts.reindex(reasons, columns=[method for method in METHODS if method in counts])
     # What our infrastructure lost is in no share.
@@ -204,7 +201,7 @@ def draw_funnel(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Ax
     return ax
 
 
-def _ratio_row(ax: Axes, y: int, row: Any, end: float) -> None:
+def _ratio_row(ax, y, row, end):
     """One environment: its ratio and interval, or why there is none; its counts at the right."""
     colour = ENVIRONMENT_COLOURS.get(row.environment, INK)
     marker = "D" if row.environment == "all" else "o"

@@ -1,6 +1,6 @@
 """verifiers (Prime Intellect): the taskset `rl-code-kit`, answered in one turn without tools.
 
-    pip install . ./kit/ways/verifiers
+    pip install . ./kit/integrations/verifiers
     vf-eval rl-code-kit -n 20 -r 4 --model NAME --client.base-url http://localhost:8000/v1 --no-push
 
 Where our sandbox fails, the reward raises: verifiers marks the rollout as failed (`trace.ok` is
@@ -11,12 +11,12 @@ that `trace.reward` of a failed rollout reads 0.0: ask `trace.ok` first.
 import asyncio
 
 import verifiers.v1 as vf
-from kit.ways import reward
 
 # The model alone. verifiers finds it in __all__ and makes it the default.
 from verifiers.v1.harnesses.null.harness import NullHarness
 
-from kit import export
+from kit.dataset import load_rows
+from kit.grading import reward
 
 __all__ = ["CodeEnv", "CodeTaskset", "NullHarness"]
 
@@ -55,7 +55,7 @@ class CodeTaskset(vf.Taskset[CodeTask, CodeConfig]):
     def load(self) -> list[CodeTask]:
         """One task per row."""
         tasks = []
-        for row in export.load(self.config.data)[self.config.split]:
+        for row in load_rows(self.config.data)[self.config.split]:
             name = f"{row['environment']} {row['id']}"
             data = CodeData(id=row["id"], name=name, prompt=row["prompt"], row=row)
             tasks.append(CodeTask(data, self.config.task))
