@@ -209,8 +209,8 @@ def read_study(run: Run, folder: str | Path = "") -> tuple[dict[str, pd.DataFram
         run: of stage 07.
         folder: of the study; empty: `runs/study-<profile>`.
     Returns:
-        `scores`, `curves` and `drawn` as `collect` gives them, without rows if nothing is recorded
-        either; and a label, empty for own data.
+        `scores`, `curves` and `drawn` as `collect_study` gives them, without rows if nothing is
+        recorded either; and a label, empty for own data.
     Source: our choice.
     """
     folder = Path(folder or ROOT / "runs" / f"study-{run.profile.name}")

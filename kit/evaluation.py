@@ -149,7 +149,8 @@ def evaluate(
         sampling: how they are drawn.
         key: tells apart equal prompts that are meant as separate draws.
     Returns:
-        One row per item, COLUMNS: `set`, `problem_id` (the item's id), `group`; `n`: graded samples
+        One row per item, SCORE_COLUMNS: `set`, `problem_id` (the item's id), `group`; `n`: graded
+            samples
         of the n asked for, `solved` and `malformed`: how many of these; `errors`: completions that
         engine or sandbox lost; `greedy`: the one at temperature 0, 1 or 0, NaN if it was lost;
         `cut_off`: completions that were too long for max_tokens; `tokens`: written; `samples`: all

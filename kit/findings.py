@@ -1,8 +1,9 @@
 """What the paper claims, which arms of a study test it, and a verdict by rules.
 
-The rules were written before any data was looked at. An arm is a line of `arms.yaml`; `plans` turns
-arms and problems into training plans, `runner.study` trains and evaluates them with notebooks 05
-and 06, `collect` reads their run folders, CLAIMS say what is compared, `board` gives the verdicts.
+The rules were written before any data was looked at. An arm is a line of `arms.yaml`; `arm_plans`
+turns arms and problems into training plans, `run_study` trains and evaluates them with notebooks 05
+and 06, `collect_study` reads their run folders, CLAIMS say what is compared, `board` gives the
+verdicts.
 
 The data are scores: one row per arm, seed of training, and problem, as `evaluation.evaluate` gives
 them after training (columns arm, seed, set, problem_id, n, solved, greedy). Two arms answer the
@@ -33,7 +34,7 @@ def by_difficulty(scores: pd.DataFrame) -> pd.DataFrame:
     """pass@1 of each arm per set, the synthetic problems per bin.
 
     Args:
-        scores: of a study, see `collect`.
+        scores: of a study, see `collect_study`.
     Returns:
         One row per arm and set or bin: columns `arm` (the first one, `before training`, is the
         policy before training), `of` (the set or bin), `value` (mean over seeds and problems, 0 to
@@ -58,7 +59,7 @@ def changes_by_arm(scores: pd.DataFrame) -> pd.DataFrame:
     """after - before: the mean over the problems that were graded both times.
 
     Args:
-        scores: of a study, see `collect`.
+        scores: of a study, see `collect_study`.
     Returns:
         One row per arm, seed and set: columns `arm`, `seed`, `set`, `sampled` and `greedy` (mean
         change of the share solved, -1 to 1), `problems`.
@@ -102,7 +103,7 @@ class Comparison:
         return f"{score} on {where}: {self.a} − {self.b}{within}"
 
     def effect(self, study: dict[str, pd.DataFrame], mode: str = "sampled") -> Effect:
-        """Its effect in the tables of `collect`; an empty one where an arm is missing.
+        """Its effect in the tables of `collect_study`; an empty one where an arm is missing.
 
         `mode`: sampled or greedy.
         """
@@ -204,7 +205,7 @@ def board(study: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """The verdicts on the claims that need a training: F3 to F10.
 
     Args:
-        study: the tables of `collect`.
+        study: the tables of `collect_study`.
     Returns:
         One row per claim, comparison and mode (sampled | greedy), BOARD: columns `claim` (F3 ...),
         `statement`, `comparison`, `mode`; `value`, `low`, `high`, `null`, `seeds`, `problems` as in

@@ -43,7 +43,10 @@ LOG_COLUMNS = dict(zip(_KEPT, _KEPT)) | {
 
 
 def quiet_vllm() -> None:
-    """Let vLLM report errors only. Call it before TRL is imported, because TRL imports vLLM."""
+    """Let vLLM report errors only. Call it before TRL is imported, because TRL imports vLLM.
+
+    Source: our choice.
+    """
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     # vLLM logs its first lines before it has read that variable.
     logging.getLogger("vllm").setLevel(logging.ERROR)

@@ -113,7 +113,7 @@ def wild_seeds(
         n: number of seeds.
         lines: the shortest and the longest window, in lines.
         seed: number of the draw.
-        roots: folders to take instead of the standard library and PACKAGES.
+        roots: folders to take instead of the standard library and SEED_PACKAGES.
     Returns:
         n different seeds; the indentation that all lines share is removed.
     Raises:
@@ -200,7 +200,7 @@ def seeds_frame(seeds: Iterable[SeedSnippet]) -> pd.DataFrame:
     Args:
         seeds: any.
     Returns:
-        One row per seed, a column for each field of `Seed`.
+        One row per seed, a column for each field of `SeedSnippet`.
     Source: our choice.
     """
     return pd.DataFrame(
@@ -209,10 +209,10 @@ def seeds_frame(seeds: Iterable[SeedSnippet]) -> pd.DataFrame:
 
 
 def seeds_from_frame(table: pd.DataFrame) -> list[SeedSnippet]:
-    """The seeds of a table that `frame` made.
+    """The seeds of a table that `seeds_frame` made.
 
     Args:
-        table: one row per seed; other columns than the fields of `Seed` are passed over.
+        table: one row per seed; other columns than the fields of `SeedSnippet` are passed over.
     Returns:
         The seeds, in the table's order.
     Source: our choice.
@@ -237,7 +237,7 @@ def _take(n, candidates, what):
 
 
 def _installed():
-    """(folder, base of its origins, licence) of the standard library and each of PACKAGES."""
+    """(folder, base of its origins, licence) of the standard library and each of SEED_PACKAGES."""
     library = Path(sysconfig.get_paths()["stdlib"])
     python = (library, library, f"PSF-2.0 (Python {sys.version.split()[0]})")
     # Looked up, not imported.

@@ -1,6 +1,6 @@
 """Multi-turn generation: the teacher writes a problem, the student tries it M times, and so on.
 
-`Rounds.chain` is the paper's loop (sec. 4), to be read from top to bottom. Beside it stand the
+`Synthesis.chain` is the paper's loop (sec. 4), to be read from top to bottom. Beside it stand the
 single-turn baseline that it is compared with, and the stepping stones. All seeds are worked on side
 by side and meet in the two engines, so these always have work.
 

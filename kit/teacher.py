@@ -109,7 +109,7 @@ def turn_changes(problems: Iterable[Problem]) -> pd.DataFrame:
     return pairs[["chain_id", "environment", "asked", "before", "after", "change"]]
 
 
-# The measures of `quality`, and of what each of them is a share.
+# The measures of `teacher_quality`, and of what each of them is a share.
 TEACHER_MEASURES = {
     "valid": "problems written",
     "copies": "problems written",
@@ -123,13 +123,14 @@ def teacher_quality(problems: Iterable[Problem]) -> pd.DataFrame:
     """How good the teacher is.
 
     `distinct` programs differ in more than names, comments and layout. A turn that follows a
-    graded one and comes out invalid is in neither of the last two shares of QUALITY.
+    graded one and comes out invalid is in neither of the last two shares of TEACHER_MEASURES.
 
     Args:
         problems: of any method; real data and problems lost by our errors are left out.
     Returns:
         One row per environment and measure, and for `all` environments: columns `environment`,
-        `measure` (a key of QUALITY), `count`, `of`, `share` (0 to 1), `low`, `high` (Wilson, 95%).
+        `measure` (a key of TEACHER_MEASURES), `count`, `of`, `share` (0 to 1), `low`, `high`
+        (Wilson, 95%).
     Source: our choice.
     """
     # The first single draw is the chain's own first turn: it counts once.

@@ -1,4 +1,7 @@
-"""What the tests of the layout share: the files of `kit/`, their syntax trees and their imports. Nothing of kit is run."""
+"""What the tests of the layout share: the files of `kit/`, their syntax trees and their imports.
+
+Nothing of kit is run.
+"""
 
 import ast
 import io
@@ -59,7 +62,9 @@ def arrows() -> frozenset[tuple[str, str]]:
 
 
 def public_names(name: str) -> set[str]:
-    """Functions, classes and constants that a module defines at its top level, without a leading underscore."""
+    """Functions, classes and constants that a module defines at its top level, without a leading
+    underscore.
+    """
     found = set()
     for node in tree(name).body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -83,7 +88,10 @@ UNCOUNTED = {
 
 
 def python_tokens(path: Path) -> int:
-    """Python tokens of a file. Comments and line ends are not counted, a docstring is one token however long it is."""
+    """Python tokens of a file.
+
+    Comments and line ends are not counted, a docstring is one token however long it is.
+    """
     text = io.StringIO(path.read_text(encoding="utf-8"))
     tokens = tokenize.generate_tokens(text.readline)
     return sum(token.type not in UNCOUNTED for token in tokens)

@@ -552,6 +552,25 @@ def test_what_is_skipped_is_named(tmp_path):
     )
 
 
+def test_a_published_set_is_drawn_by_its_own_module(monkeypatch, tmp_path):
+    from kit.benchmarks import livecodebench, published_maths
+    from kit.core import profile
+
+    asked = []
+
+    def fake_draw(name, n, seed, folder):
+        asked.append((name, n, seed, folder))
+        return [name] * n
+
+    monkeypatch.setattr(livecodebench, "contest_items", fake_draw)
+    monkeypatch.setattr(published_maths, "published_maths_items", fake_draw)
+    wanted = {"evaluation.livecodebench": 2, "evaluation.aime24": 1, "evaluation.folder": "here"}
+    found, skipped = published_items(profile.load_profile("cpu", wanted).evaluation, seed=7)
+    assert found == ["livecodebench", "livecodebench", "aime24"]
+    assert asked == [("livecodebench", 2, 7, "here"), ("aime24", 1, 7, "here")]
+    assert set(skipped) == {"livecodebench_v5", "math500"}
+
+
 def test_export(tmp_path):
     contest = Item(
         "livecodebench/q2",

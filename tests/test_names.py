@@ -1,4 +1,4 @@
-"""One name, one thing: what each public thing in `kit/` is called, and that it says what it does."""
+"""One name, one thing: what each public thing in `kit/` is called; and each says what it does."""
 
 import ast
 from collections import defaultdict

@@ -1,5 +1,7 @@
 """The published sets that a profile asks for."""
 
+from collections.abc import Callable
+
 from kit.core.config import EvaluationConfig
 from kit.core.types import Item
 
@@ -19,7 +21,9 @@ def published_items(numbers: EvaluationConfig, seed: int = 0) -> tuple[list[Item
     from kit.benchmarks import Unavailable, livecodebench, published_maths
 
     # What draws the items of each set.
-    draws = dict.fromkeys(livecodebench.CONTEST_WINDOWS, livecodebench.contest_items)
+    draws: dict[str, Callable[..., list[Item]]] = dict.fromkeys(
+        livecodebench.CONTEST_WINDOWS, livecodebench.contest_items
+    )
     draws |= dict.fromkeys(published_maths.SOURCES, published_maths.published_maths_items)
     found, skipped = [], {}
     for name, draw in draws.items():

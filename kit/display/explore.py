@@ -341,7 +341,7 @@ def _how(preset, run):
     )
     return (
         paragraph(
-            "To train on it, give it a name: a line of SCHEDULES in kit/curriculum.py (steps of "
+            "To train on it, give it a name: a line of SCHEDULES in kit/schedules.py (steps of "
             "40,000) …"
         )
         + browse.code(f'    "{OWN_SCHEDULE}": {rounded},')

@@ -1,4 +1,5 @@
-"""Runs the corpus in one mode and tells, per program, everything that went wrong: an empty list is a wall that held.
+"""Runs the corpus in one mode and tells, per program, everything that went wrong: an empty list is
+a wall that held.
 
 python tests/attack/harness.py plain        # as the user that calls it; prints JSON
 """
@@ -20,7 +21,8 @@ from kit.sandbox import Job, Result, Sandbox, same
 
 sys.set_int_max_str_digits(0)  # results are printed here
 PROBE = Job(
-    "import json, math\ndef f(x): return [math.sqrt(x), json.dumps([x]), isinstance('a', int), len('abc')]",
+    "import json, math\ndef f(x): return [math.sqrt(x), json.dumps([x]), isinstance('a', int), "
+    "len('abc')]",
     (("f", (4,)),),
 )
 PROBED = [[2.0, "[4]", False, 3]]
@@ -57,7 +59,10 @@ class Scene:
         return [(p.name, p.stat().st_mode, p.stat().st_size) for p in sorted(self.folder.iterdir())]
 
     def job(self, program: Program) -> Job:
-        constants = f"CANARY, PORT, HOST, TOKEN_HEAD = {str(self.file)!r}, {self.port}, {os.getpid()}, 'canary' + '-'\n"
+        constants = (
+            f"CANARY, PORT, HOST, TOKEN_HEAD = {str(self.file)!r}, {self.port}, {os.getpid()}, "
+            "'canary' + '-'\n"
+        )
         return Job(PREAMBLE + constants + program.code, (("f", ()),), stdin=program.stdin)
 
     def touched(self) -> list[str]:

@@ -77,7 +77,7 @@ def test_deterministic_programs_pass(boxes, name):
 
 
 def layers(code, box, other) -> dict[str, bool]:
-    """Which layers catch a program, each on its own, and whether verification as a whole rejects it."""
+    """Which layers catch a program, each alone, and whether the whole verification rejects it."""
     once = (("f", (3,)),)
     twice, again = (
         box.submit(Job(code, once + once)).result(60).values,
@@ -105,7 +105,8 @@ def test_the_share_that_each_layer_catches(boxes):
     }
     missed = [name for name, row in found.items() if not row["all"]]
     print(
-        f"\nof {len(found)} caught: {', '.join(f'{k} {v:.2f}' for k, v in share.items())}; missed: {missed}"
+        f"\nof {len(found)} caught: {', '.join(f'{k} {v:.2f}' for k, v in share.items())}; "
+        f"missed: {missed}"
     )
     # Two hash seeds may agree on the order of a small set: that is the one known gap.
     assert (
