@@ -14,7 +14,6 @@ from kit.grading import ExportError
 
 SPLITS = {"train": "train", "test": "held_out"}
 
-
 # The columns, and what each of them is.
 ROW_FIELDS = {
     "id": "hash of what is verified: environment, program, inputs, outputs, message, tests",
@@ -39,12 +38,8 @@ ROW_FIELDS = {
     "`input`, it is the teacher's",
 }
 
-
 _STRING = datasets.Value("string")
-
-
 _INTEGER = datasets.Value("int32")
-
 
 # The columns that are no text.
 _TYPES = {
@@ -53,7 +48,6 @@ _TYPES = {
     **dict.fromkeys(("n", "solved", "visible"), _INTEGER),
     **dict.fromkeys(("inputs", "outputs"), datasets.List(_STRING)),
 }
-
 
 ROW_FEATURES = datasets.Features({name: _TYPES.get(name, _STRING) for name in ROW_FIELDS})
 

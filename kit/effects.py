@@ -12,11 +12,7 @@ from kit.core.stats import pass_at_k
 # The fewest for which a claim counts as tested (our choice). With 3 seeds per arm the intervals are
 # wide, with 30 problems too.
 SEEDS = 3
-
-
 PROBLEMS = 30
-
-
 SEEDS_FOR_SPREAD = 8
 
 

@@ -37,24 +37,17 @@ DOMAINS = {
     "aime24": "out",  # paper
 }
 
-
 MALFORMED = {Reason.EMPTY, Reason.NO_CODE, Reason.NO_ANSWER, Reason.SYNTAX, Reason.NO_FUNCTION}
-
 
 # Of the table that `evaluate` gives; it explains them.
 SCORE_COLUMNS = (
     "set problem_id group n solved malformed errors greedy cut_off tokens samples"
 ).split()
 
-
 # What the column `samples` tells of each completion.
 _SHOWN = ["mode", "answer", "outcome", "reason"]
-
-
 # A mean with its 95% interval.
 MEAN = ["value", "low", "high"]
-
-
 # Threads that wait for the sandbox.
 GRADERS = 8
 

@@ -20,19 +20,11 @@ from kit.sandbox import Job, Sandbox, arguments, canonical
 
 # Our infrastructure's fault: in no share.
 INFRASTRUCTURE = ("error", "ungraded")
-
-
 REASONS = (*INFRASTRUCTURE, "invalid", "duplicate", "contaminated", "unsolved", "too easy", "kept")
-
-
 # Our choices: tokens per shingle; permutations of MinHash; different values that a behaviour needs
 # to identify a program.
 SHINGLE = 5
-
-
 PERMUTATIONS = 128
-
-
 TELLING = 3
 
 

@@ -22,11 +22,7 @@ from kit.effects import Effect, arm_difference, matrix, spread, trained
 
 # Scores that differ by less than this are "about the same" (our choice).
 ALIKE = 0.1
-
-
 BOARD = ("claim statement comparison mode value low high null seeds problems part verdict").split()
-
-
 VERDICTS = ("supported", "contradicted", "undecided", "not tested at this scale")
 
 
@@ -141,7 +137,6 @@ class Claim:
 
 
 TOUGH = ("medium", "hard")
-
 
 CLAIMS = (
     Claim(

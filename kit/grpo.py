@@ -34,7 +34,6 @@ _KEPT = (
     "learning_rate step_time rollout_time reward_time"
 ).split()
 
-
 LOG_COLUMNS = dict(zip(_KEPT, _KEPT)) | {
     "completions/mean_length": "completion_length",
     "completions/clipped_ratio": "cut_off_share",

@@ -7,12 +7,8 @@ import pandas as pd
 from kit.core.bins import BIN_ORDER
 
 HORIZON = 40_000
-
-
 # Weights by name: of bins, environments or sources.
 Mixture = dict[str, float]
-
-
 # First step, end and weights of the bins.
 Phase = tuple[float, float, Mixture]
 
@@ -64,11 +60,8 @@ SCHEDULES: dict[str, list[tuple[int, Mixture]]] = {
     "hard": [(0, _weights(0, 0, 1))],
 }
 
-
 # The paper's schedules; the other three are its trainings on one difficulty alone.
 PAPER_SCHEDULES = ("uniform", "soft", "sharp", "classic", "hard-first", "medium-first")
-
-
 BUILT_IN = frozenset(SCHEDULES)
 
 

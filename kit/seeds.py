@@ -38,9 +38,7 @@ SEED_PACKAGES = (
     "networkx mpmath jinja2 packaging rich tqdm jsonschema mistune parso click"
 ).split()
 
-
 CODEIO = "reasoning_gym/data/codeio.jsonl.gz"
-
 
 # Left out: tests, vendored copies, tables, generated code, programs with windows, and packages
 # inside the library's folder.
@@ -52,11 +50,9 @@ SKIPPED = re.compile(
     r"|[^/]*(codes|data|tables?|palette|emoji|entities)[^/]*)\.py$"
 )
 
-
 GENERATED = re.compile(
     r"auto-?\s?generated|generated (by|from)|do not (edit|modify)", re.IGNORECASE
 )
-
 
 BRANCHES = (
     ast.For

@@ -61,7 +61,7 @@ def funnel_table(problems: list[Problem]) -> pd.DataFrame:
     Returns:
         One row per method, environment and reason, in the order of REASONS: columns `method`,
         `environment`, `dropped_by` ('kept' for kept), `count`, and `share` (0 to 1) of what that
-        method produced in that environment; NaN for OURS, which are not part of it.
+        method produced in that environment; NaN for INFRASTRUCTURE, which are not part of it.
     Source: our choice.
     """
     keys = ["method", "environment", "dropped_by"]
@@ -77,8 +77,6 @@ def funnel_table(problems: list[Problem]) -> pd.DataFrame:
 
 # Two currencies: tokens of the teacher, attempts of the student.
 _CURRENCIES = ["tokens", "attempts"]
-
-
 _COMPARED = ["multi", "single"]
 
 
@@ -152,7 +150,7 @@ def yield_table(problems: list[Problem], resamples: int = 2000, seed: int = 0) -
 
 
 def _yield(name, rows, resamples, rng):
-    """One row of `yields`."""
+    """One row of `yield_table`."""
     # Of each seed: problems produced and kept, tokens and attempts, each of multi and of single.
     values = ["produced", "kept", *_CURRENCIES]
     by_seed = rows.pivot_table(index="seed_id", columns="method", values=values, aggfunc="sum")

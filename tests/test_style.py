@@ -1,6 +1,7 @@
 """The figures that keep `kit/` thin and readable. `python tests/test_style.py` prints them."""
 
 import ast
+import re
 
 import pytest
 
@@ -67,6 +68,11 @@ def test_the_reading_path_is_an_afternoon():
     total = sum(len(lines(ROOT / "kit" / f"{name}.py")) for name in READING_PATH)
     print(f"reading path: {total:,} lines of {READING_LINES:,}")
     assert total <= READING_LINES
+    # kit/README.md says how much there is to read.
+    said = re.search(
+        r"some ([\d,]+) lines", (ROOT / "kit" / "README.md").read_text(encoding="utf-8")
+    )
+    assert abs(int(said[1].replace(",", "")) - total) <= 100
 
 
 def test_no_function_has_more_than_60_lines():

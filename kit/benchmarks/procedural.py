@@ -39,7 +39,6 @@ MATHS = {
     ),
 }
 
-
 MATHS_LEVELS = ("easy", "medium", "hard")
 
 

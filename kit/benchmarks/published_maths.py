@@ -24,15 +24,9 @@ from kit.core.types import Item, Reason, Verdict
 
 # CPU seconds of one comparison.
 SECONDS = 10.0
-
-
 # Bytes of one worker's memory.
 MEMORY = 4 << 30
-
-
 WORKERS = 2
-
-
 # A comparison may take this many times SECONDS on the clock. If a machine is slower than that, it
 # is the machine that fails, not the answer.
 PATIENCE = 10

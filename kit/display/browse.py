@@ -22,11 +22,9 @@ from kit.core.types import Problem
 # The colour of text in JupyterLab's light and dark themes.
 TEXT_COLOUR = "color:var(--jp-ui-font-color1,inherit)"
 
-
 MONO = (
     "margin:0;white-space:pre-wrap;line-height:1.4;font-family:var(--jp-code-font-family,monospace)"
 )
-
 
 # JupyterLab takes arrows, Enter and letters for commands on cells even while a dropdown or a button
 # has the focus; this attribute stops it.

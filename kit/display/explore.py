@@ -28,8 +28,6 @@ from kit.schedules import (
 )
 
 WIDE = {"width": "95%"}
-
-
 PICTURE = {"width": "100%", "max_width": "860px"}
 
 
@@ -155,12 +153,8 @@ def _graded(env, problem, answer, run):
 
 # Phases at most, as many as the paper's classic has.
 PHASES = 5
-
-
 # The name of the schedule that is designed here.
 OWN_SCHEDULE = "mine"
-
-
 # Steps beyond which a plan takes long.
 QUICK = 400
 

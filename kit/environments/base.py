@@ -29,16 +29,11 @@ from kit.environments.verify import DeterminismCheck, execute, usable
 from kit.sandbox import Job, Result, Sandbox, arguments, call_text
 
 Dialogue = Generator[Messages, str, Problem]
-
-
 # One concrete argument for a small teacher, in turn: if several types are allowed, its functions
 # only ask for the type of their argument (our choice).
 ARGUMENTS = ("xs: list[int]", "s: str", "n: int", "words: list[str]", "counts: dict[str, int]")
-
-
 # How a literal of each type begins.
 OPENINGS = {"list[str]": "['", "list": "[", "str": "'", "dict[str": "{'", "dict": "{"}
-
 
 # One concrete way to the next version, in turn: if it is told only "harder", a small teacher hands
 # back the old function (our choice).

@@ -34,7 +34,6 @@ def outcome(*args):
     return 'pass' if _passes(test_f, args) else 'fail'
 """
 
-
 # One concrete property of the result, in turn, by the type that f says it returns: if it is asked
 # for "a property", a small teacher joins several that contradict each other (our choice).
 PROPERTIES = {
@@ -52,10 +51,8 @@ PROPERTIES = {
     "None": ("differs from the argument", "is truthy"),
 }
 
-
 # Values at the edges of each type, tried besides the teacher's own inputs (our choice).
 WORDS = ("", "a", "aa", "Ab c", "x-1", "hello world", "12", "level")
-
 
 EDGES = {
     "int": (0, 1, 2, 3, 7, 10, 25, 100, -1, -8),

@@ -22,8 +22,6 @@ from kit.grading import reward
 
 # Clients at once (our choice); they share one sandbox.
 SESSIONS = 256
-
-
 # What a client may see of a row. The rest would give answers away.
 PUBLIC = ("id", "prompt", "environment", "source", "method", "bin", "p")
 

@@ -89,7 +89,6 @@ def _write(value, canonical: bool, depth: int = 0) -> str:
 
 _NUMBER = r"(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][+-]?[0-9]+)?"
 
-
 _VALUE = re.compile(
     r"""(?xs)
     [0-9]+(?:,\s*[0-9]+)*(?=[,\])}]|$)         # a run of plain integers: the usual case, fast
@@ -101,9 +100,7 @@ _VALUE = re.compile(
   | None | True | False | set\(\s*\)""".replace("NUMBER", _NUMBER)
 )
 
-
 _STEP = dict.fromkeys("[({", 1) | dict.fromkeys("])}", -1)
-
 
 _BRACKETS = re.compile(
     r"\[(?:0(?:,0)*,?)?\]|\((?:0(?:,0)*,?)?\)|\{0(?:,0)*,?\}|\{(?:0:0(?:,0:0)*,?)?\}"

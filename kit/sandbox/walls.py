@@ -22,7 +22,6 @@ PRELOAD = tuple(
     """.split()
 )
 
-
 # The modes that isolate Python itself, best first, and what each does not protect from.
 NATIVE_MODES = {
     "root": "a kernel bug behind the allowed system calls",
@@ -30,11 +29,9 @@ NATIVE_MODES = {
     "plain": "a gap in the list of allowed system calls: there is no second wall",
 }
 
-
 MODES = NATIVE_MODES | {
     "monty": "a bug of that interpreter; programs that need what it lacks get no verdict"
 }
-
 
 FIX = (
     "To fix it: use Linux on x86_64 or aarch64 and install bubblewrap there (pip install "
@@ -91,13 +88,11 @@ _ISOLATION = """
     --hostname box --die-with-parent --new-session
 """.split()
 
-
 RIGHTS = {
     # The child must become nobody, and the zygote must be able to stop it.
     "root": "--cap-drop ALL --cap-add CAP_SETUID --cap-add CAP_SETGID --cap-add CAP_KILL",
     "userns": "--unshare-user --uid 65534 --gid 65534",
 }
-
 
 _DEVICES = """
     --ro-bind-try /etc/ld.so.cache /etc/ld.so.cache
@@ -154,7 +149,6 @@ def allowed(attempts):
     return [attempt for attempt in attempts if not denied(attempt)]
 """
 
-
 FORBIDDEN = """
 open('/etc/passwd')
 open('/dev/null', 'w')
@@ -171,7 +165,6 @@ libc.unshare(0x10000000)
 os.pipe()
 os.setsid()
 """.strip().splitlines()
-
 
 # All that a worker finds in its environment, with PYTHONHASHSEED.
 ENVIRONMENT = dict(

@@ -16,24 +16,13 @@ from kit.core.config import EnvironmentName
 
 # Induction, abduction, deduction, fuzzing; then two to spare (Okabe and Ito's colours).
 _OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-
-
 ENVIRONMENT_COLOURS = dict(zip(get_args(EnvironmentName), _OKABE_ITO))
-
-
 # From light to dark.
 BIN_COLOURS = dict(zip(BIN_ORDER, ("#C6DBEF", "#85B7DA", "#3B7EB8", "#0B3C6F"), strict=True))
-
-
 ASKED = {"harder": "#B2182B", "vary": "#7F7F7F", "easier": "#4393C3"}
-
-
 METHODS = {"multi": "#0B3C6F", "single": "#9DB7D5", "stones": "#C98B2B", "real": "#7A7A7A"}
-
-
 # By the sign of the change.
 CHANGES = {1: "#009E73", -1: "#D55E00", 0: "#AAAAAA"}
-
 
 NAMES = {
     "multi": "multi-turn",
@@ -42,18 +31,11 @@ NAMES = {
     "real": "real",
 }
 
-
 INK, GREY, FAINT = "#222222", "#777777", "#EDEDED"
-
-
 # Fewer values than this are drawn one by one.
 DOTS_BELOW = 50
-
-
 # Paper: multi-turn keeps more than this many times the share of single-turn.
 PAPER_RATIO = 4
-
-
 DASHED: dict[str, Any] = {"lw": 0.9, "ls": (0, (4, 3)), "zorder": 1}
 
 

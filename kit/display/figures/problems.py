@@ -33,8 +33,6 @@ from kit.display.figures.common import (
 
 # Paper: pass rates that are kept.
 KEPT = (0.01, 0.97)
-
-
 # Paper: above this pass rate the teacher is asked for a harder problem.
 HARDER_ABOVE = 0.65
 

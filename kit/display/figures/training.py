@@ -90,7 +90,6 @@ HEALTH = {
     "step_time": ("seconds per step", (0, None)),
 }
 
-
 SPLIT = {"rollouts": "#9DB7D5", "rewards": "#C98B2B", "update": "#0B3C6F"}
 
 

@@ -40,7 +40,6 @@ _FATES = {
     "contaminated": ("#E8A33D", INK, "dropped as contaminated"),
 }
 
-
 _CHOICES = {
     "similarity": "similarity of twins",
     "contamination_ngram": "words shared with a set",
