@@ -98,8 +98,8 @@ def texts(items: Iterable[Item]) -> dict[str, list[str]]:
     """Statements and reference solutions, for the contamination filter; no model is needed.
 
     Args:
-        items: whole sets (`humaneval() + maths(...)`), not `synthetic`: those problems are in the
-            same records and would meet themselves.
+        items: whole sets (`humaneval_items() + procedural_items(...)`), not `synthetic`: those
+            problems are in the same records and would meet themselves.
     Returns:
         The texts of each set.
     Source: our choice.
@@ -143,11 +143,10 @@ def evaluate(
         key: tells apart equal prompts that are meant as separate draws.
     Returns:
         One row per item, SCORE_COLUMNS: `set`, `problem_id` (the item's id), `group`; `n`: graded
-            samples
-        of the n asked for, `solved` and `malformed`: how many of these; `errors`: completions that
-        engine or sandbox lost; `greedy`: the one at temperature 0, 1 or 0, NaN if it was lost;
-        `cut_off`: completions that were too long for max_tokens; `tokens`: written; `samples`: all
-        completions as {mode, answer, outcome, reason}.
+        samples of the n asked for, `solved` and `malformed`: how many of these; `errors`:
+        completions that engine or sandbox lost; `greedy`: the one at temperature 0, 1 or 0, NaN if
+        it was lost; `cut_off`: completions that were too long for max_tokens; `tokens`: written;
+        `samples`: all completions as {mode, answer, outcome, reason}.
     Raises:
         ValueError: items share an id.
         EngineDown: the engine is gone; run the stage again to go on.
