@@ -1,6 +1,4 @@
-"""How many problems survive, by method and reason, and what a method makes of a budget (notebook
-03).
-"""
+"""How many problems survive the filters, and what a method makes of a budget (notebook 03)."""
 
 from collections import Counter
 

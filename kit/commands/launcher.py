@@ -1,6 +1,4 @@
-"""Training in processes of its own: one on a single device, `accelerate launch` on several, `srun`
-on several nodes.
-"""
+"""Training in its own processes: one, or `accelerate launch` for several devices and nodes."""
 
 import ctypes
 import itertools

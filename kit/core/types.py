@@ -1,5 +1,6 @@
-"""The words that all stages share: a seed snippet, a problem with its history, a verdict, an item
-of an evaluation.
+"""The words that all stages share: a seed snippet, a problem with its history, a verdict, an item.
+
+They import nothing else of the kit.
 """
 
 import hashlib

@@ -1,5 +1,6 @@
-"""Plain values and their text: what programs return, compared and written as Python literals;
-nothing is executed.
+"""Plain values and their text: what programs return, compared and written as Python literals.
+
+Nothing is executed here.
 """
 
 import ast

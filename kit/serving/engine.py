@@ -1,4 +1,5 @@
-"""One call for every model: `with engine(profile.teacher) as teacher: teacher.chat(conversations)`.
+"""One call for every model: `with open_engine(run, role, ...) as teacher:
+teacher.chat(conversations)`.
 
 There are three kinds of engine:
 

@@ -79,8 +79,11 @@ def panels(
     ylabel: str = "",
     **options,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels, or a note if there are none. `layout`: columns at most, and the
-    width and height of a panel. The lowest and the leftmost panels name the axes."""
+    """A figure of `count` panels, or a note if there are none.
+
+    `layout`: columns at most, and the width and height of a panel. The lowest and the leftmost
+    panels name the axes.
+    """
     if not count:
         return empty_figure(title, note), []
     columns, width, height = layout
