@@ -264,6 +264,9 @@ class Synthesis:
         # Lost by our own infrastructure: counted against nobody.
         except (EngineError, InfrastructureError) as error:
             problem = Problem(status="error", reason=str(error)[:300], **facts)
+        # Not foreseen, whatever a model wrote: an error of ours, which ends no other chain.
+        except Exception as error:
+            problem = Problem(status="error", reason=Verdict.of_fault(error).reason, **facts)
         problem = problem.with_(prompt=talk.prompt, raw=talk.raw, teacher_tokens=talk.tokens)
         self._keep(problem)
         return problem

@@ -3,6 +3,8 @@
 tests/test_notebooks.py runs the real vLLM.
 """
 
+import subprocess
+import sys
 import threading
 from concurrent.futures import Future
 
@@ -22,6 +24,7 @@ from kit.serving.engine import (
     Replay,
     write_recording,
 )
+from kit.serving.local import Child
 
 ROLE = Role(model="fake", sampling=Sampling(temperature=1.0, max_tokens=8))
 
@@ -172,3 +175,36 @@ def test_roles_that_differ_in_how_they_ask_only_share_one_process(run):
     again = open_engine(run, ROLE, "again")
     assert again.child is not late.child
     again.close()
+
+
+STAMMERS = {
+    "half a line, then the end": "print('{\"id\": 1, \"compl', end='', flush=True)",
+    "half a line, then another": 'print(\'{"id": 1, "comp\', flush=True); time.sleep(60)',
+    "no JSON": "print('Segmentation fault', flush=True); time.sleep(60)",
+    "an answer to nobody": 'print(\'{"id": 77, "error": "x"}\', flush=True); time.sleep(60)',
+    "another shape": 'print(\'{"id": 1, "completions": 7}\', flush=True); time.sleep(60)',
+    "a list": "print('[1, 2]', flush=True); time.sleep(60)",
+    "the end at once": "sys.exit(3)",
+    "deaf and silent": "os.close(0); os.close(1); time.sleep(60)",
+}
+
+
+@pytest.mark.parametrize("program", STAMMERS.values(), ids=STAMMERS)
+def test_a_child_that_ends_or_stammers_leaves_nobody_waiting(program):
+    child = Child({"model": "none"}, None)
+    command = [sys.executable, "-c", f"import os, sys, time\ninput()\n{program}"]
+    child.process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    threading.Thread(target=child._read, daemon=True).start()
+    first = child.ask({"n": 1})
+    with pytest.raises(EngineDown, match="the vLLM process for none ended"):
+        first.result(30)
+    with pytest.raises(EngineDown):
+        child.ask({"n": 1}).result(30)
+    assert child.process.poll() is not None, "and no process is left"

@@ -33,17 +33,21 @@ def module(code: str, *functions: str) -> str:
 
     Every name in `functions` must be defined at the top level. Raises Rejected.
     """
+    keep = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
+    # What the parser cannot read, or cannot write and read again, is the text's own fault: signs
+    # without end, integers with thousands of digits.
     try:
         tree = parse(code)
+        tree.body = [node for node in tree.body if isinstance(node, keep)]
+        normal = ast.unparse(tree)
+        parse(normal)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as fault:
         raise Rejected(Reason.SYNTAX, str(fault)) from None
-    keep = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
-    tree.body = [node for node in tree.body if isinstance(node, keep)]
     defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     missing = " or ".join(name for name in functions if name not in defined)
     if missing:
         raise Rejected(Reason.NO_FUNCTION, f"no function named {missing} at the top level")
-    return ast.unparse(tree)
+    return normal
 
 
 def function(code: str, name: str = "f") -> ast.FunctionDef:
@@ -115,7 +119,7 @@ def copied(program: str, seed: str) -> bool:
     """
     known = set(_bare_lines(seed))
     # The seed's normal form counts too, if it can be parsed.
-    with suppress(SyntaxError, ValueError):
+    with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
         known.update(_bare_lines(ast.unparse(parse(seed))))
     # The first line is not compared: the signature is renamed to f.
     lines = _bare_lines(program)[1:]

@@ -78,6 +78,11 @@ class Verdict:
         """A program that did not return has failed; `status`: what the sandbox's Result says."""
         return cls("failed", Reason.TIMEOUT if status == "timeout" else Reason.CRASH)
 
+    @classmethod
+    def of_fault(cls, fault: Exception) -> "Verdict":
+        """Something that we did not expect: our own error, which says nothing of the answer."""
+        return cls("error", f"{type(fault).__name__}: {fault}"[:300])
+
     @property
     def reward(self) -> float | None:
         """1, 0, or None for an error, which TRL leaves out of the group."""

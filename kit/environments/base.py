@@ -297,6 +297,10 @@ def grade_all(items: list[tuple[Environment, Problem, str]], box: Sandbox) -> li
             job = env.job(problem, answer)
         except Rejected as fault:
             verdicts[k] = Verdict("failed", fault.reason)
+        # Whatever a model wrote, one answer never ends the batch: what we did not foresee is an
+        # error of ours.
+        except Exception as fault:
+            verdicts[k] = Verdict.of_fault(fault)
         else:
             pending.append((k, answer, box.submit(job) if job else None))
     # A failure of the sandbox is no verdict on the answer; a program that does not return fails.
@@ -308,7 +312,10 @@ def grade_all(items: list[tuple[Environment, Problem, str]], box: Sandbox) -> li
         elif result and result.returned() is None:
             verdicts[k] = Verdict.of_failure(result.status)
         else:
-            verdicts[k] = env.judge(problem, answer, result)
+            try:
+                verdicts[k] = env.judge(problem, answer, result)
+            except Exception as fault:
+                verdicts[k] = Verdict.of_fault(fault)
     return [verdicts[k] for k in range(len(items))]
 
 

@@ -47,6 +47,8 @@ class Child:
         self.waiting: dict[int, Future] = {}
         # The number of the last request.
         self.last = 0
+        # Nothing more will be read from it.
+        self.gone = False
         self._lock = Lock()
 
     @classmethod
@@ -101,29 +103,41 @@ class Child:
         sent: Future = Future()
         with self._lock:
             number = self.last = self.last + 1
-            self.waiting[number] = sent
-            try:
-                print(json.dumps({"id": number, **request}), file=self.process.stdin, flush=True)
-            except OSError:
-                self.waiting.pop(number, None)
-                sent.set_exception(EngineDown(self._died()))
+            if not self.gone:
+                self.waiting[number] = sent
+                line = json.dumps({"id": number, **request})
+                # Who does not listen any more is ended; `_read` then answers all that wait.
+                try:
+                    print(line, file=self.process.stdin, flush=True)
+                except OSError:
+                    self._kill()
+                return sent
+        sent.set_exception(EngineDown(self._died()))
         return sent
 
     def _read(self):
         """Hand each answer to the future that waits for it, until the process ends."""
         assert self.process and self.process.stdout
-        for line in self.process.stdout:
-            row = json.loads(line)
-            sent = self.waiting.pop(row["id"])
-            if "error" in row:
-                sent.set_exception(EngineError(row["error"]))
-                continue
-            sent.set_result(
-                [Completion(without_thoughts(text), *rest) for text, *rest in row["completions"]]
-            )
-        # The process is gone: nobody waits for ever.
-        for number in list(self.waiting):
-            self.waiting.pop(number).set_exception(EngineDown(self._died()))
+        # Half a line, or something else than an answer, ends the process like its own end.
+        with contextlib.suppress(Exception):
+            for line in self.process.stdout:
+                self._deliver(json.loads(line))
+        # Nobody waits for ever.
+        self._kill()
+        with self._lock:
+            self.gone = True
+            left = [*self.waiting.values()]
+            self.waiting.clear()
+        for sent in left:
+            sent.set_exception(EngineDown(self._died()))
+
+    def _deliver(self, row):
+        """One answer of the process, to the future that waits for it."""
+        if "error" in row:
+            self.waiting.pop(row["id"]).set_exception(EngineError(row["error"]))
+            return
+        answers = [Completion(without_thoughts(text), *rest) for text, *rest in row["completions"]]
+        self.waiting.pop(row["id"]).set_result(answers)
 
     def alive(self) -> bool:
         """Whether it can be asked: in use, and not started yet or running."""
@@ -141,7 +155,11 @@ class Child:
     def release(self) -> None:
         """One engine needs it no more; the last one ends the process."""
         self.users -= 1
-        if not self.users and self.process and self.process.poll() is None:
+        if not self.users:
+            self._kill()
+
+    def _kill(self):
+        if self.process and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
