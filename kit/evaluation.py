@@ -21,7 +21,7 @@ from scipy.stats import binomtest
 from kit.core.config import Role, Sampling
 from kit.core.run import Run, progress
 from kit.core.stats import mean_interval, pass_at_k
-from kit.core.types import Item, Reason, Verdict, digest
+from kit.core.types import Item, Reason, digest
 from kit.sandbox import Sandbox
 from kit.serving.engine import Engine, EngineDown, EngineError, NotRecorded
 
@@ -194,11 +194,7 @@ def _completions(future):
 
 def _graded(item, mode, completions, box):
     """Each completion with its verdict: _SHOWN, whether it was cut off, tokens."""
-    # A grader that fails is our error, whatever the model wrote: its answers count as lost.
-    try:
-        verdicts = item.grade([completion.text for completion in completions], box)
-    except Exception as fault:
-        verdicts = [Verdict.of_fault(fault)] * len(completions)
+    verdicts = item.grade([completion.text for completion in completions], box)
     return [
         (
             mode,
