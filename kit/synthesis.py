@@ -22,11 +22,11 @@ from kit.core.bins import NARROW
 from kit.core.config import Profile, RoundsConfig
 from kit.core.records import Log
 from kit.core.run import progress
-from kit.core.types import InfrastructureError, Problem, Rejected, Sample, SeedSnippet, Verdict
+from kit.core.types import Problem, Rejected, Sample, SeedSnippet, Verdict
 from kit.environments.base import Dialogue, Environment
 from kit.environments.verify import DeterminismCheck
 from kit.serving.aio import run_coroutine
-from kit.serving.engine import Completion, Engine, EngineDown, EngineError, NotRecorded
+from kit.serving.engine import Completion, Engine, EngineDown, NotRecorded
 from kit.teacher import TeacherDialogue
 
 
@@ -261,10 +261,8 @@ class Synthesis:
         # The engine is gone: the whole run stops.
         except (NotRecorded, EngineDown):
             raise
-        # Lost by our own infrastructure: counted against nobody.
-        except (EngineError, InfrastructureError) as error:
-            problem = Problem(status="error", reason=str(error)[:300], **facts)
-        # Not foreseen, whatever a model wrote: an error of ours, which ends no other chain.
+        # Lost by our own infrastructure, or by something that nobody foresaw, whatever a model
+        # wrote: counted against nobody, and no other chain ends with it.
         except Exception as error:
             problem = Problem(status="error", reason=Verdict.of_fault(error).reason, **facts)
         problem = problem.with_(prompt=talk.prompt, raw=talk.raw, teacher_tokens=talk.tokens)

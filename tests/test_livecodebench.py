@@ -179,6 +179,20 @@ def test_our_own_differences(tmp_path, box):
         assert (verdict.outcome == "passed") == ours, (name, verdict)
 
 
+@pytest.mark.parametrize("value", ["null", "7", "[1]", '{"t": []}', '{"f": "nan"}'])
+def test_a_forged_report_is_wrong_and_its_neighbour_is_judged(value, tmp_path, box):
+    """A program sprays values that are no text over all descriptors and ends at once."""
+    lines = f'["ok", {value}]\n' * 3
+    forged = (
+        f"import os\nfor fd in range(40):\n    try:\n        os.write(fd, {lines.encode()!r})\n"
+    )
+    forged += "    except OSError:\n        pass\nos._exit(0)"
+    texts = [f"```python\n{code}\n```" for code in (forged, "print(1)")]
+    verdicts = livecodebench.grade_contest(task("", (("1", "1"), ("2", "1")), tmp_path), texts, box)
+    assert [verdict.outcome for verdict in verdicts] == ["failed", "passed"]
+    assert not livecodebench.same_lines(None, "1")
+
+
 def test_the_last_block_is_the_answer(tmp_path, box):
     one = task("", (("1", "1"),), tmp_path)
     right, wrong = "```python\nprint(1)\n```", "```python\nprint(2)\n```"

@@ -6,7 +6,7 @@ import pytest
 
 from kit import environments
 from kit.core import profile
-from kit.core.programs import module
+from kit.core.programs import last_tag, module
 from kit.core.types import Reason, Rejected, Verdict
 from kit.environments.base import grade_all
 from kit.environments.verify import DeterminismCheck
@@ -101,6 +101,26 @@ def test_what_cannot_be_written_again_is_a_syntax_error(code):
     with pytest.raises(Rejected) as fault:
         module(f"def f(x):\n    {code}", "f")
     assert fault.value.reason == Reason.SYNTAX
+
+
+def test_tags_without_end_are_read_in_one_pass():
+    """As many look-ups as tags: one more tag costs the same, however many came before it."""
+
+    class FakeCounting(str):
+        looked = 0
+
+        def find(self, mark, start=0):
+            found = str.find(self, mark, start)
+            FakeCounting.looked += (len(self) if found < 0 else found) - start
+            return found
+
+    for text in ("<answer>" * 30_000, "<answer>1</answer>" * 30_000, "</answer>" * 30_000):
+        FakeCounting.looked = 0
+        try:
+            last_tag(FakeCounting(text))
+        except Rejected:
+            pass
+        assert FakeCounting.looked <= 2 * len(text)
 
 
 @pytest.mark.parametrize("name", ENVS)
