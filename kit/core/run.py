@@ -284,22 +284,7 @@ def open_run(
     replay: bool = False,
     **overrides,
 ) -> Run:
-    """Open a run folder for a stage.
-
-    Args:
-        stage: name of the notebook, for example `02_rounds`.
-        profile: a name in kit/profiles, or the path of a YAML file.
-        run_dir: the folder; empty: `runs/<profile>`.
-        seed: of everything that is drawn; None: the profile's.
-        replay: teacher and student answer from `data/recorded`.
-        overrides: of the profile, as `rounds__turns=2`; None keeps the profile's value.
-    Returns:
-        The run, noted in the folder's manifest.
-    Raises:
-        ProfileError: the profile or an override is wrong.
-        RunError: the folder was made with other values.
-    Source: our choice.
-    """
+    """Open a run folder for a stage: `kit.start` explains it, and sets the figures' style too."""
     records.quiet()
     overrides = {
         key.replace("__", "."): value for key, value in overrides.items() if value is not None
