@@ -20,7 +20,7 @@ from typing import Any
 from kit import environments
 from kit.core.bins import NARROW
 from kit.core.config import Profile, RoundsConfig
-from kit.core.records import Log
+from kit.core.records import Log, RecordError
 from kit.core.run import progress
 from kit.core.types import Problem, Rejected, Sample, SeedSnippet, Verdict
 from kit.environments.base import Dialogue, Environment
@@ -258,8 +258,8 @@ class Synthesis:
         # Invalid after all retries: the teacher's fault, counted against it.
         except Rejected as error:
             problem = Problem(status="invalid", reason=error.reason, **facts)
-        # The engine is gone: the whole run stops.
-        except (NotRecorded, EngineDown):
+        # The engine is gone, or the disk is full: the whole run stops.
+        except (NotRecorded, EngineDown, RecordError):
             raise
         # Lost by our own infrastructure, or by something that nobody foresaw, whatever a model
         # wrote: counted against nobody, and no other chain ends with it.

@@ -16,7 +16,7 @@ import pytest
 
 from kit.core import profile
 from kit.core.manifest import RECORDED
-from kit.core.records import Log
+from kit.core.records import Log, RecordError
 from kit.core.types import SeedSnippet
 from kit.environments.verify import DeterminismCheck
 from kit.sandbox import Sandbox
@@ -243,6 +243,26 @@ def test_a_lost_student_is_an_error_not_a_zero_and_is_tried_again(tmp_path, boxe
     assert {(p.status, p.n, p.p) for p in first} == {("error", 0, None)}
     again = list(loop(tmp_path, boxes).generate(SEEDS[:1]))
     assert {p.status for p in again} == {"valid"}
+
+
+def test_a_full_disk_stops_the_stage_and_unforeseen_faults_do_not(tmp_path, boxes, monkeypatch):
+    def full(row):
+        raise RecordError("the disk is full")
+
+    def broken(draft, check):
+        raise KeyError("unforeseen")
+
+    run = loop(tmp_path / "full", boxes)
+    monkeypatch.setattr(run.student.log, "append", full)
+    with pytest.raises(RecordError, match="full"):
+        run.generate(SEEDS[:1])
+    run = loop(tmp_path / "broken", boxes)
+    for env in run.environments.values():
+        monkeypatch.setattr(env, "verify", broken)
+    run.generate(SEEDS[:1])
+    rows = list(Log(tmp_path / "broken" / "problems.jsonl"))
+    assert rows and {row["status"] for row in rows} == {"error"}
+    assert {row["reason"] for row in rows} == {"KeyError: 'unforeseen'"}
 
 
 def test_an_engine_that_is_gone_stops_the_stage_and_nothing_is_lost(tmp_path, boxes):
