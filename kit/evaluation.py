@@ -198,7 +198,7 @@ def _graded(item, mode, completions, box):
     return [
         (
             mode,
-            completion.text.encode("utf-8", "replace").decode(),
+            completion.text,
             verdict.outcome,
             str(verdict.reason),
             completion.finish == "length",

@@ -19,10 +19,11 @@ import pandas as pd
 import torch
 import transformers
 from IPython.display import display
+from pydantic import BaseModel
 
 from kit.core.records import Log
 from kit.core.run import headless, progress
-from kit.core.types import Problem
+from kit.core.types import Count, Problem
 from kit.environments.base import Environment, grade_all
 from kit.sandbox import Sandbox
 from kit.serving import models
@@ -197,6 +198,13 @@ class Health(transformers.TrainerCallback):
             self.log.close()
 
 
+class _Step(BaseModel, extra="allow"):
+    """A line of the log: the step, and numbers."""
+
+    __pydantic_extra__: dict[str, float | None]
+    step: Count
+
+
 def read_log(path: Path) -> pd.DataFrame:
     """The log of a training.
 
@@ -207,10 +215,10 @@ def read_log(path: Path) -> pd.DataFrame:
         the values of COLUMNS and `solved/<environment or bin>`, as far as they were logged:
         shares from 0 to 1, times in seconds, lengths in tokens.
     Raises:
-        RecordError: a line of the file is not JSON.
+        RecordError: a line of the file does not hold a step.
     Source: our choice.
     """
-    rows = {row["step"]: row for row in Log(path)}
+    rows = {row["step"]: row for row in Log(path, _Step)}
     return pd.DataFrame([rows[step] for step in sorted(rows)])
 
 

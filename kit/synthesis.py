@@ -79,7 +79,7 @@ class Synthesis:
         self.student = student
         self.check = check
         self.environments = environments.make(profile.rounds)
-        self.log = Log(log)
+        self.log = Log(log, Problem)
         # (chain_id, turn) -> place in the log. Problems lost by our own errors are tried again.
         self.done: dict[tuple[str, int], int] = {}
         for place, row in self.log.places():

@@ -281,7 +281,15 @@ def test_rounds_replay_the_recording_without_a_model(tmp_path):
         for a, b in pairs
         if slow(a) or slow(b) or a and b and a.id == b.id and a.solved != b.solved
     }
-    assert len(replayed) > 200 and len(differ) < 6 and differ == explained, (
+    # A fuzzing problem whose precondition lets other types through was valid when this was
+    # recorded. Today it goes back to the teacher, whose answer to that is not in the recording.
+    stricter = {
+        problem.seed_id
+        for problem in replayed
+        if problem.environment == "fuzzing" and "not in the recording" in problem.reason
+    }
+    assert len(replayed) > 200 and len(stricter) < 20
+    assert len(differ - stricter) < 6 and differ - stricter <= explained, (
         "but for a few programs near the time limit"
     )
     assert_judged(folder)

@@ -291,10 +291,11 @@ def same_lines(printed: str, expected: str) -> bool:
     # A program may forge its report: what is no text is not what was wanted.
     if not isinstance(printed, str):
         return False
-    found, wanted = (
-        [line.strip() for line in text.strip().split("\n")] for text in (printed, expected)
-    )
-    return len(found) == len(wanted) and all(map(_same_line, found, wanted))
+    found, wanted = printed.strip(), expected.strip()
+    if found.count("\n") != wanted.count("\n"):
+        return False
+    lines = zip(found.split("\n"), wanted.split("\n"))
+    return all(_same_line(one.strip(), other.strip()) for one, other in lines)
 
 
 def _verdict(result, task, tests):

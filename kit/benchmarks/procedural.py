@@ -100,7 +100,7 @@ def _numbers(text):
     (our choice).
     """
     value = re.sub(r"^[a-z]\s*=\s*", "", text.strip()).replace("\N{MINUS SIGN}", "-")
-    factors = re.split(r"\s*[×*·]\s*", value)
+    factors = [factor.strip() for factor in re.split("[×*·]", value)]
     whole = r"[+-]?([0-9]{1,30}|[0-9]{1,3}(,[0-9]{3}){1,9})(\.0+)?"
     if not all(re.fullmatch(whole, factor) for factor in factors):
         raise Rejected(Reason.NO_ANSWER, "not a whole number or a product of such")

@@ -1,11 +1,12 @@
 """The sections of a profile: every number that can be chosen, with its type and its limits."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -20,9 +21,9 @@ EnvironmentName = Literal["induction", "abduction", "deduction", "fuzzing"]
 
 
 class StrictModel(BaseModel):
-    """Base of all sections: unknown keys, numbers in quotes and later changes are refused."""
+    """Base of all sections: unknown keys, numbers in quotes, nan and later changes are refused."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 def cross_field_rule(rule: str, holds):
@@ -73,9 +74,10 @@ class Role(StrictModel):
     # Addresses, for the engine openai.
     endpoints: list[str] = []
     # Passed on to the endpoint, for example {reasoning_effort: high}.
-    extra: dict[str, Any] = {}
-    # A stage stops after so many minutes without an answer from any endpoint.
-    patience: NonNegativeFloat = 10.0
+    extra: dict[str, JsonValue] = {}
+    # The longest that an answer of an endpoint may take, in minutes. A stage stops after so many
+    # minutes without any answer.
+    patience: PositiveFloat = 30.0
 
 
 class Needs(StrictModel):
@@ -301,8 +303,8 @@ class SandboxLimits(StrictModel):
 class Profile(StrictModel):
     """All numbers of a run."""
 
-    # How a run with this profile is called, and one line for whom it is.
-    name: str
+    # How a run with this profile, and its folder, is called, and one line for whom it is.
+    name: str = Field(pattern=r"^\w[\w .+-]*$", max_length=100)
     about: str
     # How long it takes. Measured, or marked as an estimate in the file.
     minutes: float

@@ -6,8 +6,12 @@ import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
 
 from kit.core import records
+from kit.core.types import clean
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,6 +36,27 @@ class RunError(RuntimeError):
 
     Source: our choice.
     """
+
+
+class _Stage(BaseModel):
+    """What of a stage's facts the kit reads again."""
+
+    overrides: dict[str, Any] = {}
+    counts: dict[str, Any] = {}
+    programs: dict[str, int] = {}
+    recorded: list[str] = []
+    sandbox: list[str] = []
+    seconds: float = 0
+    started: str = ""
+    finished: str = ""
+
+
+class _Manifest(BaseModel):
+    """What a manifest must hold."""
+
+    profile: dict[str, Any] | None
+    stages: dict[str, _Stage]
+    versions: dict[str, str] = {}
 
 
 def changed_keys(old: dict, new: dict, prefix: str = "") -> str:
@@ -80,16 +105,19 @@ def now() -> str:
 def read_manifest(folder: str | Path) -> dict:
     """What was run in a folder and with which values; no stages where nothing was.
 
-    Raises RunError for a damaged file.
+    Raises RunError for a file that is damaged or holds something else.
     """
     path = Path(folder) / "manifest.json"
     try:
-        return json.loads(path.read_text())
+        manifest = clean(json.loads(path.read_bytes()))
+        _Manifest.model_validate(manifest)
+        return manifest
     except FileNotFoundError:
         return {"profile": None, "stages": {}}
-    except ValueError:
+    except (ValueError, RecursionError) as error:
         raise RunError(
-            f"{path} is damaged: delete it and run again; the records beside it are kept"
+            f"{path} is damaged: delete it and run again; the records beside it are kept "
+            f"({' '.join(str(error).split())[:200]})"
         ) from None
 
 

@@ -13,12 +13,28 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from kit.core.config import Profile
+from kit.core.types import clean
 
 FOLDER = Path(__file__).parents[1] / "profiles"
 
 
 class ProfileError(ValueError):
     """A profile or an override is wrong; the message names the key and the fix."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without aliases, which may hold themselves or double line by line, or repeated keys."""
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("a profile has no aliases (*name): write the value out")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node, deep=False):
+        keys = [str(key.value) for key, _ in node.value]
+        if len(keys) > len({*keys}):
+            raise yaml.YAMLError(f"one of the keys {', '.join(keys)} stands there twice")
+        return super().construct_mapping(node, deep)
 
 
 def profile_names() -> list[str]:
@@ -37,25 +53,28 @@ def load_profile(name: str, overrides: dict[str, Any] | None = None) -> Profile:
         if value is not None:
             _set(values, key.split("."), value)
     try:
-        return Profile.model_validate(values)
+        return Profile.model_validate(clean(values))
+    except RecursionError:
+        raise ProfileError(f"{path.name}: a value is nested too deeply, or holds itself") from None
     except ValidationError as error:
         raise ProfileError("\n".join([f"{path.name}:", *map(_explain, error.errors())])) from None
 
 
-def read_profile(name: str) -> tuple[Path, dict]:
+def read_profile(name: str, above: tuple = ()) -> tuple[Path, dict]:
     """Path and values of a file, not checked yet.
 
-    With `base: NAME` the values are those of that profile, except where the file says otherwise.
+    With `base: NAME` the values are those of that profile, except where the file says otherwise;
+    `above` are the files that named this one so.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise ProfileError(
             f"no profile {name!r}; there are {', '.join(profile_names())}, or give the path of a "
             ".yaml file"
         ) from None
-    except yaml.YAMLError as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ProfileError(f"{path.name} is not YAML: {error}") from None
     if not isinstance(values, dict):
         raise ProfileError(
@@ -63,7 +82,9 @@ def read_profile(name: str) -> tuple[Path, dict]:
             "copy kit/profiles/cpu.yaml and edit it"
         )
     if base := values.pop("base", ""):
-        values = _merged(read_profile(base)[1], values)
+        if not isinstance(base, str) or path in above:
+            raise ProfileError(f"{path.name}: base: name another profile, which leads not back")
+        values = _merged(read_profile(base, (*above, path))[1], values)
     return path, values
 
 
@@ -110,4 +131,4 @@ def _explain(error: ErrorDetails) -> str:
                 "write 1.0e-6 rather than 1e-6, and no quotes"
             )
         case _:
-            return f"  {where}: {error['msg']} (got {got!r})"
+            return f"  {where}: {error['msg']} (got {repr(got):.200})"

@@ -72,6 +72,19 @@ def signature(program: str) -> str:
     return f"f({ast.unparse(node.args)}){returns}"
 
 
+_BRACKET = re.compile(r"""'(?:[^'\\]|\\.)*+'?|"(?:[^"\\]|\\.)*+"?|[()]""")
+
+
+def _closing(line, start):
+    """The place of the bracket that ends a call; brackets inside strings do not count."""
+    depth = 1
+    for part in _BRACKET.finditer(line, start):
+        depth += {"(": 1, ")": -1}.get(part[0], 0)
+        if not depth:
+            return part.start()
+    return None
+
+
 def calls(answer: str) -> list[str]:
     """The argument texts of the calls `f(...)` in an answer, in order, without repeats.
 
@@ -79,12 +92,10 @@ def calls(answer: str) -> list[str]:
     """
     found: dict[str, None] = {}
     for line in answer.splitlines():
-        rest = "" if "def " in line else line.partition("f(")[2]
-        # A bracket may stand inside a string: try each as the end of the call.
-        for bracket in re.finditer(r"\)", rest):
+        begin = re.search(r"(?<!\w)f\(", "" if "def " in line else line)
+        if begin and (end := _closing(line, begin.end())):
             with suppress(ValueError):
-                found[call_text(arguments(rest[: bracket.start()]))] = None
-                break
+                found[call_text(arguments(line[begin.end() : end]))] = None
     return list(found)
 
 
@@ -185,7 +196,7 @@ def unstable_name(code: str) -> str:
     return ""
 
 
-_TOKEN = re.compile(r"\d[\w.]*|\w+|'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^\w\s]")
+_TOKEN = re.compile(r"""\d[\w.]*|\w+|'(?:[^'\\]|\\.)*+'?|"(?:[^"\\]|\\.)*+"?|[^\w\s]""")
 
 
 def _own_names(tree: ast.Module) -> set[str]:
@@ -220,8 +231,8 @@ def program_tokens(code: str) -> list[str]:
     Source: our choice.
     """
     own = {"f", "pre_test_f", "test_f"}
-    with suppress(SyntaxError, ValueError, RecursionError):
-        tree = ast.parse(code)
+    with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+        tree = parse(code)
         own |= _own_names(tree)
         code = ast.unparse(tree)
     names: dict[str, str] = {}

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
-from kit.core.types import Problem, Sample
+from kit.core.types import Problem, Sample, clean
 
 
 class RecordError(RuntimeError):
@@ -60,14 +61,19 @@ def disk_error(error: OSError, path: Path) -> Exception:
 
 
 class Log:
-    """An append-only file of JSON lines.
+    """An append-only file of JSON lines, each an object.
 
     A torn last line (the process was killed while writing) is cut off on opening; `repaired` says
     whether there was one.
+
+    Args:
+        path: of the file.
+        row: what each line must hold, as pydantic knows types.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, row: Any = dict):
         self.path = Path(path)
+        self._row = TypeAdapter(row)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.repaired = self._repair()
         self._file: FileIO | None = None
@@ -109,13 +115,13 @@ class Log:
         """The row at a place that `append` or `places` gave."""
         with self.path.open("rb") as file:
             file.seek(place)
-            return json.loads(file.readline())
+            return clean(json.loads(file.readline()))
 
     def places(self) -> Iterator[tuple[int, dict]]:
         """(place, row) for every row.
 
         A caller that keeps the places instead of the rows needs little memory for a large file.
-        Raises RecordError for a line that is not JSON.
+        Raises RecordError for a line that does not hold what it should.
         """
         if not self.path.exists():
             return
@@ -123,11 +129,13 @@ class Log:
             place = 0
             for number, line in enumerate(file, 1):
                 try:
-                    row = json.loads(line)
-                except ValueError:
+                    row = clean(json.loads(line))
+                    self._row.validate_python(row)
+                except (ValueError, RecursionError) as error:
+                    why = " ".join(str(error).split())[:200]
                     raise RecordError(
-                        f"{self.path} line {number} is not JSON: restore the file, or delete that "
-                        "line; the stage will make the record again"
+                        f"{self.path} line {number} is not JSON of the right form ({why}): restore "
+                        "the file, or delete that line; the stage will make the record again"
                     ) from None
                 yield place, row
                 place += len(line)
@@ -165,20 +173,15 @@ def write_parquet(
     Raises RecordError when the disk is full.
     """
     if isinstance(rows, pd.DataFrame):
-        table = datasets.Dataset.from_pandas(rows, preserve_index=False)
+        texts = {name: rows[name].map(clean) for name in rows if rows[name].dtype == object}
+        table = datasets.Dataset.from_pandas(rows.assign(**texts), preserve_index=False)
     else:
-        rows = list(rows)
+        rows = clean(list(rows))
         names = features or next(iter(rows), ())
         columns = {name: [row.get(name) for row in rows] for name in names}
         table = datasets.Dataset.from_dict(columns, features=features)
     with whole_file(path) as part:
         table.to_parquet(part)
-
-
-def _writable(problem):
-    """Lone surrogates (a model's string escapes make them, no file can hold them) become `?`."""
-    text = json.dumps(problem.model_dump(), ensure_ascii=False)
-    return Problem.model_validate_json(text.encode("utf-8", "replace"))
 
 
 def _as_row(problem):
@@ -187,7 +190,7 @@ def _as_row(problem):
 
 def save_problems(problems: Iterable[Problem], path: Path) -> None:
     """Write problems as parquet, with id and pass rate; `load_problems` reads them back."""
-    write_parquet((_as_row(_writable(problem)) for problem in problems), path, PROBLEM_FEATURES)
+    write_parquet(map(_as_row, problems), path, PROBLEM_FEATURES)
 
 
 def load_problems(path: Path) -> list[Problem]:

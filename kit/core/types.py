@@ -5,12 +5,40 @@ They import nothing else of the kit.
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+# Half an emoji: a model's string escapes make such characters, and no file or server can hold them.
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+# A count, as a table can hold it.
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+def clean(value):
+    """The same data with every surrogate in its texts replaced by U+FFFD.
+
+    Every text that enters the kit passes here once: messages and answers of engines, prompts,
+    records, tables, profiles, and what is shown.
+
+    Args:
+        value: a text, or what JSON makes lists and dicts of; anything else stays as it is.
+    Returns:
+        Text that every file, page and server can hold.
+    Source: our choice.
+    """
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [*map(clean, value)]
+    if isinstance(value, dict):
+        return {clean(key): clean(part) for key, part in value.items()}
+    return value
 
 
 class Reason(StrEnum):
@@ -35,6 +63,7 @@ class Reason(StrEnum):
     NO_ANSWER = "no answer in the asked form"
     WRONG = "wrong"
     PRECONDITION = "fails pre_test_f"
+    WRONG_TYPE = "input of another type"
 
 
 class Rejected(ValueError):
@@ -81,7 +110,7 @@ class Verdict:
     @classmethod
     def of_fault(cls, fault: Exception) -> "Verdict":
         """Something that we did not expect: our own error, which says nothing of the answer."""
-        return cls("error", f"{type(fault).__name__}: {fault}"[:300])
+        return cls("error", clean(f"{type(fault).__name__}: {fault}"[:300]))
 
     @property
     def reward(self) -> float | None:
@@ -107,7 +136,14 @@ class Item:
     data: dict = field(repr=False)
 
 
-class Sample(BaseModel, frozen=True, extra="forbid"):
+class Record(BaseModel):
+    """Base of what is written down: its texts are cleaned as they enter."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    _clean = field_validator("*", mode="before")(clean)
+
+
+class Sample(Record):
     """One student answer: the text between the answer marks and what became of it."""
 
     answer: str
@@ -116,7 +152,7 @@ class Sample(BaseModel, frozen=True, extra="forbid"):
     reason: str = ""
 
 
-class Problem(BaseModel, frozen=True, extra="forbid"):
+class Problem(Record):
     """A problem and its history.
 
     Inputs and outputs are Python literals as text; an input is what stands inside `f(...)`.
@@ -144,7 +180,7 @@ class Problem(BaseModel, frozen=True, extra="forbid"):
     method: str = "multi"
     chain_id: str = ""
     parent_id: str = ""
-    turn: int = 1
+    turn: Count = 1
     # What the teacher was asked for: new | harder | easier | vary.
     asked: str = "new"
 
@@ -152,10 +188,10 @@ class Problem(BaseModel, frozen=True, extra="forbid"):
     status: str = "valid"
     reason: str = ""
     # Graded attempts, and how many of them were right.
-    n: int = 0
-    solved: int = 0
+    n: Count = 0
+    solved: Count = 0
     # Attempts that the kit's own infrastructure lost; not part of n.
-    errors: int = 0
+    errors: Count = 0
     samples: list[Sample] = []
 
     kept: bool = False
@@ -168,8 +204,8 @@ class Problem(BaseModel, frozen=True, extra="forbid"):
     prompt: str = ""
     # The teacher's last answer, as it came.
     raw: str = ""
-    teacher_tokens: int = 0
-    student_tokens: int = 0
+    teacher_tokens: Count = 0
+    student_tokens: Count = 0
 
     @property
     def id(self) -> str:
@@ -192,14 +228,14 @@ class Problem(BaseModel, frozen=True, extra="forbid"):
         return self.solved / self.n if self.n else None
 
     def with_(self, **changes) -> "Problem":
-        """A changed copy; nothing is validated again.
+        """A changed copy; texts are cleaned, nothing is validated again.
 
         Args:
             changes: new values by field.
         Returns:
             The copy; this problem stays as it is.
         """
-        return self.model_copy(update=changes)
+        return self.model_copy(update=clean(changes))
 
 
 def digest(*parts) -> str:
@@ -207,7 +243,7 @@ def digest(*parts) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-class SeedSnippet(BaseModel, frozen=True, extra="forbid"):
+class SeedSnippet(Record):
     """A piece of real code, where it comes from, and what it is for."""
 
     id: str

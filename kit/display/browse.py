@@ -17,7 +17,7 @@ from ipywidgets import Button, Dropdown, HBox, IntSlider, Label, VBox, Widget, i
 from pandas.io.formats.style import Styler
 
 from kit.core.run import headless
-from kit.core.types import Problem
+from kit.core.types import Problem, clean
 
 # The colour of text in JupyterLab's light and dark themes.
 TEXT_COLOUR = "color:var(--jp-ui-font-color1,inherit)"
@@ -85,10 +85,15 @@ def card(problem: Problem, parent: Problem | None = None, among: Iterable[Proble
     return HTML(f"<table style='width:100%;{TEXT_COLOUR}'>{body}</table>")
 
 
+def escaped(text: str) -> str:
+    """Text as HTML that any page can hold. All that is shown of a record passes here."""
+    return html.escape(clean(text))
+
+
 def code(text: str) -> str:
     """Text as it is, escaped, in the colours of the theme; empty if there is none."""
     style = f"{MONO};background:transparent;color:inherit"
-    return f"<pre style='{style}'>{html.escape(text)}</pre>" if text else ""
+    return f"<pre style='{style}'>{escaped(text)}</pre>" if text else ""
 
 
 def program_diff(before: str, after: str) -> str:
@@ -100,7 +105,7 @@ def program_diff(before: str, after: str) -> str:
     }
     # Lines of hints, which begin with a question mark, are left out.
     return "".join(
-        f"<pre style='{MONO};{colours[line[0]]}'>{html.escape(line)}</pre>"
+        f"<pre style='{MONO};{colours[line[0]]}'>{escaped(line)}</pre>"
         for line in difflib.ndiff(before.splitlines(), after.splitlines())
         if line[0] in colours
     )
@@ -137,9 +142,8 @@ def chain_html(problem: Problem, among: Iterable[Problem]) -> str:
         here = (step.turn, step.id) == (problem.turn, problem.id)
         look = "display:inline-block;vertical-align:middle;margin:2px;padding:2px 8px;border:"
         look += "3px solid;font-weight:bold" if here else "1px solid"
-        text = (
-            f"{'▶ ' * here}turn {step.turn}, {step.asked}<br>{rate}<br>{html.escape(state(step))}"
-        )
+        said = (f"{'▶ ' * here}turn {step.turn}, {step.asked}", rate, state(step))
+        text = "<br>".join(map(escaped, said))
         row += f"{arrow}<span style='{look}'{' aria-current=step' * here}>{text}</span>"
     return row
 
@@ -157,7 +161,7 @@ def attempts(problem: Problem) -> str:
             verdict += f" × {times}"
         answer = sample.answer.strip()
         if "\n" in answer or len(answer) > 80:
-            summary = f"<summary>{html.escape(verdict)}</summary>"
+            summary = f"<summary>{escaped(verdict)}</summary>"
             found += f"<details>{summary}{code(answer)}</details>"
         else:
             found += code(f"{verdict}: {answer}")
@@ -187,7 +191,7 @@ def _browse(problems, page):
     for k, problem in enumerate(problems):
         rate = "" if problem.p is None else f"p={problem.p:.2f}"
         what = f"{problem.environment} turn {problem.turn} {problem.asked} {rate} {problem.reason}"
-        options.append((f"{k}: {what}", k))
+        options.append((clean(f"{k}: {what}"), k))
 
     def fits(problem):
         return all(box.value in ("all", FILTERS[name](problem)) for name, box in choosers.items())
@@ -266,7 +270,7 @@ def answers(scores: pd.DataFrame, problem_ids: list[str]) -> None:
         for row in scores[scores.problem_id == problem].itertuples():
             for sample in row.samples:
                 verdict = f"{sample['mode']}: {sample['outcome']} {sample['reason']}"
-                print(f"── {row.checkpoint}, {verdict}\n{sample['answer']}\n")
+                print(clean(f"── {row.checkpoint}, {verdict}\n{sample['answer']}\n"))
 
     if headless():
         show(problem_ids[0])
@@ -283,7 +287,7 @@ def read_texts(texts: list[str]) -> None:
     """
 
     def show(number):
-        print(texts[number])
+        print(clean(texts[number]))
 
     if headless():
         show(-1)
@@ -298,13 +302,14 @@ def styled_table(rows) -> Styler:
     Args:
         rows: records, or a mapping of columns, or a frame.
     Returns:
-        The table; its cells are escaped, its numbers have three decimals.
+        The table; its cells and headings are escaped, its numbers have three decimals.
     Source: our choice.
     """
     left = "text-align: left; white-space: pre-wrap; padding: 0.25em 0.6em"
     return (
-        pd.DataFrame(rows)
+        pd.DataFrame(clean(rows))
         .style.hide(axis="index")
         .format(escape="html", precision=3)
+        .format_index(escape="html", axis="columns")
         .set_table_styles([{"selector": "th, td", "props": left}])
     )

@@ -1,6 +1,5 @@
 """Trainings side by side: settings, curves, evaluations."""
 
-import html
 from dataclasses import dataclass
 from functools import partial
 
@@ -198,7 +197,7 @@ def _compared(chosen, curve, window):
 
 def _beside(title, columns, differing=False):
     """Named values side by side, a column each; `differing`: only those that are not all alike."""
-    frame = pd.DataFrame({html.escape(name): values for name, values in columns.items()})
+    frame = pd.DataFrame(columns)
     frame = frame.fillna("–").rename_axis(title)
     if differing:
         frame = frame[frame.nunique(axis=1) > 1]

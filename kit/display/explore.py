@@ -5,7 +5,6 @@ instead, without a widget. The kit's numbers come from the stages; here is only 
 and looks at.
 """
 
-import html
 import io
 
 import matplotlib.pyplot as plt
@@ -49,7 +48,7 @@ def page(*parts: str) -> str:
 
 def paragraph(text: str) -> str:
     """A paragraph of text, escaped."""
-    return f"<p>{html.escape(text)}</p>"
+    return f"<p>{browse.escaped(text)}</p>"
 
 
 def html_table(rows) -> str:

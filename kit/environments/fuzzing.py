@@ -3,13 +3,20 @@
 It answers with a failing input. The reward is 1 if and only if `pre_test_f(input)` passes and
 `test_f(input)` fails. A problem is valid (our choice) if execution finds both a witness (passes the
 precondition, fails the test) and a benign input (passes both).
+
+An input of another type than the problem's own, such as `[None]` for `[1, 2]`, mostly makes f
+raise: it shows nothing about f. It is no witness, and a problem whose precondition lets one through
+is not valid (our choice; tests/test_fuzzing.py).
 """
 
 import ast
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from itertools import filterfalse, islice, zip_longest
 
 from kit.core.programs import calls, code_block, function, given_arguments, module, signature
 from kit.core.prompts import prompt
-from kit.core.types import Problem, Reason, Rejected, Verdict
+from kit.core.types import InfrastructureError, Problem, Reason, Rejected, Verdict
 from kit.environments.base import Environment, demo, turn_to
 from kit.environments.verify import execute
 from kit.sandbox import Job, arguments, call_text, parse
@@ -51,7 +58,8 @@ PROPERTIES = {
     "None": ("differs from the argument", "is truthy"),
 }
 
-# Values at the edges of each type, tried besides the teacher's own inputs (our choice).
+# Values at the edges of each type, tried besides the teacher's own inputs (our choice). If f names
+# one of these types for an argument, they are also examples of it.
 WORDS = ("", "a", "aa", "Ab c", "x-1", "hello world", "12", "level")
 
 EDGES = {
@@ -59,26 +67,123 @@ EDGES = {
     "str": WORDS,
     "float": (0.0, 0.5, 3.0, -1.5),
     "bool": (True, False),
-    "tuple": ((), (1, 2)),
-    "list": ([], [0], [5], [1, 1], [-1, 2], [3, 1, 2], [4, 8, 15, 16, 23]),
+    "tuple[int, ...]": ((), (1, 2)),
+    "list[int]": ([], [0], [5], [1, 1], [-1, 2], [3, 1, 2], [4, 8, 15, 16, 23]),
     "list[str]": ([], *([word] for word in WORDS), ["b", "a", "b"], ["one", "three", "two"]),
-    "dict": ({}, {"a": 0}, {"a": 1}, {"a": -1, "b": 2}, {"x": 3, "y": 3, "z": 10}),
+    "dict[str, int]": ({}, {"a": 0}, {"a": 1}, {"a": -1, "b": 2}, {"x": 3, "y": 3, "z": 10}),
 }
+
+
+# What else may stand in an argument's place: most functions raise on some of these (our choice).
+STRANGE: tuple = (None, [None], {}, (), "a", 7, 0.5)
+
+
+def _named(program) -> list[str]:
+    """The types that f names for its arguments; '' where it names none."""
+    given = function(program).args
+    return [
+        ast.unparse(each.annotation).lower() if each.annotation else ""
+        for each in (*given.posonlyargs, *given.args)
+    ]
 
 
 def edges(draft: Problem) -> list[str]:
     """Further inputs: the first input with one argument replaced by an edge value of its type."""
     first = arguments(draft.inputs[0])
     # The type is the one that f names for an argument, or else that of its value.
-    types = [type(value).__name__ for value in first]
-    for k, parameter in enumerate(function(draft.program).args.args[: len(first)]):
-        if parameter.annotation:
-            types[k] = ast.unparse(parameter.annotation)
-    return [
-        call_text((*first[:k], value, *first[k + 1 :]))
-        for k, name in enumerate(types)
-        for value in EDGES.get(name, EDGES.get(name.partition("[")[0].lower(), ()))
+    kinds = {name.partition("[")[0]: values for name, values in reversed(EDGES.items())}
+    named = [
+        name or type(value).__name__ for name, value in zip_longest(_named(draft.program), first)
     ]
+    found = [
+        (*first[:k], value, *first[k + 1 :])
+        for k, name in enumerate(named[: len(first)])
+        for value in EDGES.get(name, kinds.get(name.partition("[")[0], ()))
+    ]
+    return [call_text(args) for args in filter(_types(draft), found)]
+
+
+def _inside(values):
+    """What stands inside some containers, by its place: a key, a position in a tuple, or any."""
+    found = defaultdict(list)
+    for value in values:
+        pairs: Iterable[tuple]
+        match value:
+            case dict():
+                pairs = value.items()
+            case tuple():
+                pairs = enumerate(value)
+            case _:
+                pairs = ((None, item) for item in value)
+        for place, item in pairs:
+            found[type(place), place].append(item)
+    return found
+
+
+def _alike(values: list, examples: list) -> bool:
+    """Whether the values have types that the examples have, inside too; all are looked at at once.
+
+    An int may stand for a float, no bool for an int. Without an example, anything fits.
+    """
+    for kind in {*map(type, values)} if examples else ():
+        known = [
+            each for each in examples if type(each) in ((int, float) if kind is int else (kind,))
+        ]
+        if not known:
+            return False
+        if kind not in (list, tuple, dict, set):
+            continue
+        some = [value for value in values if type(value) is kind]
+        # Tuples that all have one length keep it.
+        if kind is tuple and len(sizes := {*map(len, known)}) == 1 and sizes != {*map(len, some)}:
+            return False
+        places = _inside(known)
+        everywhere = [item for items in places.values() for item in items]
+        others = []
+        for place, items in _inside(some).items():
+            if place not in places:
+                others += items
+            elif not _alike(items, places[place]):
+                return False
+        keys = [[key for each in group for key in each] for group in (some, known) if kind is dict]
+        if not _alike(others, everywhere) or keys and not _alike(*keys):
+            return False
+    return True
+
+
+def _types(problem: Problem) -> Callable[[tuple], bool]:
+    """Whether arguments are of the types that f names, or else that the problem's inputs have.
+
+    Of its inputs those count that the precondition lets through (our choice).
+    """
+    named = _named(problem.program)
+    pairs = zip_longest(problem.inputs, problem.outputs)
+    given = [arguments(each) for each, outcome in pairs if outcome != "'refused'"]
+
+    def fit(args):
+        return len(args) in {*map(len, given)} and all(
+            _alike([value], [*EDGES.get(name, ())] or [each[k] for each in given if k < len(each)])
+            for k, (value, name) in enumerate(zip_longest(args, named[: len(args)]))
+        )
+
+    return fit
+
+
+def _strange(value) -> Iterator:
+    """Values that are like this one but for the type of something in it."""
+    yield from STRANGE
+    match value:
+        case list() | tuple():
+            yield from (tuple(value), list(value), type(value)([*value[:-1], None]))
+            for k in {0, len(value) - 1} if value else ():
+                for other in _strange(value[k]):
+                    yield type(value)([*value[:k], other, *value[k + 1 :]])
+        case dict():
+            yield from (list(value), {**value, "a": None})
+            for key, item in value.items():
+                yield from ({**value, key: other} for other in _strange(item))
+        case str() | set():
+            yield from (list(value), {None})
 
 
 def _only(code, name):
@@ -133,7 +238,9 @@ class Fuzzing(Environment):
     def verify(self, draft, check):
         """Needs a witness and a benign input, among the teacher's inputs and the edge values."""
         draft = draft.with_(inputs=list(dict.fromkeys(draft.inputs + edges(draft))))
-        outcomes = execute(self.code(draft), draft.inputs, check, name="outcome")
+        draft = draft.with_(outputs=execute(self.code(draft), draft.inputs, check, name="outcome"))
+        self._refuse_other_types(draft, check)
+        outcomes = draft.outputs
         if "'fail'" not in outcomes:
             raise Rejected(
                 Reason.NO_WITNESS, "test_f holds for every input that pre_test_f lets through"
@@ -142,7 +249,32 @@ class Fuzzing(Environment):
             raise Rejected(
                 Reason.NO_BENIGN, "test_f fails for every input that pre_test_f lets through"
             )
-        return draft.with_(outputs=outcomes)
+        return draft
+
+    def _refuse_other_types(self, draft, check):
+        """Raises Rejected if an input of another type would be a witness."""
+        pairs = zip(draft.inputs, draft.outputs)
+        given = [arguments(each) for each, outcome in pairs if outcome != "'refused'"]
+        # Its own inputs, which may be of a type that f does not name, and changed ones.
+        tried = given.copy()
+        for args in given[:5]:
+            tried += [args[:-1], (*args, None)]
+            for k, value in enumerate(args):
+                tried += [
+                    (*args[:k], other, *args[k + 1 :]) for other in islice(_strange(value), 40)
+                ]
+        tried = list(filterfalse(_types(draft), tried))
+        calls = tuple(("outcome", args) for args in tried)
+        result = check.primary.submit(Job(self.code(draft), calls)).result()
+        if result.no_verdict:
+            raise InfrastructureError(result.detail)
+        # Where one never ends, those before it are enough.
+        for args, value in zip(tried, result.values):
+            if value == ("ok", "fail"):
+                raise Rejected(
+                    Reason.WRONG_TYPE,
+                    f"pre_test_f lets f({call_text(args)}) through, on which f fails",
+                )
 
     def job(self, problem, answer):
         """Runs precondition and test on the answer."""
@@ -153,6 +285,8 @@ class Fuzzing(Environment):
         (outcome,) = result.returned()
         if outcome == "refused":
             return Verdict("failed", Reason.PRECONDITION)
+        if outcome == "fail" and not _types(problem)(given_arguments(answer)):
+            return Verdict("failed", Reason.WRONG_TYPE)
         return Verdict.of(outcome == "fail")
 
 

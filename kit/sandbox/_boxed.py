@@ -10,6 +10,7 @@ import atexit
 import ctypes
 import errno
 import gc
+import itertools
 import json
 import os
 import random
@@ -45,6 +46,10 @@ IDLE = 0.05
 MAX_DEPTH = 60
 MAX_BITS = 1 << 20
 MAX_BYTES = 1 << 24
+# Values of one report: a list of 100,000 numbers travels, what would stall the host does not.
+MAX_NODES = 300_000
+# So many keys of a set or dict may have one hash.
+SHARED = 64
 
 
 class Unencodable(ValueError):
@@ -129,7 +134,8 @@ _FROM_PARTS: dict = {"t": tuple, "c": lambda pair: complex(*pair)}
 def decode(wire, depth: int = 0):
     """Turn what `encode` made into the plain value again. Made for hostile input.
 
-    Raises ValueError, TypeError, KeyError or OverflowError.
+    Raises ValueError, TypeError, KeyError or OverflowError; TooBig for keys that were chosen to
+    share their hashes, because a set of n of them costs n * n steps.
     """
     if depth > MAX_DEPTH:
         raise ValueError("nested too deeply")
@@ -150,13 +156,38 @@ def decode(wire, depth: int = 0):
 
 
 def _spread(keys):
-    """Refuse keys that were chosen to share their hashes.
-
-    A set of n of them costs n * n steps of the process that decodes it.
-    """
-    if len(keys) > 1000 and len(set(map(hash, keys))) < len(keys) // 2:
-        raise ValueError("colliding keys")
+    """The keys of a set or dict, where no hash is shared by many."""
+    if len(keys) > SHARED:
+        counts: dict[int, int] = {}
+        for key in keys:
+            shared = counts[hash(key)] = counts.get(hash(key), 0) + 1
+            if shared > SHARED:
+                raise TooBig("colliding keys")
     return keys
+
+
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"?')
+_FLAT = re.compile(rb"[^][{}]+")
+_STEPS = {**dict.fromkeys(b"[{", 1), **dict.fromkeys(b"]}", -1)}
+
+
+def load(line: bytes):
+    """`json.loads` of a report that a program may have forged, once its size is known.
+
+    Raises TooBig for more than MAX_NODES values, and ValueError for brackets too deep: a host that
+    has raised its recursion limit would crash on these.
+    """
+    commas, openings = line.count(b","), line.count(b"[") + line.count(b"{")
+    if commas + openings > MAX_NODES or openings > MAX_DEPTH:
+        # Some of these may stand in strings.
+        bare = _STRINGS.sub(b"", line)
+        if sum(map(bare.count, (b",", b"[", b"{"))) > MAX_NODES:
+            raise TooBig("too many values")
+        steps = map(_STEPS.__getitem__, _FLAT.sub(b"", bare))
+        # A value of ours takes up to three brackets a level, and its line one more.
+        if max(itertools.accumulate(steps), default=0) > 3 * MAX_DEPTH + 4:
+            raise ValueError("nested too deeply")
+    return json.loads(line)
 
 
 # ----------------------------------------------------------------------------- the system calls

@@ -88,17 +88,23 @@ def _write(value, canonical: bool, depth: int = 0) -> str:
     return braces if kind is set else f"frozenset({braces})"
 
 
-_NUMBER = r"(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][+-]?[0-9]+)?"
+# Quantifiers that end in + never give back what they took: a failure costs no second look, so all
+# of it takes time in proportion to the text (tests/attack/test_linear_time.py).
+_NUMBER = r"(?:[0-9][0-9_]*+(?:\.[0-9_]*+)?+|\.[0-9][0-9_]*+)(?:[eE][+-]?[0-9]++)?+"
 
 _VALUE = re.compile(
     r"""(?xs)
     [0-9]+(?:,\s*[0-9]+)*(?=[,\])}]|$)         # a run of plain integers: the usual case, fast
   | (?: (?: [bB][rR]? | [rR][bB]? | [uU] )?
-        (?: '''[^'\\]*(?:(?:\\.|'(?!''))[^'\\]*)*''' | \"""[^"\\]*(?:(?:\\.|"(?!""))[^"\\]*)*\"""
-          | '[^'\\\n]*(?:\\.[^'\\\n]*)*' | "[^"\\\n]*(?:\\.[^"\\\n]*)*" ) \s* )+
-  | [+-]?\s* (?: 0[xX][0-9a-fA-F_]+ | 0[oO][0-7_]+ | 0[bB][01_]+
-        | NUMBER [jJ]? (?: \s*[+-]\s* NUMBER [jJ] )? )
-  | None | True | False | set\(\s*\)""".replace("NUMBER", _NUMBER)
+        (?: '''[^'\\]*+(?:(?:\\.|'(?!''))[^'\\]*+)*+'''
+          | \"""[^"\\]*+(?:(?:\\.|"(?!""))[^"\\]*+)*+\"""
+          | '[^'\\\n]*+(?:\\.[^'\\\n]*+)*+' | "[^"\\\n]*+(?:\\.[^"\\\n]*+)*+" ) \s*+ )+
+  | (?: [+-]\s*+ )? (?: 0[xX][0-9a-fA-F_]++ | 0[oO][0-7_]++ | 0[bB][01_]++
+        | NUMBER [jJ]? (?: \s*+[+-]\s*+ NUMBER [jJ] )? )
+  | None | True | False | set\(\s*+\)
+  | (?P<open>['"].*+)                          # a string that does not end: no literal""".replace(
+        "NUMBER", _NUMBER
+    )
 )
 
 _STEP = dict.fromkeys("[({", 1) | dict.fromkeys("])}", -1)
@@ -117,7 +123,7 @@ def _check_grammar(source):
     """
     if len(source) > 20_000:
         raise ValueError("too long")
-    rest = re.sub(r"\s+", "", _VALUE.sub("0", source))
+    rest = re.sub(r"\s+", "", _VALUE.sub(r"0\g<open>", source))
     steps = map(_STEP.get, rest, itertools.repeat(0))
     if max(itertools.accumulate(steps, initial=0)) > _boxed.MAX_DEPTH:
         raise ValueError("nested too deeply")

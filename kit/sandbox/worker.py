@@ -220,12 +220,14 @@ def _read_result(job: Job, data: bytes, ending: int, code: int) -> Result:
     values = []
     for line in data[1:].split(b"\n", len(job.calls) + 1)[:-1]:
         try:
-            kind, value = json.loads(line)
+            kind, value = _boxed.load(line)
             if kind == "load":
                 return Result("load_error", detail=str(value)[:80])
             fine = kind == "ok"
             values.append(("ok", _boxed.decode(value)) if fine else ("err", str(value)[:80]))
-        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        except _boxed.TooBig as fault:
+            return Result("overflow", tuple(values), detail=str(fault))
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError, MemoryError):
             return Result("exit", tuple(values), detail="malformed report")
     if status == "ok" and len(values) != len(job.calls):
         return Result("exit", tuple(values), detail="ended before the last call")

@@ -23,13 +23,16 @@ from threading import Lock
 from typing import NamedTuple
 
 from datasets import Dataset
+from pydantic import BaseModel
 
 from kit.core import records
 from kit.core.config import Role, Sampling
-from kit.core.types import digest
+from kit.core.types import clean, digest
 
 # How many more times a failed request is tried.
 RETRIES = 2
+# So ends what is no answer of the model's own.
+NO_ANSWER = {"content_filter", "tool_calls", "function_call", "abort", "error"}
 
 
 class EngineError(RuntimeError):
@@ -43,6 +46,10 @@ class EngineDown(EngineError):
     """
 
 
+class RequestError(EngineError):
+    """This one request gets no answer, however often it is sent; others do."""
+
+
 class NotRecorded(EngineError):
     """A replay was asked for something that its recording does not hold."""
 
@@ -51,10 +58,17 @@ class Completion(NamedTuple):
     """One answer of a model."""
 
     text: str
-    # stop | length (cut off at max_tokens) | content_filter
+    # stop | length (cut off at max_tokens) | one of NO_ANSWER
     finish: str = "stop"
     # How many tokens the model wrote.
     tokens: int = 0
+
+
+class Answered(BaseModel):
+    """A line of the log."""
+
+    key: str
+    completions: list[Completion]
 
 
 def without_thoughts(text: str) -> str:
@@ -86,7 +100,7 @@ class Engine:
         self.role = role
         self.name = name or role.model
         # Without a log, what is written goes nowhere.
-        self.log = records.Log(log or Path(os.devnull))
+        self.log = records.Log(log or Path(os.devnull), Answered)
         # The key of each answered request, and the place of its completions in the log.
         self.known = {row["key"]: place for place, row in self.log.places()}
         # Counts requests, reused, tokens, errors.
@@ -100,7 +114,7 @@ class Engine:
 
         Args:
             messages: the conversation, each with `role` and `content`. A last message by the
-                assistant is continued.
+                assistant is continued. Half an emoji is sent as U+FFFD.
             n: completions to draw.
             key: the caller's name for the request. It tells apart equal prompts that are meant as
                 separate draws.
@@ -110,6 +124,7 @@ class Engine:
         Source: our choice.
         """
         sampling = sampling or self.role.sampling
+        messages = clean(messages)
         key = digest(self.name, messages, n, sampling.model_dump(), key)
         done: Future = Future()
         # What was answered before is not asked again.
@@ -153,12 +168,18 @@ class Engine:
         """Send a request. `done` gets the answer, or the error after `left` more tries."""
 
         def finish(sent: Future) -> None:
-            error = sent.exception()
-            completions = [] if error else sent.result()
+            error: Exception | None = None
+            completions: list[Completion] = []
+            # One that was cancelled raises too.
+            try:
+                completions = [c._replace(text=clean(c.text)) for c in sent.result()]
+            except Exception as failure:
+                error = failure
             # A filtered answer is none, and one without a token is none either: a model that ends
             # at once still gives its end.
-            if any(c.finish == "content_filter" or not (c.text or c.tokens) for c in completions):
-                error = EngineError("the engine gave an empty or filtered answer")
+            if any(c.finish in NO_ANSWER or not (c.text or c.tokens) for c in completions):
+                ends = ", ".join(c.finish for c in completions)
+                error = EngineError(f"the engine gave an empty or filtered answer ({ends})")
             if error is None:
                 # If the log's disk is full, the caller must know.
                 try:
@@ -169,7 +190,7 @@ class Engine:
                 except Exception as failure:
                     done.set_exception(failure)
             # A lost request is tried again, as long as that can help.
-            elif left and self.alive():
+            elif left and self.alive() and not isinstance(error, RequestError):
                 self._try(done, key, request, left - 1)
             else:
                 self.counts["errors"] += 1
@@ -206,7 +227,7 @@ def write_recording(logs: Iterable[Path], path: Path) -> int:
     rows = {
         row["key"]: row | {"completions": json.dumps(row["completions"])}
         for log in logs
-        for row in records.Log(log)
+        for row in records.Log(log, Answered)
     }
     records.write_parquet(rows.values(), path)
     return len(rows)
@@ -240,11 +261,13 @@ class Replay(Engine):
         self.known = {key: place for place, key in enumerate(self.rows["key"])}
 
     def _recall(self, place):
-        return json.loads(self.rows[place]["completions"])
+        return clean(json.loads(self.rows[place]["completions"]))
 
     def _send(self, key, messages, n, sampling):
         self.counts["absent"] += 1
-        error = EngineError("not in the recording: a program was slower here than there, or faster")
+        error = EngineError(
+            "not in the recording: a program was slower or faster here, or is refused today"
+        )
         # How many lost answers are more than "a few" is our choice.
         if self.counts["absent"] > 3 + self.counts["reused"] / 20:
             error = NotRecorded(

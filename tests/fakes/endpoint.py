@@ -48,7 +48,9 @@ class FakeEndpoint(FakeServer):
     Each request takes the next word of the script; the last word answers all further requests.
     Words: ok, slow, 429, 400, 401, 500, cut (the connection ends in the middle), garbage (a page of
     HTML), odd (JSON of another form), short (fewer answers than asked), thinks, thinks on (cut off
-    while thinking), dead (no answer, connection closed).
+    while thinking), dead (no answer, connection closed), mute (headers, then nothing), silent (not
+    even those), drip (a byte now and then), endless (bytes without end), `429 SECONDS` (with that
+    Retry-After), 302 and the like. What is no text is the body of an answer, as JSON or bytes.
     """
 
     def __init__(self, script=("ok",), seconds: float = 0.0):
@@ -59,6 +61,7 @@ class FakeEndpoint(FakeServer):
         # Requests at work now, and the most at once.
         self.busy = 0
         self.busiest = 0
+        self.ended = False
         self._lock = threading.Lock()
         outer = self
 
@@ -81,8 +84,34 @@ class FakeEndpoint(FakeServer):
         super().__init__(Handler)
         self.url += "/v1"
 
+    def dally(self, to: BaseHTTPRequestHandler, word: str) -> None:
+        """Keep the connection until the client leaves, and give it nothing of use."""
+        to.close_connection = True
+        if word != "silent":
+            to.send_response(200)
+            to.send_header("Content-Type", "application/json")
+            to.end_headers()
+        while not self.ended:
+            if word == "endless":
+                to.wfile.write(b" " * 2**16)
+                continue
+            time.sleep(0.1)
+            if word == "drip":
+                to.wfile.write(b" ")
+
+    def __exit__(self, *error):
+        self.ended = True
+        super().__exit__(*error)
+
     def answer(self, to: BaseHTTPRequestHandler, word: str, body: dict) -> None:
         time.sleep(self.seconds + (0.3 if word == "slow" else 0))
+        if word in ("mute", "silent", "drip", "endless"):
+            self.dally(to, word)
+            return
+        if not isinstance(word, str):
+            to.reply(word if isinstance(word, bytes) else json.dumps(word).encode())
+            return
+        word, _, retry_after = word.partition(" ") if word[:1].isdigit() else (word, "", "")
         if word == "dead":
             to.close_connection = True
             to.connection.close()
@@ -123,7 +152,9 @@ class FakeEndpoint(FakeServer):
         to.send_header("Content-Type", "text/html" if word == "garbage" else "application/json")
         to.send_header("Content-Length", str(len(payload)))
         if word == "429":
-            to.send_header("Retry-After", "0.2")
+            to.send_header("Retry-After", retry_after or "0.2")
+        if word.startswith("3"):
+            to.send_header("Location", "/v1/chat/completions")
         to.end_headers()
         to.wfile.write(payload[: len(payload) // 2] if word == "cut" else payload)
         if word == "cut":
