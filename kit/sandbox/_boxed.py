@@ -39,7 +39,7 @@ SEALED = b"+"
 NO_LOAD = 120
 TOO_BIG = 121
 # Share of a core. A program that uses less until the wall clock runs out sleeps. One that uses more
-# may only be starved by other processes.
+# may only be starved by other processes. The host asks for less where cores are scarce.
 IDLE = 0.05
 
 # ---------------------------------------------------------------------------- values on the wire
@@ -393,8 +393,8 @@ class Zygote:
     """Reads jobs from standard input and forks a child for each, until the input ends.
 
     It writes the results to standard output, one for every job.
-    config: seccomp (bool), cpu and wall (seconds), memory and output (bytes), preload (modules),
-        paths (for sys.path).
+    config: seccomp (bool), cpu and wall (seconds), idle (share of a core), memory and output
+        (bytes), preload (modules), paths (for sys.path).
     """
 
     def __init__(self, config: dict):
@@ -536,7 +536,7 @@ class Zygote:
         while size < len(self.buffer):
             # Is there time left?
             now, used = time.monotonic(), cpu_seconds(child)
-            if now >= since + wall and used - spent >= IDLE * wall:
+            if now >= since + wall and used - spent >= self.config["idle"] * wall:
                 since, spent = now, used
             left = min(since + wall - now, cpu - used)
             if left <= 0:

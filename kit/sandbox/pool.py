@@ -25,6 +25,7 @@ from kit.sandbox.walls import (
     SandboxUnavailable,
     bubblewrap_command,
     check_host,
+    core_share,
     cores,
     package_folders,
 )
@@ -56,7 +57,7 @@ class Sandbox:
             slow starters leave cores idle.
         timeout: CPU seconds of a program, all its calls together. The wall clock stops it only
             where it used less than a twentieth of a core for 3 x timeout + 1 s, so that a busy
-            machine does not turn right answers into timeouts.
+            machine does not turn right answers into timeouts; less where quotas leave few cores.
         memory_mb: address space of a program.
         output_bytes: how much a program may report or print.
         preload: modules that programs may import; others are not found. May name installed
@@ -85,11 +86,16 @@ class Sandbox:
         hide_escape_warnings()
 
         # What a worker is told.
+        self._workers = workers or 2 * cores()
         names = list(preload)
         wall = 3 * timeout + 1
+        # A quarter of a worker's share of the cores, so that where these are few nobody sleeps
+        # who only waits for his turn.
+        idle = min(_boxed.IDLE, core_share() / self._workers / 4)
         self._config: dict = {
             "cpu": timeout,
             "wall": wall,
+            "idle": idle,
             "memory": memory_mb << 20,
             "output": output_bytes,
             "preload": names,
@@ -100,11 +106,10 @@ class Sandbox:
             # Some Pythons find their own library by it.
             self._environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
         # The longest time of a program that no limit stops before.
-        self._patience = wall + timeout / _boxed.IDLE
+        self._patience = wall + timeout / idle
 
         # The pool. A dispatcher is a thread that owns a worker; the lock guards what follows it.
         self.counts: Counter = Counter()
-        self._workers = workers or 2 * cores()
         self._pid = os.getpid()
         self._queue: SimpleQueue = SimpleQueue()
         self._lock = threading.Lock()

@@ -1,5 +1,6 @@
 """How programs are isolated on this host: the modes, the bubblewrap command, the self-test."""
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -7,6 +8,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 from kit.sandbox import _boxed
 
@@ -178,5 +180,35 @@ ENVIRONMENT = dict(
 
 
 def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many this process may use, by its affinity and the quotas of its control groups."""
+    return max(1, int(core_share()))
+
+
+def core_share(groups: str = "/proc/self/cgroup", top: str = "/sys/fs/cgroup") -> float:
+    """As `cores`, with the fraction, which may be all there is.
+
+    groups: the file that names the control groups of this process. top: where they are mounted.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    shares: list[float] = [len(affinity(0)) if affinity else os.cpu_count() or 1]
+    try:
+        lines = Path(groups).read_text().splitlines()
+    except OSError:
+        # Not Linux.
+        lines = []
+    for line in lines:
+        # Version 2 has one tree for all, version 1 one for each kind of resource.
+        _, kinds, place = line.split(":", 2)
+        if kinds and "cpu" not in kinds.split(","):
+            continue
+        files = ["cpu.cfs_quota_us", "cpu.cfs_period_us"] if kinds else ["cpu.max"]
+
+        # A group gets no more than those above it. A container may see its own as the top.
+        folder = Path(top, "cpu" if kinds else "", place.strip("/"))
+        for group in (folder, *folder.parents):
+            # There is no such file, or no quota in it.
+            with contextlib.suppress(OSError, ValueError):
+                quota, period = map(int, " ".join((group / f).read_text() for f in files).split())
+                if quota > 0:
+                    shares.append(quota / period)
+    return min(shares)
