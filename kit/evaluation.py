@@ -21,7 +21,7 @@ from scipy.stats import binomtest
 from kit.core.config import Role, Sampling
 from kit.core.run import Run, progress
 from kit.core.stats import mean_interval, pass_at_k
-from kit.core.types import Item, Reason, digest
+from kit.core.types import Item, Reason, clean, digest
 from kit.sandbox import Sandbox
 from kit.serving.engine import Engine, EngineDown, EngineError, NotRecorded
 
@@ -198,7 +198,7 @@ def _graded(item, mode, completions, box):
     return [
         (
             mode,
-            completion.text,
+            clean(completion.text),
             verdict.outcome,
             str(verdict.reason),
             completion.finish == "length",

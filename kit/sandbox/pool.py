@@ -57,7 +57,7 @@ class Sandbox:
             slow starters leave cores idle.
         timeout: CPU seconds of a program, all its calls together. The wall clock stops it only
             where it used less than a twentieth of a core for 3 x timeout + 1 s, so that a busy
-            machine does not turn right answers into timeouts; less where quotas leave few cores.
+            machine does not turn right answers into timeouts.
         memory_mb: address space of a program.
         output_bytes: how much a program may report or print.
         preload: modules that programs may import; others are not found. May name installed
@@ -85,12 +85,10 @@ class Sandbox:
     ):
         hide_escape_warnings()
 
-        # What a worker is told.
+        # What a worker is told. Where cores are few, who waits for his turn is no sleeper.
         self._workers = workers or 2 * cores()
         names = list(preload)
         wall = 3 * timeout + 1
-        # A quarter of a worker's share of the cores, so that where these are few nobody sleeps
-        # who only waits for his turn.
         idle = min(_boxed.IDLE, core_share() / self._workers / 4)
         self._config: dict = {
             "cpu": timeout,
@@ -105,7 +103,6 @@ class Sandbox:
         if "LD_LIBRARY_PATH" in os.environ:
             # Some Pythons find their own library by it.
             self._environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
-        # The longest time of a program that no limit stops before.
         self._patience = wall + timeout / idle
 
         # The pool. A dispatcher is a thread that owns a worker; the lock guards what follows it.
@@ -183,8 +180,7 @@ class Sandbox:
             for index in pending.values():
                 yield index, _late(deadline)
         finally:
-            # A job that runs already is stopped by its own limits.
-            for future in pending:
+                for future in pending:
                 future.cancel()
 
     def map(self, jobs: Iterable[Job], deadline: float = math.inf) -> list[Result]:

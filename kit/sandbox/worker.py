@@ -234,25 +234,18 @@ def _read_result(job: Job, data: bytes, ending: int, code: int) -> Result:
     return Result(status, tuple(values), detail=detail)
 
 
-# How programs end, by exit code. A program can bring these signals on itself by a fault, and no
-# others: it cannot send any.
-_ENDS = {
-    -getattr(signal, name, 0): ("signal", name)
-    for name in """
-    SIGILL SIGTRAP SIGABRT SIGBUS SIGFPE SIGSEGV SIGSYS SIGPIPE SIGXCPU SIGXFSZ
-    """.split()
-} | {
-    0: ("ok", ""),
-    _boxed.NO_LOAD: ("load_error", ""),
-    _boxed.TOO_BIG: ("overflow", "the value is too big"),
-}
-
-
 def _status(ending, code):
-    """Status and detail of a program that ended like this. Raises OSError if another ended it."""
+    """Status and detail of a program that ended like this."""
     if ending != _boxed.ENDED:
         return "timeout" if ending == _boxed.TIMEOUT else "overflow", ""
     # The zygote has already told the CPU limit from other signals.
-    if code < 0 and code not in _ENDS:
-        raise OSError(f"killed from outside, or no memory was left for it (signal {-code})")
-    return _ENDS.get(code, ("exit", f"exit code {code}"))
+    if code == -signal.SIGKILL:
+        return "signal", "killed, probably out of memory"
+    if code < 0:
+        return "signal", signal.Signals(-code).name
+    known = {
+        0: ("ok", ""),
+        _boxed.NO_LOAD: ("load_error", ""),
+        _boxed.TOO_BIG: ("overflow", "the value is too big"),
+    }
+    return known.get(code, ("exit", f"exit code {code}"))

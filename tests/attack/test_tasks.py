@@ -109,7 +109,7 @@ def test_an_input_is_a_literal_or_nothing(boxes, answer):
     fuzzing = problem(
         boxes,
         "fuzzing",
-        "def f(x):\n    return x\n\ndef pre_test_f(x):\n    return True\n\ndef test_f(x):\n    return x == 1",
+        "def f(x):\n    return x\n\ndef pre_test_f(x):\n    return type(x) is int\n\ndef test_f(x):\n    return x == 1",
         ["1", "9"],
     )
     for made in (abduction, fuzzing):
@@ -226,6 +226,6 @@ def test_a_teacher_cannot_make_free_rewards(boxes, test, reason):
 
 
 def test_a_test_that_changes_its_input_changes_only_its_copy(boxes):
-    code = "def f(xs):\n    return sum(xs)\ndef pre_test_f(xs):\n    xs.clear()\n    return True\ndef test_f(xs):\n    return f(xs) == 0"
+    code = "def f(xs):\n    return sum(xs)\ndef pre_test_f(xs):\n    fine = all(type(x) is int for x in xs)\n    xs.clear()\n    return fine\ndef test_f(xs):\n    return f(xs) == 0"
     made = problem(boxes, "fuzzing", code, ["[]", "[1]"])
     assert outcomes(boxes, made, ["[5]", "[]"]) == ["passed", "failed"]
