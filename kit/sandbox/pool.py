@@ -180,7 +180,7 @@ class Sandbox:
             for index in pending.values():
                 yield index, _late(deadline)
         finally:
-                for future in pending:
+            for future in pending:
                 future.cancel()
 
     def map(self, jobs: Iterable[Job], deadline: float = math.inf) -> list[Result]:
