@@ -40,18 +40,23 @@ pytestmark = pytest.mark.skipif(
 CPU = profile.load_profile("cpu", {"teacher.engine": "replay", "student.engine": "replay"})
 
 
+# The seeds of a split serve the four environments in turn. In these fours the problem of fuzzing is
+# valid today; in the others its precondition lets other types through, it goes back to the teacher,
+# and the recording does not hold what the teacher would answer (see test_notebooks).
+ANSWERED = {"train": (3, 5, 9, 10, 13), "held_out": (0, 3, 5, 6, 7)}
+
+
 def some_seeds(folder, train, held_out, real):
-    """The first recorded seeds of each kind, written into a run folder.
+    """Recorded seeds of each kind, written into a run folder.
 
     They serve the environments that they served when recorded.
     """
     table = pd.read_parquet(RECORDED / "seeds.parquet")
-    kinds = [
-        table[~table.as_is & (table.split == "train")][:train],
-        table[~table.as_is & (table.split == "held_out")][:held_out],
-        table[table.as_is][:real],
-    ]
-    table = table[table.id.isin(pd.concat(kinds).id)]
+    ids = list(table[table.as_is].id[:real])
+    for split, count in (("train", train), ("held_out", held_out)):
+        given = list(table[~table.as_is & (table.split == split)].id)
+        ids += [given[4 * four + k] for four in ANSWERED[split] for k in range(4)][:count]
+    table = table[table.id.isin(ids)]
     records.write_parquet(table, folder / "seeds.parquet")
     return seeds_from_frame(table)
 
@@ -103,10 +108,6 @@ def small(tmp_path_factory):
     return folder, single(tmp_path_factory.mktemp("whole"), seeds)
 
 
-@pytest.mark.xfail(
-    reason="open (issue H2): the recording holds fuzzing problems that are refused today, and no "
-    "answer of the teacher to that; it has to be made anew"
-)
 def test_two_local_tasks_make_the_records_of_one_process(small):
     folder, whole = small
     assert_equal(joined(folder), whole)
@@ -124,10 +125,6 @@ def test_two_local_tasks_make_the_records_of_one_process(small):
     )
 
 
-@pytest.mark.xfail(
-    reason="open (issue H2): the recording holds fuzzing problems that are refused today, and no "
-    "answer of the teacher to that; it has to be made anew"
-)
 def test_the_rounds_in_the_run_folder_find_every_problem_written(small, monkeypatch):
     """What notebook 02 does next: it asks no model and runs no program."""
     folder, whole = small
@@ -137,10 +134,6 @@ def test_the_rounds_in_the_run_folder_find_every_problem_written(small, monkeypa
     assert (folder / "problems.jsonl").read_bytes() == before
 
 
-@pytest.mark.xfail(
-    reason="open (issue H2): the recording holds fuzzing problems that are refused today, and no "
-    "answer of the teacher to that; it has to be made anew"
-)
 def test_the_same_command_again_skips_what_is_done(small, tmp_path):
     folder = shutil.copytree(small[0], tmp_path / "run")
     before = {path: path.stat().st_mtime_ns for path in folder.glob("shards/*/*/*")}
@@ -151,10 +144,6 @@ def test_the_same_command_again_skips_what_is_done(small, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    reason="open (issue H2): the recording holds fuzzing problems that are refused today, and no "
-    "answer of the teacher to that; it has to be made anew"
-)
 def test_killed_in_the_middle_the_same_command_goes_on(small, tmp_path):
     """All processes at once, as a machine without power."""
     some_seeds(tmp_path, 4, 1, 2)
@@ -194,10 +183,6 @@ def test_killed_in_the_middle_the_same_command_goes_on(small, tmp_path):
     assert_equal(joined(tmp_path), small[1])
 
 
-@pytest.mark.xfail(
-    reason="open (issue H2): the recording holds fuzzing problems that are refused today, and no "
-    "answer of the teacher to that; it has to be made anew"
-)
 def test_a_task_waits_for_another_process_at_its_shard(small, tmp_path):
     """A node that is given up for dead may still be writing."""
     folder = shutil.copytree(small[0], tmp_path / "run")
@@ -276,10 +261,6 @@ def test_a_damaged_shard_is_refused_and_then_made_anew(damage, why, small, tmp_p
     assert_equal(joined(folder), small[1])
 
 
-@pytest.mark.xfail(
-    reason="open (issue H2): the recording holds fuzzing problems that are refused today, and no "
-    "answer of the teacher to that; it has to be made anew"
-)
 def test_errors_of_ours_are_left_out_said_and_tried_again(small, tmp_path, capsys):
     folder = shutil.copytree(small[0], tmp_path / "run")
     log = folder / "shards/rounds/00001/problems.jsonl"
@@ -304,10 +285,6 @@ def test_errors_of_ours_are_left_out_said_and_tried_again(small, tmp_path, capsy
     assert_equal(joined(folder), small[1])
 
 
-@pytest.mark.xfail(
-    reason="open (issue H2): the recording holds fuzzing problems that are refused today, and no "
-    "answer of the teacher to that; it has to be made anew"
-)
 def test_problems_that_no_shard_has_are_not_overwritten(small, tmp_path):
     folder = shutil.copytree(small[0], tmp_path / "run")
     with (folder / "problems.jsonl").open("a") as file:
@@ -316,10 +293,6 @@ def test_problems_that_no_shard_has_are_not_overwritten(small, tmp_path):
         shards.run_shards("rounds", "cpu", str(folder), tasks=2, replay=True)
 
 
-@pytest.mark.xfail(
-    reason="open (issue H2): the recording holds fuzzing problems that are refused today, and no "
-    "answer of the teacher to that; it has to be made anew"
-)
 def test_programs_run_again_give_the_recorded_outputs(small, tmp_path):
     folder = shutil.copytree(small[0], tmp_path / "run")
     problems = joined(folder)
@@ -420,10 +393,6 @@ print("Submitted batch job 17")
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    reason="open (issue H2): the recording holds fuzzing problems that are refused today, and no "
-    "answer of the teacher to that; it has to be made anew"
-)
 def test_the_scripts_for_slurm_do_the_work(small, tmp_path, monkeypatch, capsys):
     seeds = some_seeds(tmp_path / "run", 4, 1, 2)
     for name, text in {
