@@ -187,8 +187,8 @@ class Generate(Stage):
             errors += note["errors"]
         log.close()
         # Problems that are in the run folder already must not be lost.
-        rows = [row for row in Log(whole, Problem) if row["status"] != "error"]
-        there = {(row["chain_id"], row["turn"]) for row in rows}
+        rows = Log(whole, Problem)
+        there = {(row["chain_id"], row["turn"]) for row in rows if row["status"] != "error"}
         if there - known:
             raise ScaleError(
                 f"{whole} holds {len(there - known)} problems that no shard has: keep it and go on "

@@ -72,7 +72,10 @@ def signature(program: str) -> str:
     return f"f({ast.unparse(node.args)}){returns}"
 
 
-_BRACKET = re.compile(r"""'(?:[^'\\]|\\.)*+'?|"(?:[^"\\]|\\.)*+"?|[()]""")
+# A string, to its end or to that of the text: one that does not end is read only once.
+_STRING = r"""'(?:[^'\\]|\\.)*+'?|"(?:[^"\\]|\\.)*+"?"""
+
+_BRACKET = re.compile(rf"{_STRING}|[()]")
 
 
 def _closing(line, start):
@@ -196,7 +199,7 @@ def unstable_name(code: str) -> str:
     return ""
 
 
-_TOKEN = re.compile(r"""\d[\w.]*|\w+|'(?:[^'\\]|\\.)*+'?|"(?:[^"\\]|\\.)*+"?|[^\w\s]""")
+_TOKEN = re.compile(rf"\d[\w.]*|\w+|{_STRING}|[^\w\s]")
 
 
 def _own_names(tree: ast.Module) -> set[str]:

@@ -151,14 +151,19 @@ def _alike(values: list, examples: list) -> bool:
     return True
 
 
+def _let_through(problem: Problem) -> list[tuple]:
+    """The inputs of a problem but for those that its precondition is known to refuse."""
+    pairs = zip_longest(problem.inputs, problem.outputs)
+    return [arguments(each) for each, outcome in pairs if outcome != "'refused'"]
+
+
 def _types(problem: Problem) -> Callable[[tuple], bool]:
     """Whether arguments are of the types that f names, or else that the problem's inputs have.
 
     Of its inputs those count that the precondition lets through (our choice).
     """
     named = _named(problem.program)
-    pairs = zip_longest(problem.inputs, problem.outputs)
-    given = [arguments(each) for each, outcome in pairs if outcome != "'refused'"]
+    given = _let_through(problem)
 
     def fit(args):
         return len(args) in {*map(len, given)} and all(
@@ -240,12 +245,11 @@ class Fuzzing(Environment):
         draft = draft.with_(inputs=list(dict.fromkeys(draft.inputs + edges(draft))))
         draft = draft.with_(outputs=execute(self.code(draft), draft.inputs, check, name="outcome"))
         self._refuse_other_types(draft, check)
-        outcomes = draft.outputs
-        if "'fail'" not in outcomes:
+        if "'fail'" not in draft.outputs:
             raise Rejected(
                 Reason.NO_WITNESS, "test_f holds for every input that pre_test_f lets through"
             )
-        if "'pass'" not in outcomes:
+        if "'pass'" not in draft.outputs:
             raise Rejected(
                 Reason.NO_BENIGN, "test_f fails for every input that pre_test_f lets through"
             )
@@ -253,8 +257,7 @@ class Fuzzing(Environment):
 
     def _refuse_other_types(self, draft, check):
         """Raises Rejected if an input of another type would be a witness."""
-        pairs = zip(draft.inputs, draft.outputs)
-        given = [arguments(each) for each, outcome in pairs if outcome != "'refused'"]
+        given = _let_through(draft)
         # Its own inputs, which may be of a type that f does not name, and changed ones.
         tried = given.copy()
         for args in given[:5]:

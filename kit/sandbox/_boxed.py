@@ -21,6 +21,7 @@ import struct
 import sys
 import threading
 import time
+from collections import Counter
 
 # On Windows this file is only imported for its wire format.
 if sys.platform != "win32":
@@ -157,12 +158,8 @@ def decode(wire, depth: int = 0):
 
 def _spread(keys):
     """The keys of a set or dict, where no hash is shared by many."""
-    if len(keys) > SHARED:
-        counts: dict[int, int] = {}
-        for key in keys:
-            shared = counts[hash(key)] = counts.get(hash(key), 0) + 1
-            if shared > SHARED:
-                raise TooBig("colliding keys")
+    if len(keys) > SHARED and max(Counter(map(hash, keys)).values()) > SHARED:
+        raise TooBig("colliding keys")
     return keys
 
 

@@ -38,7 +38,6 @@ def hide_escape_warnings() -> None:
     warnings.filterwarnings("ignore", message="invalid (escape|octal)", module="<unknown>")
 
 
-# ----------------------------------------------------------------------------------- the sandbox
 # The two kinds of workers.
 _AnyWorker = Worker | MontyWorker
 
@@ -89,11 +88,10 @@ class Sandbox:
         self._workers = workers or 2 * cores()
         names = list(preload)
         wall = 3 * timeout + 1
-        idle = min(_boxed.IDLE, core_share() / self._workers / 4)
         self._config: dict = {
             "cpu": timeout,
             "wall": wall,
-            "idle": idle,
+            "idle": min(_boxed.IDLE, core_share() / self._workers / 4),
             "memory": memory_mb << 20,
             "output": output_bytes,
             "preload": names,
@@ -103,7 +101,8 @@ class Sandbox:
         if "LD_LIBRARY_PATH" in os.environ:
             # Some Pythons find their own library by it.
             self._environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
-        self._patience = wall + timeout / idle
+        # The longest time of a program that no limit stops before.
+        self._patience = wall + timeout / self._config["idle"]
 
         # The pool. A dispatcher is a thread that owns a worker; the lock guards what follows it.
         self.counts: Counter = Counter()
@@ -180,6 +179,7 @@ class Sandbox:
             for index in pending.values():
                 yield index, _late(deadline)
         finally:
+            # A job that runs already is stopped by its own limits.
             for future in pending:
                 future.cancel()
 
