@@ -155,6 +155,18 @@ def test_the_chain_is_a_row_of_steps_with_this_one_marked():
     assert "<script" not in browse.chain_html(bad, [bad, CHILD])
 
 
+def test_every_field_of_a_record_is_escaped_and_can_be_shown():
+    odd = f"{HOSTILE}\ud83d"
+    texts = ("environment", "message", "asked", "reason", "raw", "teacher", "student", "source")
+    bad = CHILD.model_copy(update=dict.fromkeys(texts, odd) | {"turn": PARENT.turn + 1})
+    for shown in (
+        browse.card(bad, PARENT, [bad, PARENT]).data,
+        browse.chain_html(bad, [bad, CHILD]),
+    ):
+        assert "<script" not in shown and "<img" not in shown
+        shown.encode()
+
+
 def test_browse_shows_the_first_problem_that_has_a_parent_when_headless(headless):
     browse.browse([PARENT, CHILD])
     assert len(headless) == 1 and "changed" in headless[0].data and "▶ turn 2" in headless[0].data

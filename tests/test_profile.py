@@ -134,3 +134,29 @@ def test_a_file_that_is_no_profile(tmp_path, text, message):
 def test_an_unknown_profile_lists_those_that_are_there():
     with pytest.raises(ProfileError, match="no profile 'cup'; there are .*cpu.*smoke"):
         profile.load_profile("cup")
+
+
+DEEP = "x: " + "[" * 3000 + "]" * 3000
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base: cpu\nname: me\nteacher: &a {extra: {x: *a}}\n", "no aliases"),
+        ("base: cpu\nname: me\nstudent: &a {context: 9}\nteacher: *a\n", "no aliases"),
+        (f"base: cpu\nname: me\n{DEEP}\n", "not YAML|too deeply"),
+        ("base: cpu\nname: me\nseed: 1\nseed: 2\n", "stands there twice"),
+        ("base: cpu\nname: ../../x\n", "name"),
+        ("base: cpu\nname: /tmp/x\n", "name"),
+        ('base: cpu\nname: "a\\nb"\n', "name"),
+        ('base: cpu\nname: "a\\0b"\n', "name"),
+        ("base: cpu\nname: me\ngrpo: {learning_rate: .nan}\n", "grpo.learning_rate"),
+        ("base: me.yaml\nname: me\n", "no profile|leads not back"),
+        ("base: [cpu]\nname: me\n", "name another profile"),
+    ],
+)
+def test_a_hostile_profile_is_refused_by_name(tmp_path, monkeypatch, text, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "me.yaml").write_text(text)
+    with pytest.raises(ProfileError, match=message):
+        profile.load_profile("me.yaml")

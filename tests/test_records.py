@@ -221,3 +221,41 @@ def test_other_errors_of_the_disk_are_passed_on(tmp_path, monkeypatch):
     monkeypatch.setattr(records.os, "replace", denied)
     with pytest.raises(PermissionError):
         records.save_problems([PROBLEM], tmp_path / "p.parquet")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "3",
+        "[]",
+        "null",
+        '"x"',
+        '{"id": 5}',
+        "{",
+        "[" * 100_000,
+        '{"environment": []}',
+        '{"n": NaN}',
+    ],
+)
+def test_a_line_of_another_form_is_named(tmp_path, line):
+    path = tmp_path / "log.jsonl"
+    path.write_text(PROBLEM.model_dump_json() + "\n" + line + "\n")
+    with pytest.raises(RecordError, match="log.jsonl line 2 is not JSON of the right form"):
+        list(Log(path, Problem))
+
+
+ODD = ["half \ud83d", "\x00", "\u2028", "\u202e", "\x1b[31m", "\U0001f600"]
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_odd_text_goes_through_records_and_tables(tmp_path, text):
+    problem = PROBLEM.with_(raw=text, samples=[Sample(answer=text, outcome="failed")])
+    log = Log(tmp_path / "log.jsonl")
+    log.append(problem.model_dump())
+    log.close()
+    (row,) = Log(tmp_path / "log.jsonl", Problem)
+    records.save_problems([problem], tmp_path / "p.parquet")
+    (loaded,) = records.load_problems(tmp_path / "p.parquet")
+    assert Problem.model_validate(row) == loaded == problem
+    assert loaded.raw == text.replace("\ud83d", "\ufffd")
+    records.write_parquet(pd.DataFrame({"text": [text]}), tmp_path / "t.parquet")

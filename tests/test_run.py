@@ -110,7 +110,21 @@ def test_an_empty_table_keeps_its_columns(start):
     assert list(run.table("plan").columns) == ["step", "bin"]
 
 
-@pytest.mark.parametrize("content", [b'{"profile": ', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"profile": ',
+        b"\xff\xfe",
+        b"[]",
+        b"3",
+        b"null",
+        b'{"profile": 5, "stages": {}}',
+        b'{"profile": null, "stages": []}',
+        b'{"profile": null, "stages": {"02_rounds": 7}}',
+        b'{"profile": null, "stages": {"02_rounds": {"recorded": 7}}}',
+        b"[" * 100_000,
+    ],
+)
 def test_a_damaged_manifest(start, content):
     run = start()
     (run.folder / "manifest.json").write_bytes(content)
