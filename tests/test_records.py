@@ -258,4 +258,4 @@ def test_odd_text_goes_through_records_and_tables(tmp_path, text):
     (loaded,) = records.load_problems(tmp_path / "p.parquet")
     assert Problem.model_validate(row) == loaded == problem
     assert loaded.raw == text.replace("\ud83d", "\ufffd")
-    records.write_parquet(pd.DataFrame({"text": [text]}), tmp_path / "t.parquet")
+    records.write_parquet(pd.DataFrame({"texts": [[text]]}), tmp_path / "t.parquet")
