@@ -259,6 +259,12 @@ def test_an_answer_without_counts_is_one():
 SHORT = 2 / 60
 
 
+@pytest.fixture
+def little_time(monkeypatch):
+    """Servers have two seconds to begin an answer."""
+    monkeypatch.setattr(endpoint, "SILENCE", 2)
+
+
 @pytest.mark.parametrize(
     "header",
     ["0", "0.0", "-1", "-1e9", "nan", "-inf", "1e-9", "soon", "Wed, 21 Oct 2015 07:28:00 GMT"],
@@ -288,7 +294,7 @@ def test_a_server_that_asks_for_time_gets_it():
 
 
 @pytest.mark.parametrize("word", ["drip", "mute", "silent", "429 0", "500", "302"])
-def test_a_server_that_never_answers_is_given_up_after_the_patience(word):
+def test_a_server_that_never_answers_is_given_up_after_the_patience(word, little_time):
     with FakeEndpoint([word]) as server, engine(server.url, patience=SHORT) as e:
         asked = [e.submit(ask(str(k))) for k in range(4)]
         assert not wait(asked, 60).not_done
@@ -296,7 +302,7 @@ def test_a_server_that_never_answers_is_given_up_after_the_patience(word):
 
 
 @pytest.mark.parametrize("word", ["drip", "mute", "silent", "429 0", "500", "302"])
-def test_a_server_that_never_answers_does_not_hold_up_the_others(word):
+def test_a_server_that_never_answers_does_not_hold_up_the_others(word, little_time):
     with (
         FakeEndpoint([word]) as one,
         FakeEndpoint(seconds=0.02) as two,
@@ -307,7 +313,7 @@ def test_a_server_that_never_answers_does_not_hold_up_the_others(word):
 
 
 @pytest.mark.parametrize("word", ["drip", "429 0", "500"])
-def test_a_request_that_never_gets_an_answer_ends_while_others_do(word):
+def test_a_request_that_never_gets_an_answer_ends_while_others_do(word, little_time):
     """Also where only 429s come: such a replica has not answered."""
     with FakeEndpoint(seconds=0.01) as server, engine(server.url, patience=SHORT) as e:
         server.answer = lambda to, usual_word, body, usual=server.answer: usual(

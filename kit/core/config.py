@@ -75,9 +75,8 @@ class Role(StrictModel):
     endpoints: list[str] = []
     # Passed on to the endpoint, for example {reasoning_effort: high}.
     extra: dict[str, JsonValue] = {}
-    # The longest that an answer of an endpoint may take, in minutes. A stage stops after so many
-    # minutes without any answer.
-    patience: PositiveFloat = 30.0
+    # A stage stops after so many minutes without an answer from any endpoint.
+    patience: PositiveFloat = 10.0
 
 
 class Needs(StrictModel):

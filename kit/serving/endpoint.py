@@ -27,6 +27,8 @@ from kit.serving.engine import (
 
 # So often a request may fail while other requests were answered.
 FAULTS = 4
+# Seconds until an answer must begin: a server with much to do is silent.
+SILENCE = 1800
 # No honest answer has more bytes.
 LARGEST = 2**26
 
@@ -92,8 +94,8 @@ class Endpoint(Engine):
 
     A request goes to the replica with the fewest in flight. If a replica fails to answer, it rests
     for a while and the request goes to another one. None of this counts as a wrong answer. An
-    answer may take `role.patience` minutes; a request that still has none after twice that time,
-    while others were answered, is lost.
+    answer must begin within SILENCE seconds and then be sent within `role.patience` minutes. A
+    request that has none after twice SILENCE, while others were answered, is lost.
 
     Args:
         role, log, name: as for Engine; `role.endpoints` holds the addresses.
@@ -140,7 +142,7 @@ class Endpoint(Engine):
         while faults < FAULTS:
             replica = await self._awake(began, tries)
             sent = monotonic()
-            if sent - began > 2 * 60 * self.role.patience:
+            if sent - began > 2 * SILENCE:
                 break
             replica.in_flight += 1
             try:
@@ -170,9 +172,10 @@ class Endpoint(Engine):
         """Ask one replica once: status, body and the header Retry-After, however they come."""
         body = bytearray()
         async with (
-            asyncio.timeout(60 * self.role.patience),
+            asyncio.timeout(SILENCE) as clock,
             replica.client.stream("POST", "/chat/completions", content=request) as answer,
         ):
+            clock.reschedule(self.loop.time() + 60 * self.role.patience)
             async for part in answer.aiter_bytes():
                 body += part
                 if len(body) > LARGEST:
@@ -203,11 +206,12 @@ class Endpoint(Engine):
         """The replica for a request, as soon as one is not resting.
 
         Who has failed less often comes first, so a request that breaks replicas is not in the way.
-        Raises EngineDown if none has answered anything for `patience` minutes.
+        Raises EngineDown if none has answered anything for `patience` minutes, and all have failed.
         """
         while self.live:
             now = monotonic()
-            if now - max(began, self.heard) > 60 * self.role.patience:
+            silent = now - max(began, self.heard) > 60 * self.role.patience
+            if silent and all(replica.failed > self.heard for replica in self.replicas):
                 self.live = False
                 break
             # The least busy one of those awake; if all rest, the one that wakes first.
