@@ -511,7 +511,7 @@ def test_child_without_seal_is_never_believed():
     with pytest.raises(OSError):
         _read_result(Job(""), b'["ok", 1]\n', _boxed.ENDED, 0)
     with pytest.raises(OSError):
-        _read_result(Job(""), b"", _boxed.NO_CHILD, 0)
+        _read_result(Job(""), b"", _boxed.LOST, 0)
 
 
 def test_submit_from_many_threads_that_end(box):

@@ -28,7 +28,8 @@ if sys.platform != "win32":
     import resource
 
 # How a program ended, as the zygote saw it.
-ENDED, TIMEOUT, OVERFLOW, NO_CHILD = range(4)
+# LOST: without a verdict, because it could not start, or something outside killed or stopped it.
+ENDED, TIMEOUT, OVERFLOW, LOST = range(4)
 # Of a result: bytes that follow, how the program ended, exit code (negative: signal).
 RESULT_HEADER = struct.Struct("<IBi")
 # Of a job: bytes that follow, how many times the limits of time apply.
@@ -42,6 +43,10 @@ TOO_BIG = 121
 # Share of a core. A program that uses less until the wall clock runs out sleeps. One that uses more
 # may only be starved by other processes. The host asks for less where cores are scarce.
 IDLE = 0.05
+# Threads that a program may have at a time.
+THREADS = 256
+# A sealed program cannot send signals. Those by which it may end nevertheless:
+OWN_SIGNALS = "SEGV ABRT BUS FPE ILL TRAP SYS PIPE XCPU XFSZ".split()
 
 # ---------------------------------------------------------------------------- values on the wire
 MAX_DEPTH = 60
@@ -218,47 +223,128 @@ def system_calls(machine: str) -> dict[str, int]:
     return {name: int(numbers[column]) for name, *numbers in rows if numbers[column] != "-"}
 
 
+# Instructions of classic BPF: LD|W|ABS, JMP|JEQ|K, ALU|AND|K, RET|K.
+_LOAD, _EQUAL, _MASK, _RETURN = 0x20, 0x15, 0x54, 0x06
+# Offsets in struct seccomp_data.
+_NUMBER, _ARCHITECTURE, _ARGUMENT = 0, 4, 16
+# Verdicts of a filter.
+_ALLOW, _ASK = 0x7FFF0000, 0x7FC00000
+_DENY, _MISSING = 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
+# Flags of clone: CLONE_THREAD, and every CLONE_NEW*.
+_THREAD, _NAMESPACES = 0x00010000, 0x7E020000
+
+
+def _assembled(machine, program, foreign):
+    """struct sock_filter[]: the program, behind a check of the architecture.
+
+    `foreign`: verdict on calls of another one, whose numbers mean something else.
+    """
+    checked = [
+        (_LOAD, 0, 0, _ARCHITECTURE),
+        (_EQUAL, 1, 0, MACHINES[machine][1]),
+        (_RETURN, 0, 0, foreign),
+        (_LOAD, 0, 0, _NUMBER),
+        *program,
+    ]
+    return b"".join(struct.pack("=HBBI", *step) for step in checked)
+
+
 def seccomp_filter(machine: str) -> bytes:
     """The allowlist as classic BPF (the kernel's struct sock_filter[]).
 
     Raises KeyError for an unknown machine.
     """
-    # Instructions: LD|W|ABS, JMP|JEQ|K, ALU|AND|K, RET|K.
-    load, equal, mask, ret = 0x20, 0x15, 0x54, 0x06
-    # Verdicts of the filter.
-    allow = 0x7FFF0000
-    deny = 0x00050000 | errno.EPERM
-    missing = 0x00050000 | errno.ENOSYS
-    # Flags of clone: CLONE_THREAD, and every CLONE_NEW*.
-    thread, namespaces = 0x00010000, 0x7E020000
-    # Offsets in struct seccomp_data.
-    number, architecture, argument0 = 0, 4, 16
-
-    # The numbers below mean something else on another architecture.
     calls = system_calls(machine)
     clone, clone3 = calls.pop("clone"), calls.pop("clone3")
-    program = [
-        (load, 0, 0, architecture),
-        (equal, 1, 0, MACHINES[machine][1]),
-        (ret, 0, 0, deny),
-        (load, 0, 0, number),
-    ]
+    program = []
     for call in calls.values():
-        program += [(equal, 0, 1, call), (ret, 0, 0, allow)]
+        program += [(_EQUAL, 0, 1, call), (_RETURN, 0, 0, _ALLOW)]
     program += [
         # libc falls back to clone, whose flags the filter can see.
-        (equal, 0, 1, clone3),
-        (ret, 0, 0, missing),
-        (equal, 1, 0, clone),
-        (ret, 0, 0, deny),
+        (_EQUAL, 0, 1, clone3),
+        (_RETURN, 0, 0, _MISSING),
+        (_EQUAL, 1, 0, clone),
+        (_RETURN, 0, 0, _DENY),
         # Threads may begin, processes and namespaces may not.
-        (load, 0, 0, argument0),
-        (mask, 0, 0, thread | namespaces),
-        (equal, 0, 1, thread),
-        (ret, 0, 0, allow),
-        (ret, 0, 0, deny),
+        (_LOAD, 0, 0, _ARGUMENT),
+        (_MASK, 0, 0, _THREAD | _NAMESPACES),
+        (_EQUAL, 0, 1, _THREAD),
+        (_RETURN, 0, 0, _ALLOW),
+        (_RETURN, 0, 0, _DENY),
     ]
-    return b"".join(struct.pack("=HBBI", *step) for step in program)
+    return _assembled(machine, program, _DENY)
+
+
+def thread_filter(machine: str) -> bytes:
+    """The filter of `ThreadGate`: it asks before a thread begins or ends, and allows the rest."""
+    calls = system_calls(machine)
+    program = [
+        (_EQUAL, 0, 1, calls["exit"]),
+        (_RETURN, 0, 0, _ASK),
+        (_EQUAL, 1, 0, calls["clone"]),
+        (_RETURN, 0, 0, _ALLOW),
+        (_LOAD, 0, 0, _ARGUMENT),
+        (_MASK, 0, 0, _THREAD),
+        (_EQUAL, 0, 1, _THREAD),
+        (_RETURN, 0, 0, _ASK),
+        (_RETURN, 0, 0, _ALLOW),
+    ]
+    return _assembled(machine, program, _ALLOW)
+
+
+def filter_program(code: bytes):
+    """struct sock_fprog, with the buffer that it points to."""
+    memory = ctypes.create_string_buffer(code, len(code))
+
+    class Program(ctypes.Structure):
+        _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_void_p)]
+
+    program = Program(len(code) // 8, ctypes.addressof(memory))
+    program.keep = memory
+    return program
+
+
+class ThreadGate:
+    """The kernel asks here before a thread of a program begins or ends.
+
+    A limit of resources would not do: it holds for all processes of a user, so that the threads of
+    one program would take from its neighbours, and for root it does not hold at all.
+    Raises OSError on kernels that do not ask (before 5.5, or not Linux's own).
+    """
+
+    # _IOWR('!', 0, struct seccomp_notif) and _IOWR('!', 1, struct seccomp_notif_resp).
+    RECEIVE, SEND = 0xC0502100, 0xC0182101
+    # "Go on with the call."
+    CONTINUE = 1
+
+    def __init__(self, libc):
+        machine = os.uname().machine
+        self.libc = libc
+        self.clone = system_calls(machine)["clone"]
+        # Of the main thread and those that it started.
+        self.alive = 1
+        # PR_SET_NO_NEW_PRIVS, then seccomp(SET_MODE_FILTER, NEW_LISTENER): all children inherit it.
+        libc.prctl(38, 1, 0, 0, 0)
+        program = filter_program(thread_filter(machine))
+        number = {"x86_64": 317, "aarch64": 277}[machine]
+        self.fd = libc.syscall(number, 1, 8, ctypes.byref(program))
+        if self.fd < 0:
+            raise OSError(ctypes.get_errno(), "seccomp listener")
+
+    def answer(self) -> None:
+        """Let the thread that waits begin or end, or refuse one too many as the kernel would."""
+        question = ctypes.create_string_buffer(80)
+        if self.libc.ioctl(self.fd, self.RECEIVE, question):
+            # It was killed while it waited.
+            return
+        sender, _, _, call = struct.unpack_from("=QIIi", question)
+        begins = call == self.clone
+        if begins and self.alive >= THREADS:
+            error, flags = -errno.EAGAIN, 0
+        else:
+            error, flags = 0, self.CONTINUE
+            self.alive += 1 if begins else -1
+        self.libc.ioctl(self.fd, self.SEND, struct.pack("=QqiI", sender, 0, error, flags))
 
 
 # --------------------------------------------------------------------------- running a program
@@ -405,7 +491,14 @@ class Zygote:
 
         # What the child does not have to do, no program waits for.
         self._import(config["preload"], config["paths"])
-        self.filter = self._load_filter() if config["seccomp"] else None
+        self.filter = self.gate = None
+        if config["seccomp"]:
+            self.filter = filter_program(seccomp_filter(os.uname().machine))
+            try:
+                self.gate = ThreadGate(self.libc)
+            except OSError:
+                # The limit below is all there is.
+                pass
         self.limits = self._limits()
 
         # Programs get neither of the two pipes.
@@ -441,10 +534,11 @@ class Zygote:
             "AS": self.config["memory"],
             "STACK": 64 << 20,
             "NOFILE": 32,
-            "NPROC": 4096,
             "CORE": 0,
             "FSIZE": 0,
         }
+        if not self.gate:
+            wanted["NPROC"] = 4096
         limits = []
         for name, limit in wanted.items():
             kind = getattr(resource, "RLIMIT_" + name)
@@ -453,19 +547,6 @@ class Zygote:
                 limit = min(limit, hard)
             limits.append((kind, limit))
         return limits
-
-    @staticmethod
-    def _load_filter():
-        """struct sock_fprog, with the buffer that it points to."""
-        code = seccomp_filter(os.uname().machine)
-        memory = ctypes.create_string_buffer(code, len(code))
-
-        class Program(ctypes.Structure):
-            _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_void_p)]
-
-        program = Program(len(code) // 8, ctypes.addressof(memory))
-        program.keep = memory
-        return program
 
     def serve(self) -> None:
         """Give one result for every job, in order, until the input ends.
@@ -488,7 +569,7 @@ class Zygote:
             child = os.fork()
         except OSError:
             # No process or memory is left. The job stays unread, so the host gives this worker up.
-            write_all(self.results, RESULT_HEADER.pack(0, NO_CHILD, 0))
+            write_all(self.results, RESULT_HEADER.pack(0, LOST, 0))
             return
         if child == 0:
             code = 1
@@ -502,6 +583,8 @@ class Zygote:
         # its exit code stands, and its number is not given away before the wait.
         os.close(write_end)
         size, ending = self._watch(child, read_end, times)
+        if ending == TIMEOUT and self.filter and _happened(child, os.WSTOPPED):
+            ending = LOST
         os.kill(child, signal.SIGKILL)
         _, status, usage = os.wait4(child, 0)
         os.close(read_end)
@@ -511,6 +594,9 @@ class Zygote:
         spent = usage.ru_utime + usage.ru_stime
         if ending == ENDED and code < 0 and spent >= self.config["cpu"] * times:
             ending = TIMEOUT
+        elif ending == ENDED and code < 0 and self.filter:
+            own = signal.Signals(-code).name.removeprefix("SIG") in OWN_SIGNALS
+            ending = ENDED if own else LOST
         write_all(self.results, RESULT_HEADER.pack(size, ending, code))
         write_all(self.results, self.buffer[:size])
         # Nothing of this program is left for the next fork.
@@ -530,6 +616,10 @@ class Zygote:
         size = 0
         poll = select.poll()
         poll.register(fd, select.POLLIN)
+        if self.gate:
+            self.gate.alive = 1
+            poll.register(self.gate.fd, select.POLLIN)
+        closed = False
         while size < len(self.buffer):
             # Is there time left?
             now, used = time.monotonic(), cpu_seconds(child)
@@ -539,13 +629,23 @@ class Zygote:
             if left <= 0:
                 return size, TIMEOUT
 
+            # Who closes his output has not ended yet.
+            if closed:
+                if _happened(child, os.WEXITED):
+                    return size, ENDED
+                time.sleep(1e-4)
+
             # Take what there is.
-            if poll.poll(max(5, left * 1000)):
+            ready = dict(poll.poll(0 if closed else max(5, left * 1000)))
+            if self.gate and self.gate.fd in ready:
+                self.gate.answer()
+            if fd in ready:
                 count = os.readv(fd, [self.buffer[size:]])
                 if not count:
-                    return size, ENDED
+                    closed = True
+                    poll.unregister(fd)
                 size += count
-                if times > 1 and self.buffer[size - 1] == NEWLINE:
+                if count and times > 1 and self.buffer[size - 1] == NEWLINE:
                     since, spent, times = time.monotonic(), cpu_seconds(child), times - 1
                     cpu = spent + self.config["cpu"]
         return size, OVERFLOW
@@ -556,6 +656,8 @@ class Zygote:
         is_script = job["stdin"] is not None
         os.close(self.jobs)
         os.close(self.results)
+        if self.gate:
+            os.close(self.gate.fd)
         if is_script:
             attach_stdin(job["stdin"], result)
         self._seal(times)
@@ -591,6 +693,14 @@ class Zygote:
             prctl = self.libc.prctl
             if prctl(38, 1, 0, 0, 0) or prctl(22, 2, ctypes.byref(self.filter), 0, 0):
                 raise OSError(ctypes.get_errno(), "seccomp")
+
+
+def _happened(child, event):
+    """Whether a child has ended (WEXITED) or stands still (WSTOPPED). It can be asked again."""
+    if not hasattr(os, "waitid"):
+        # macOS, where programs run without walls: it counts as ended when its output does.
+        return event == os.WEXITED
+    return os.waitid(os.P_PID, child, event | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def cpu_seconds(pid: int) -> float:

@@ -208,10 +208,10 @@ def encode_job(job: Job) -> bytes:
 def _read_result(job: Job, data: bytes, ending: int, code: int) -> Result:
     """What a child wrote -> Result. All of it may be forged by the program, which is then at fault.
 
-    Raises OSError if the child died before it was sealed: its worker cannot be used again.
+    Raises OSError if the child died before it was sealed, or not by itself: it is tried again.
     """
-    if ending == _boxed.NO_CHILD or data[:1] != _boxed.SEALED:
-        raise OSError(f"the child was not sealed (ending {ending}, exit code {code})")
+    if ending == _boxed.LOST or data[:1] != _boxed.SEALED:
+        raise OSError(f"the child was lost (ending {ending}, exit code {code})")
     status, detail = _status(ending, code)
     if job.stdin is not None:
         return Result(status, stdout=data[1:].decode("utf-8", "replace"), detail=detail)
@@ -239,8 +239,6 @@ def _status(ending, code):
     if ending != _boxed.ENDED:
         return "timeout" if ending == _boxed.TIMEOUT else "overflow", ""
     # The zygote has already told the CPU limit from other signals.
-    if code == -signal.SIGKILL:
-        return "signal", "killed, probably out of memory"
     if code < 0:
         return "signal", signal.Signals(-code).name
     known = {
