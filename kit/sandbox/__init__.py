@@ -17,13 +17,16 @@ values.
 Promised to the machine's owner: a program reads and writes no file, no environment variable, no
 memory of another process, and opens no socket.
 
-Promised to the next program: the same result and the same time as if the last one had not been.
-Endless loops, sleepers, floods of memory, threads or output, crashes and fork bombs end with the
-program. tests/attack/ holds each promise in every mode; tests/bench/ measures the price.
+Promised to the next program and to those beside it: the same result and the same time as if a
+program had not been. Endless loops, sleepers, floods of memory, threads (256 at a time) or output,
+crashes and fork bombs end with it. What is killed or stopped from outside is tried again, then
+without a verdict. tests/attack/ holds each promise in every mode; tests/bench/ measures the price.
 
 Not promised:
 - A kernel bug behind the ~50 allowed system calls: put gVisor or a virtual machine below.
 - Mode "plain" has only seccomp, and no file system and process ids of its own as a second wall.
+- Where the kernel does not ask before a thread begins (before 5.5, gVisor), the programs of a user
+  share one limit of processes, so a bomb of threads takes from its neighbours.
 - Programs that open files or import what is not in `preload` fail: say so in the prompt, and
   preload more where it is wanted.
 - Side channels (timing, caches) are open.

@@ -628,15 +628,12 @@ class Zygote:
             left = min(since + wall - now, cpu - used)
             if left <= 0:
                 return size, TIMEOUT
-
             # Who closes his output has not ended yet.
-            if closed:
-                if _happened(child, os.WEXITED):
-                    return size, ENDED
-                time.sleep(1e-4)
+            if closed and _happened(child, os.WEXITED):
+                return size, ENDED
 
             # Take what there is.
-            ready = dict(poll.poll(0 if closed else max(5, left * 1000)))
+            ready = dict(poll.poll(1 if closed else max(5, left * 1000)))
             if self.gate and self.gate.fd in ready:
                 self.gate.answer()
             if fd in ready:
@@ -644,6 +641,10 @@ class Zygote:
                 if not count:
                     closed = True
                     poll.unregister(fd)
+                    # Mostly it ends within microseconds.
+                    for _ in range(20):
+                        if _happened(child, os.WEXITED):
+                            return size, ENDED
                 size += count
                 if count and times > 1 and self.buffer[size - 1] == NEWLINE:
                     since, spent, times = time.monotonic(), cpu_seconds(child), times - 1
