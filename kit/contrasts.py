@@ -3,28 +3,23 @@
 Seeds and problems are both draws from more of their kind, so an arm's score table has two random
 effects and what is left over: y[s, p] = mean + seed[s] + problem[p] + rest[s, p]. The noise of
 sampling answers is in the rest. `contrast` says how far a weighted sum of arms is from 0,
-`variance_ratio` whether the seeds of one arm differ more than those of another, `smallest_effect`
-what a study can find before it is run, `holm` what many comparisons cost.
+`variance_ratio` whether the seeds of one arm differ more than those of another.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy import special, stats
+from scipy import stats
 
 from kit.core.stats import pass_at_k
+from kit.power import PAIRS, Components, detectable
 
 # The name of the policy before training; it has no seeds of its own.
 UNTRAINED = "untrained"
-# Arms are paired by seed from so many shared seeds on (our choice): with fewer, the degrees of
-# freedom that pairing costs outweigh the variance that it saves.
-PAIRS = 5
 # A seed that lost a larger share of its arm's problems is left out, not the problems (our choice).
 LOST = 0.5
-# The share of the studies that find the smallest effect (our choice, as is usual).
-POWER = 0.8
 # Draws of the pivotal quantities of `variance_ratio` (our choice).
 DRAWS = 20_000
 # The column of right samples, by mode.
@@ -75,27 +70,6 @@ def score_table(
 
 
 @dataclass(frozen=True)
-class Components:
-    """The variances of a contrast of arms with one seed each, on one problem.
-
-    With S seeds an arm, P problems and n samples an answer, the contrast has the variance
-    problem / P + seed / S + (rest + noise / n) / (S P).
-
-    Args:
-        problem: how much the true contrast differs between problems (score squared, as all).
-        seed: how much it differs between seeds.
-        rest: between seeds within a problem, beyond the two.
-        noise: of a single sampled answer.
-    Source: Searle, Casella and McCulloch 1992, Variance Components.
-    """
-
-    problem: float = np.nan
-    seed: float = np.nan
-    rest: float = np.nan
-    noise: float = 0.0
-
-
-@dataclass(frozen=True)
 class Estimate:
     """A contrast or a ratio of variances; a comment above a field explains it.
 
@@ -124,13 +98,8 @@ class Estimate:
     components: Components = Components()
 
     def smallest(self, alpha: float = 0.05) -> float:
-        """The smallest true effect that 80% of such studies find, see `smallest_effect`."""
-        return _detectable(self.standard_error, self.df, alpha)
-
-
-def _detectable(error, df, alpha):
-    """The effect at which a two-sided t test has the power POWER: noncentral t."""
-    return error * float(special.nctdtrinc(df, 1 - POWER, stats.t.ppf(1 - alpha / 2, df)))
+        """The smallest true effect that 80% of such studies find, see `power.detectable`."""
+        return detectable(self.standard_error, self.df, alpha)
 
 
 def _some_ids(ids):
@@ -309,60 +278,6 @@ def _components(terms, found, v_problem, by_seeds, v_rest):
     return Components(problem, by_seeds * found.seeds, rest, noise)
 
 
-def smallest_effect(
-    components: Components,
-    seeds: int,
-    problems: int,
-    samples: int = 1,
-    paired: bool = False,
-    alpha: float = 0.05,
-) -> float:
-    """The smallest true effect that 80% of the studies of a size find: the power of `contrast`.
-
-    V_problem, V_seed and V_rest and their degrees of freedom are those that the components lead to,
-    see there. The t test of an effect of x standard errors has noncentral t with noncentrality x.
-
-    Args:
-        components: of the contrast, measured paired if the study will be, else not.
-        seeds: S, of each of two arms.
-        problems: P.
-        samples: n, of each problem and seed.
-        paired: whether the arms share their seeds; they must be at least PAIRS.
-        alpha: two-sided level of the test; the board's divided by its comparisons is safe.
-    Returns:
-        The effect (score, 0 to 1); inf for fewer than 2 seeds or problems.
-    Source: Satterthwaite 1946; the power of 80% is our choice.
-    """
-    if min(seeds, problems) < 2:
-        return np.inf
-    v_rest = (components.rest + components.noise / samples) / (seeds * problems)
-    v_problem = components.problem / problems + v_rest
-    v_seed = components.seed / seeds + v_rest
-    variance = v_problem + v_seed - v_rest
-    free = (seeds - 1) * (1 if paired and seeds >= PAIRS else 2)
-    df = problems - 1
-    if components.seed:
-        squares = v_problem**2 + v_seed**2 * df / free + v_rest**2 / free
-        df *= variance**2 / squares
-    return _detectable(np.sqrt(variance), df, alpha)
-
-
-def smallest_ratio(seeds: int, alpha: float = 0.05) -> float:
-    """The smallest ratio of variances that 80% of the studies find, if seeds are all that varies.
-
-    Args:
-        seeds: S, of each of two arms.
-        alpha: two-sided level of the test.
-    Returns:
-        The ratio, above 1, by F with S - 1 and S - 1 degrees of freedom; inf for one seed.
-    Source: our choice.
-    """
-    if seeds < 2:
-        return np.inf
-    quantile, power = stats.f.ppf([1 - alpha / 2, 1 - POWER], seeds - 1, seeds - 1)
-    return float(quantile / power)
-
-
 def variance_ratio(a: pd.DataFrame, b: pd.DataFrame, seed: int = 0) -> Estimate:
     """The variance between the seeds of a over that between the seeds of b, beyond the rest.
 
@@ -415,24 +330,6 @@ def variance_ratio(a: pd.DataFrame, b: pd.DataFrame, seed: int = 0) -> Estimate:
         value=np.quantile(ratio[known], 0.5, method="lower"),
         low=np.quantile(np.where(known, ratio, 0), 0.025, method="lower"),
         high=np.quantile(np.where(known, ratio, np.inf), 0.975, method="higher"),
-        supports=1 - np.mean(ratio > 1),
-        opposes=1 - np.mean(ratio < 1),
+        supports=1 - (ratio > 1).sum() / (DRAWS + 1),
+        opposes=1 - (ratio < 1).sum() / (DRAWS + 1),
     )
-
-
-def holm(p_values: Iterable[float]) -> np.ndarray:
-    """p values corrected for their number: the chance of any false verdict stays below the level.
-
-    The smallest of m is multiplied by m, the next by m - 1 and so on; none is below one before it.
-
-    Args:
-        p_values: two-sided, one per comparison; NaN was not tested and does not count.
-    Returns:
-        As many, at most 1, in the same order.
-    Source: Holm 1979.
-    """
-    p = np.array(list(p_values), dtype=float)
-    order = np.argsort(p)[: np.isfinite(p).sum()]
-    steps = p[order] * np.arange(len(order), 0, -1)
-    p[order] = np.minimum(1, np.maximum.accumulate(steps))
-    return p
