@@ -97,6 +97,21 @@ class Estimate:
     untested: str = ""
     components: Components = Components()
 
+    def with_error(self, error: float, df: float) -> "Estimate":
+        """The same with interval and p values of Student's t; untested if nothing varies."""
+        if error < 1e-10 or df <= 0:
+            return replace(self, untested="nothing differs between problems or seeds")
+        wide = error * stats.t.ppf(0.975, df)
+        return replace(
+            self,
+            low=self.value - wide,
+            high=self.value + wide,
+            standard_error=error,
+            df=df,
+            supports=stats.t.sf(self.value / error, df),
+            opposes=stats.t.cdf(self.value / error, df),
+        )
+
     def smallest(self, alpha: float = 0.05) -> float:
         """The smallest true effect that 80% of such studies find, see `power.detectable`."""
         return detectable(self.standard_error, self.df, alpha)
@@ -232,33 +247,18 @@ def _with_errors(found, terms, tables):
     v_seed, v_rest = both.sum(axis=0)
     by_seeds = max(0.0, v_seed - v_rest)
     variance = v_problem + by_seeds
+    found = replace(found, value=value, paired=paired, seeds=min(map(len, seeded)))
     found = replace(
         found,
-        value=value,
-        paired=paired,
-        seeds=min(map(len, seeded)),
         left_out="; ".join(filter(None, (found.left_out, alone))),
+        components=_components(terms, found, v_problem, by_seeds, v_rest),
     )
-    if variance < 1e-20:
-        return replace(found, untested="nothing differs between problems or seeds")
-
     # Satterthwaite: a row per block, V_seed and V_rest.
     df = clusters - 1
     if by_seeds:
         free = np.array([[len(block) - 1] for block in seeded]) * [1, clusters - 1]
         df = variance**2 / (v_problem**2 / (clusters - 1) + (both**2 / free).sum())
-    error = np.sqrt(variance)
-    wide = error * stats.t.ppf(0.975, df)
-    return replace(
-        found,
-        low=value - wide,
-        high=value + wide,
-        standard_error=error,
-        df=df,
-        supports=stats.t.sf(value / error, df),
-        opposes=stats.t.cdf(value / error, df),
-        components=_components(terms, found, v_problem, by_seeds, v_rest),
-    )
+    return found.with_error(np.sqrt(variance), df)
 
 
 def _components(terms, found, v_problem, by_seeds, v_rest):

@@ -62,7 +62,8 @@ class Effect:
     @property
     def p(self) -> float:
         """Two-sided p value; NaN for what is not tested, as `core.stats.holm` wants it."""
-        return np.nan if self.untested else min(1.0, 2 * min(self.supports, self.opposes))
+        smaller = np.nan if self.untested else min(self.supports, self.opposes)
+        return float(np.minimum(1, 2 * smaller))
 
     def verdict(self, p: float | None = None) -> str:
         """What the data say of the claim: one of findings.VERDICTS.
@@ -87,7 +88,7 @@ def _scarce(found, seeds, problems):
     if found.untested:
         return found.untested
     if found.seeds < seeds:
-        return f"{found.seeds} seeds an arm, {seeds} are needed"
+        return f"{found.seeds} seeds, {seeds} are needed"
     if found.problems < problems:
         return f"{found.problems} problems in common, {problems} are needed"
     return ""
@@ -99,24 +100,6 @@ def _effect_of(found: Estimate, seeds=SEEDS, problems=PROBLEMS, **more):
     fields = {name: getattr(found, name) for name in names}
     untested = _scarce(found, seeds, problems)
     return Effect(**{**fields, "smallest": found.smallest(), "untested": untested, **more})
-
-
-def _student(found, error, df):
-    """The estimate with interval and p values of Student's t."""
-    if not error or df < 1:
-        return replace(
-            found, untested=found.untested or "nothing differs, so nothing can be judged"
-        )
-    wide = error * stats.t.ppf(0.975, df)
-    return replace(
-        found,
-        low=found.value - wide,
-        high=found.value + wide,
-        standard_error=error,
-        df=df,
-        supports=stats.t.sf(found.value / error, df),
-        opposes=stats.t.cdf(found.value / error, df),
-    )
 
 
 def better(a: pd.DataFrame, b: pd.DataFrame) -> Effect:
@@ -211,21 +194,24 @@ def trained(curves: pd.DataFrame, a: str, b: str, bins: Iterable[str]) -> Effect
     late = curves.assign(solved=rates)[curves.step > last / 2].dropna(subset="solved")
     one, two = (late[late.arm == arm].groupby("seed").solved.mean() for arm in (a, b))
     shared = one.index.intersection(two.index)
+    paired = len(shared) >= PAIRS
     left_out = ""
-    if len(shared) >= PAIRS:
+    if paired:
         alone = one.index.symmetric_difference(two.index)
         left_out = f"seeds that not both arms have: {list(alone)}" if len(alone) else ""
         one, two = one[shared], two[shared]
-        test = stats.ttest_rel(one, two)
-    else:
-        test = stats.ttest_ind(one, two, equal_var=False)
     seeds = min(len(one), len(two))
-    found = Estimate(one.mean() - two.mean(), seeds=seeds, left_out=left_out)
-    if seeds < 2 or not np.isfinite(test.statistic):
-        found = replace(found, untested="fewer than two seeds, or seeds that do not differ")
-        return _effect_of(found, problems=0)
-    found = _student(found, found.value / test.statistic if test.statistic else 0.0, test.df)
-    return _effect_of(found, problems=0)
+    found = Estimate(one.mean() - two.mean(), seeds=seeds, paired=paired, left_out=left_out)
+    if seeds < 2:
+        return _effect_of(replace(found, untested="fewer than two seeds an arm"))
+    if paired:
+        error = (one - two).std() / np.sqrt(seeds)
+        df = seeds - 1
+    else:
+        parts = np.array([arm.var() / len(arm) for arm in (one, two)])
+        error = np.sqrt(parts.sum())
+        df = error**4 / (parts**2 / [len(one) - 1, len(two) - 1]).sum() if error else 0
+    return _effect_of(found.with_error(error, df), problems=0)
 
 
 def steering(
@@ -273,7 +259,7 @@ def steering(
         sign * (row[0] / row[1] - row[2] / row[3]) for row in [totals.sum(axis=0), *drawn]
     )
     error = np.std(moved) * np.sqrt(count / max(1, count - 1))
-    found = _student(replace(found, value=value), error, snippets - 1)
+    found = replace(found, value=value).with_error(error, snippets - 1)
     return _effect_of(found, seeds=SNIPPETS, problems=0)
 
 

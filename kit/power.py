@@ -80,7 +80,7 @@ def smallest_effect(
     v_seed = components.seed / seeds + v_rest
     variance = v_problem + v_seed - v_rest
     free = (seeds - 1) * (1 if paired and seeds >= PAIRS else 2)
-    df = problems - 1
+    df = float(problems - 1)
     if components.seed:
         squares = v_problem**2 + v_seed**2 * df / free + v_rest**2 / free
         df *= variance**2 / squares
