@@ -128,12 +128,14 @@ def _complete(tables):
     names = [table.attrs.get("arm", f"arm {place}") for place, table in enumerate(tables, 1)]
     gone = []
     kept = []
+    answered = []
     for name, table in zip(names, tables):
-        lost = table.isna().mean(axis=1) > LOST
+        missing = np.isnan(table.to_numpy())
+        lost = missing.mean(axis=1) > LOST
         if lost.any():
             gone.append(f"seeds of {name} that lost most answers: {_some_ids(table.index[lost])}")
         kept.append(table[~lost])
-    answered = [table.columns[table.notna().all()] for table in kept]
+        answered.append(table.columns[~missing[~lost].any(axis=0)])
     every = answered[0]
     common = answered[0]
     for columns in answered[1:]:
@@ -142,9 +144,9 @@ def _complete(tables):
     # Also those that no arm has whole.
     every = every.union(kept[0].columns)
     for name, columns in zip(names, answered):
-        missing = every.difference(columns)
-        if len(missing):
-            gone.append(f"problems that not every seed of {name} has: {_some_ids(missing)}")
+        if len(columns) < len(every):
+            some = _some_ids(every.difference(columns))
+            gone.append(f"problems that not every seed of {name} has: {some}")
     return [table[common] for table in kept], "; ".join(gone)
 
 

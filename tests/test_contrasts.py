@@ -206,7 +206,7 @@ def test_without_an_effect_3_to_6_percent_get_a_verdict(sizes, least):
 
 
 def test_power_is_at_least_that_of_the_table():
-    powers = {points: shares(gain, 500)[0] for gain, points in ((0.5, 8), (1.0, 17))}
+    powers = {points: shares(gain, 400)[0] for gain, points in ((0.5, 8), (1.0, 17))}
     print(powers)
     assert powers[8] >= 0.23 and powers[17] >= 0.78
     assert shares(-1.0, 200)[1] >= 0.78
@@ -336,7 +336,7 @@ def test_the_table_of_an_arm():
 def test_the_interval_of_a_ratio_of_variances_covers_it(sds, truth):
     rng = np.random.default_rng(13)
     covered, wrong, naive = [], [], []
-    for k in range(500):
+    for k in range(300):
         # The rest adds 0.04 to the deviation of a seed's mean.
         a, b = (gaussian(rng, 8, 40, problem=0.3, seed=sd, rest=0.25) for sd in sds)
         found = variance_ratio(a, b, seed=k)
@@ -377,14 +377,14 @@ def alike_arms(rng, gain, short, seeds=6, problems=60):
 def test_arms_are_alike_within_a_third_of_the_gain():
     rng = np.random.default_rng(14)
 
-    def verdicts(gain, short, count=150):
+    def verdicts(gain, short, count=60):
         found = [alike(*alike_arms(rng, gain, short)).verdict() for _ in range(count)]
         return [np.mean([verdict == word for verdict in found]) for word in VERDICTS]
 
     assert verdicts(0.3, 0.0)[0] > 0.9
     assert verdicts(0.3, 0.3)[1] > 0.9 and verdicts(0.3, -0.3)[1] > 0.9
     # At the margin each verdict is false in 2.5%, and untrained arms are never alike.
-    supported, contradicted, *_ = verdicts(0.3, 0.1, 400)
+    supported, contradicted, *_ = verdicts(0.3, 0.1, 300)
     assert supported <= 0.05 and contradicted <= 0.05
     assert verdicts(0.0, 0.0)[3] > 0.9
     effect = alike(*alike_arms(rng, 0.3, 0.0))
@@ -418,7 +418,7 @@ def test_a_wish_is_judged_against_the_control():
 def test_without_a_wish_few_get_a_verdict(snippets):
     rng = np.random.default_rng(16)
     false = []
-    for _ in range(600):
+    for _ in range(400):
         asked = changes(rng, snippets, 2, -0.3)
         found = steering(asked, changes(rng, snippets, 3, -0.3), resamples=300)
         false.append(found.verdict() != "undecided")
