@@ -11,36 +11,74 @@ from kit.effects import MARGIN, Effect, alike, better, ratio_effect, spread, ste
 from kit.power import PAIRS, Components, smallest_effect, smallest_ratio
 
 
-def answers(rng, gain, seeds=3, problems=36, samples=4, **sds):
-    """Two arms of a study of sampled answers, the first better by `gain` (in logits).
+def made_up(rng, gain, studies=1, seeds=3, problems=36, samples=4, **sds):
+    """Two arms of some studies of sampled answers, studies x seeds x problems.
 
-    A pass rate comes from the problem, the seed (`seed`; the share `shared` of its variance is the
-    same in both arms), the seed and problem together (0.5), the arm and problem (`arm`), the arm
-    and snippet (`snippet`; a snippet has three problems). At 36 problems and 4 samples gains of 0.5
-    and 1 are 8 and 17 points.
+    The first arm is better by `gain` (in logits). A pass rate comes from the problem, the seed
+    (`seed`; the share `shared` of its variance is the same in both arms), the seed and problem
+    together (0.5), the arm and problem (`arm`), the arm and snippet (`snippet`; a snippet has three
+    problems). At 36 problems and 4 samples gains of 0.5 and 1 are 8 and 17 points.
     """
     sd = {"seed": 0.15, "arm": 0.0, "snippet": 0.0, "shared": 0.0} | sds
-    difficulty = rng.normal(0, 1.5, problems)
-    common = rng.normal(0, 1, (seeds, 1))
-    columns = pd.MultiIndex.from_tuples([(f"p{p}", f"s{p // 3}") for p in range(problems)])
-    if not sd["snippet"]:
-        columns = pd.Index([f"p{p}" for p in range(problems)])
+    difficulty = rng.normal(0, 1.5, (studies, 1, problems))
+    common = rng.normal(0, 1, (studies, seeds, 1))
     out = []
     for shift in (gain, 0.0):
-        alone = rng.normal(0, 1, (seeds, 1))
+        alone = rng.normal(0, 1, (studies, seeds, 1))
         of_seed = np.sqrt(sd["shared"]) * common + np.sqrt(1 - sd["shared"]) * alone
-        of_snippet = np.repeat(rng.normal(0, sd["snippet"], problems // 3 + 1), 3)[:problems]
+        of_snippet = rng.normal(0, sd["snippet"], (studies, 1, problems // 3))
         logit = (
             difficulty
             + shift
             + sd["seed"] * of_seed
-            + rng.normal(0, 0.5, (seeds, problems))
-            + rng.normal(0, sd["arm"], problems)
-            + of_snippet
+            + rng.normal(0, 0.5, (studies, seeds, problems))
+            + rng.normal(0, sd["arm"], (studies, 1, problems))
+            + np.repeat(of_snippet, 3, axis=2)
         )
-        rates = rng.binomial(samples, 1 / (1 + np.exp(-logit))) / samples
-        out.append(pd.DataFrame(rates, columns=columns))
+        out.append(rng.binomial(samples, 1 / (1 + np.exp(-logit))) / samples)
     return out
+
+
+def labelled(table, in_snippets=False):
+    """One arm of one study as a frame."""
+    names = [f"p{p}" for p in range(table.shape[1])]
+    snippets = [f"s{p // 3}" if in_snippets else name for p, name in enumerate(names)]
+    return pd.DataFrame(table, columns=pd.MultiIndex.from_arrays([names, snippets]))
+
+
+def answers(rng, gain, **sizes):
+    """The two arms of one study."""
+    return [pd.DataFrame(arm[0]).add_prefix("p", axis=1) for arm in made_up(rng, gain, **sizes)]
+
+
+def many_tests(a, b, in_snippets=False):
+    """t and its degrees of freedom for many studies at once, written anew from the formulas."""
+    blocks = [a - b] if a.shape[1] >= PAIRS else [a, -b]
+    size = 3 if in_snippets else 1
+    problems = a.shape[2]
+    groups = problems // size
+
+    def squares(rows):
+        """Sum over clusters of the squared sums within them, by study."""
+        summed = rows.reshape(*rows.shape[:-1], groups, size).sum(axis=-1)
+        return (summed**2).sum(axis=-1) * groups / (groups - 1) / problems**2
+
+    by_problem = sum(block.mean(axis=1) for block in blocks)
+    value = by_problem.mean(axis=1)
+    of_problems = squares(by_problem - value[:, None])
+    added = 0.0
+    uncertain = 0.0
+    for block in blocks:
+        seeds = block.shape[1]
+        rows, columns = block.mean(axis=2, keepdims=True), block.mean(axis=1, keepdims=True)
+        left = block - rows - columns + block.mean(axis=(1, 2), keepdims=True)
+        of_rest = squares(left).sum(axis=1) / seeds / (seeds - 1)
+        of_seeds = rows[:, :, 0].var(axis=1, ddof=1) / seeds
+        added = added + of_seeds - of_rest
+        uncertain = uncertain + (of_seeds**2 + of_rest**2 / (groups - 1)) / (seeds - 1)
+    variance = of_problems + np.maximum(0, added)
+    df = variance**2 / (of_problems**2 / (groups - 1) + uncertain)
+    return value / np.sqrt(variance), np.where(added > 0, df, groups - 1)
 
 
 def gaussian(rng, seeds, problems, mean=0.0, problem=0.0, seed=0.0, rest=0.1):
@@ -53,11 +91,18 @@ def gaussian(rng, seeds, problems, mean=0.0, problem=0.0, seed=0.0, rest=0.1):
     )
 
 
-def shares(gain, studies, **sizes):
+def shares(gain, studies, in_snippets=False, **sizes):
     """The shares of made-up studies that are supported and contradicted."""
-    rng = np.random.default_rng(1)
-    found = [better(*answers(rng, gain, **sizes)).verdict() for _ in range(studies)]
-    return [np.mean([verdict == word for verdict in found]) for word in VERDICTS[:2]]
+    a, b = made_up(np.random.default_rng(1), gain, studies, **sizes)
+    t, df = many_tests(a, b, in_snippets)
+    # The kit says the same of the first ones.
+    for k in range(20):
+        arms = [labelled(arm[k], in_snippets) for arm in (a, b)]
+        found = contrast([(1, arms[0]), (-1, arms[1])])
+        assert np.isclose(found.value / found.standard_error, t[k])
+        assert np.isclose(found.df, df[k])
+    limit = stats.t.ppf(0.975, df)
+    return [np.mean(t > limit), np.mean(t < -limit)]
 
 
 VERDICTS = ("supported", "contradicted", "undecided", "not tested at this scale")
@@ -189,27 +234,42 @@ def test_arms_are_paired_by_seed_from_five_shared_seeds_on():
 
 
 @pytest.mark.parametrize(
-    ("sizes", "least"),
+    "sizes",
     [
-        ({}, 0.03),
-        ({"seed": 0.3}, 0.03),
-        ({"snippet": 0.5}, 0.03),
-        ({"seeds": 6, "shared": 0.9, "seed": 0.5}, 0.03),
-        # Seeds that do not differ at all look as if they did in some studies: fewer verdicts.
-        ({"seed": 0.0}, 0.02),
+        {},
+        {"seed": 0.3},
+        {"seed": 1.0},
+        {"arm": 0.5},
+        {"snippet": 0.5, "in_snippets": True},
+        {"problems": 99, "samples": 32},
+        {"problems": 99, "samples": 32, "seed": 0.3},
+        {"seeds": 5, "shared": 0.9, "seed": 0.5},
+        {"seeds": 10, "shared": 0.5, "seed": 0.3, "problems": 99},
     ],
 )
-def test_without_an_effect_3_to_6_percent_get_a_verdict(sizes, least):
-    false = sum(shares(0.0, 2000, **sizes))
-    print(sizes, false)
-    assert least <= false <= 0.06
+def test_without_an_effect_3_to_6_percent_get_a_verdict(sizes):
+    sides = shares(0.0, 4000, **sizes)
+    print(sizes, sides)
+    assert 0.03 <= sum(sides) <= 0.06
+    assert min(sides) >= 0.01
+
+
+def test_where_seeds_do_not_differ_it_errs_on_the_safe_side():
+    """In some studies they look as if they did, so fewer than 5% get a verdict."""
+    assert 0.02 <= sum(shares(0.0, 4000, seed=0.0)) <= 0.05
+
+
+def test_snippets_that_are_not_known_give_false_verdicts():
+    assert sum(shares(0.0, 4000, snippet=0.5)) > 0.06
 
 
 def test_power_is_at_least_that_of_the_table():
-    powers = {points: shares(gain, 400)[0] for gain, points in ((0.5, 8), (1.0, 17))}
+    powers = {points: shares(gain, 2000)[0] for gain, points in ((0.5, 8), (1.0, 17))}
     print(powers)
     assert powers[8] >= 0.23 and powers[17] >= 0.78
-    assert shares(-1.0, 200)[1] >= 0.78
+    assert shares(-1.0, 2000)[1] >= 0.78
+    # Pairing finds what the same seeds by themselves do not: 5 seeds that are nearly alike.
+    assert shares(0.5, 2000, seeds=5, seed=0.5, shared=0.9)[0] >= 0.5
 
 
 @pytest.mark.parametrize(("seeds", "paired"), [(4, False), (6, True)])
@@ -220,13 +280,13 @@ def test_the_smallest_effect_is_found_in_80_percent(seeds, paired):
     parts = Components(*(2 * value**2 for value in sd.values()))
     effect = smallest_effect(parts, seeds, 40, paired=paired)
     found = []
-    for _ in range(1000):
+    for _ in range(500):
         arms = [gaussian(rng, seeds, 40, mean, **sd) for mean in (effect, 0)]
         if not paired:
             arms[1].index += 100
         found.append(better(*arms).verdict() == "supported")
     print(effect, np.mean(found))
-    assert 0.76 <= np.mean(found) <= 0.86
+    assert 0.74 <= np.mean(found) <= 0.86
 
 
 def test_the_smallest_effect_of_a_study_that_was_run():
@@ -336,7 +396,7 @@ def test_the_table_of_an_arm():
 def test_the_interval_of_a_ratio_of_variances_covers_it(sds, truth):
     rng = np.random.default_rng(13)
     covered, wrong, naive = [], [], []
-    for k in range(300):
+    for k in range(200):
         # The rest adds 0.04 to the deviation of a seed's mean.
         a, b = (gaussian(rng, 8, 40, problem=0.3, seed=sd, rest=0.25) for sd in sds)
         found = variance_ratio(a, b, seed=k)
@@ -345,7 +405,7 @@ def test_the_interval_of_a_ratio_of_variances_covers_it(sds, truth):
         naive.append(np.log(a.mean(axis=1).var() / b.mean(axis=1).var()))
         assert (found.low > 1) == (found.supports <= 0.025) or found.low == 1
     print(truth, np.mean(covered), np.exp(np.median(naive)))
-    assert 0.94 <= np.mean(covered) <= 0.995
+    assert 0.93 <= np.mean(covered) <= 0.995
     if truth > 1:
         assert np.exp(np.median(naive)) < 3.2, "with the noise in it the ratio is too near 1"
 
@@ -384,7 +444,7 @@ def test_arms_are_alike_within_a_third_of_the_gain():
     assert verdicts(0.3, 0.0)[0] > 0.9
     assert verdicts(0.3, 0.3)[1] > 0.9 and verdicts(0.3, -0.3)[1] > 0.9
     # At the margin each verdict is false in 2.5%, and untrained arms are never alike.
-    supported, contradicted, *_ = verdicts(0.3, 0.1, 300)
+    supported, contradicted, *_ = verdicts(0.3, 0.1, 200)
     assert supported <= 0.05 and contradicted <= 0.05
     assert verdicts(0.0, 0.0)[3] > 0.9
     effect = alike(*alike_arms(rng, 0.3, 0.0))
@@ -418,7 +478,7 @@ def test_a_wish_is_judged_against_the_control():
 def test_without_a_wish_few_get_a_verdict(snippets):
     rng = np.random.default_rng(16)
     false = []
-    for _ in range(400):
+    for _ in range(300):
         asked = changes(rng, snippets, 2, -0.3)
         found = steering(asked, changes(rng, snippets, 3, -0.3), resamples=300)
         false.append(found.verdict() != "undecided")
