@@ -136,13 +136,11 @@ def _complete(tables):
             gone.append(f"seeds of {name} that lost most answers: {_some_ids(table.index[lost])}")
         kept.append(table[~lost])
         answered.append(table.columns[~missing[~lost].any(axis=0)])
-    every = answered[0]
+    every = kept[0].columns
     common = answered[0]
-    for columns in answered[1:]:
-        every = every.union(columns)
+    for table, columns in zip(kept[1:], answered[1:]):
+        every = every.union(table.columns)
         common = common.intersection(columns)
-    # Also those that no arm has whole.
-    every = every.union(kept[0].columns)
     for name, columns in zip(names, answered):
         if len(columns) < len(every):
             some = _some_ids(every.difference(columns))

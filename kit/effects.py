@@ -263,7 +263,9 @@ def steering(
     return _effect_of(found, seeds=SNIPPETS, problems=0)
 
 
-def ratio_effect(value: float, low: float, high: float, null: float, seeds: int, problems: int):
+def ratio_effect(
+    value: float, low: float, high: float, null: float, seeds: int, problems: int
+) -> Effect:
     """A ratio that has its interval already, such as that of `yields.yield_table`, against `null`.
 
     The logarithm is taken for normal on either side of the ratio, with the width that the interval
