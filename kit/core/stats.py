@@ -1,6 +1,7 @@
-"""The statistics that several stages use: pass@k and two intervals."""
+"""The statistics that several stages use: pass@k, two intervals, Holm's correction."""
 
 import math
+from collections.abc import Iterable
 from functools import cache
 
 import numpy as np
@@ -74,3 +75,21 @@ def mean_interval(
         drawn = np.random.default_rng(seed).integers(0, n, (resamples, n))
         low, high = np.quantile(values[drawn].mean(1), [0.025, 0.975])
     return float(mean), float(low), float(high)
+
+
+def holm(p_values: Iterable[float]) -> np.ndarray:
+    """p values corrected for their number: the chance of any false verdict stays below the level.
+
+    The smallest of m is multiplied by m, the next by m - 1 and so on; none is below one before it.
+
+    Args:
+        p_values: two-sided, one per comparison; NaN was not tested and does not count.
+    Returns:
+        As many, at most 1, in the same order.
+    Source: Holm 1979.
+    """
+    p = np.array(list(p_values), dtype=float)
+    order = np.argsort(p)[: np.isfinite(p).sum()]
+    steps = p[order] * np.arange(len(order), 0, -1)
+    p[order] = np.minimum(1, np.maximum.accumulate(steps))
+    return p
