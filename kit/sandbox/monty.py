@@ -27,7 +27,7 @@ _COMPARED = """
 
     append capitalize casefold center clear copy count endswith expandtabs extend find format
     fromkeys get index insert isalnum isalpha isascii isdecimal isdigit isidentifier islower
-    isnumeric isprintable isspace istitle isupper items join ljust lower lstrip partition pop
+    isnumeric isprintable isspace istitle isupper items join keys ljust lower lstrip partition pop
     popitem remove removeprefix removesuffix replace reverse rjust rpartition rsplit rstrip
     setdefault sort split splitlines startswith strip swapcase title update upper values zfill
 
@@ -36,8 +36,9 @@ _COMPARED = """
     typing Any Callable Dict Iterable Iterator List Optional Sequence Tuple Union
 """.split()
 
-# These are lists at once here. That is the same only where they are read to the end.
-_LAZY = ("map", "filter", "zip", "enumerate", "reversed")
+# Iterators are lists at once here, and views of a dict are not all they should be. That is the same
+# where they are read to the end on the spot.
+_LATE = "map filter zip enumerate reversed items keys".split()
 _READ_OUT = "list tuple sorted sum min max dict join".split()
 
 # In a job's JSON: text beyond ASCII or an escape that may make it, and a set.
@@ -81,8 +82,10 @@ class MontyWorker:
         if job.stdin is not None:
             return Result("unsupported", detail="monty has no standard input")
         try:
-            strange = _ODD.search(frame) or _not_compared(job.code)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as fault:
+            strange = _not_compared(job.code) or _ODD.search(frame)
+        except RecursionError as fault:
+            strange = fault
+        except (SyntaxError, ValueError, MemoryError) as fault:
             return Result("load_error", detail=str(fault)[:200])
         if strange:
             return Result("unsupported", detail=f"monty may be wrong: {strange}")
@@ -132,31 +135,36 @@ class MontyWorker:
 
 
 def _not_compared(code):
-    """The first word of a program that is not as in Python. Raises what `compile` raises."""
-    tree = parse(code)
-    compile(tree, "<program>", "exec", dont_inherit=True)
+    """The first word of a program that may not be as in Python; "" if there is none.
+
+    Raises what `compile` and `parse` raise.
+    """
+    compile(code, "<program>", "exec", dont_inherit=True)
     read_out: set[ast.AST] = set()
-    for node in ast.walk(tree):
+    # Parents come before what is in them.
+    for node in ast.walk(parse(code)):
         words = [type(node).__name__, getattr(node, "attr", "Name")]
         match node:
             case ast.alias():
                 words.append(node.name)
             case ast.Name() if hasattr(builtins, node.id):
                 words.append(node.id)
-            case ast.ExceptHandler():
-                # With a name its text is read; without a type it hides what monty lacks.
-                words.append("except" if node.name or not node.type else "Name")
-            case ast.comprehension():
+            case ast.ExceptHandler() if node.name or not node.type:
+                # Its text is read, or it hides what monty lacks.
+                words.append("except")
+            case ast.Compare(comparators=[ast.Constant(value=None)]):
+                pass
+            case ast.Compare() if {ast.Is, ast.IsNot} & set(map(type, node.ops)):
+                words.append("is")
+            case ast.comprehension() | ast.For(iter=ast.Call(func=ast.Attribute())):
                 read_out.add(node.iter)
             case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)):
                 if name in _READ_OUT:
                     read_out.update(node.args)
-        lazy = (
-            isinstance(node, ast.GeneratorExp)
-            or getattr(getattr(node, "func", 0), "id", "") in _LAZY
-        )
-        if lazy and node not in read_out:
-            words.append("iterator")
+                if name in _LATE and node not in read_out:
+                    words.append(f"{name}()")
+            case ast.GeneratorExp() if node not in read_out:
+                words.append("(... for ...)")
         for word in words:
             if word not in _COMPARED:
                 return word

@@ -45,6 +45,9 @@ import math\\ndef f(x): return math.gamma(4.529)
 import re\\ndef f(x): return re.sub(r"(a)", r"\\\\1x", "aba")
 def f(x): return pow(3, -1, 7)
 def f(x): return type(x)
+def f(x):\\n    a = x + 1000\\n    b = x + 1000\\n    return a is b
+def f(x): return str({5: 0, 1: 1}.items() - {}.items())
+def f(x):\\n    k = {5: 0, 1: 1}.keys()\\n    return str(k & k)
 """.strip().split("\n")
 
 
@@ -82,7 +85,8 @@ def f(x): return [y * 2 for y in range(x) if y % 2]
 def f(x): return sum(y for y in [x, 2]), sorted(map(str, [10, 9])), dict(zip("ab", [1, 2]))
 def f(x): return f"{x:>5}|{2.675:.2f}|{1e16}|{'a'!r}", "%.2f" % 1.005, "{:,}".format(10 ** 6)
 def f(x): return {"a": (1, 2.5), "b": [None, True]}, -7 // 2, -7 % 3, 2 ** 70, "abc"[::-1]
-def f(x): return 1 // (x - 7)
+def f(x): return 1 // (x - 7), None is None
+def f(x): return [k for k, v in {"b": 1, "a": 2}.items() if v is not None], sorted({2: 1}.keys())
 def f(x): return [1][x]
 """.strip().split("\n")
 
