@@ -203,7 +203,7 @@ def test_a_table_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "p.parquet"
     records.save_problems([PROBLEM], path)
 
-    def full(_, part):
+    def full(_, part, **options):
         Path(part).write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
