@@ -165,11 +165,11 @@ def _run_tables(folder):
         for problem in records.load_problems(folder / "filtered.parquet")
         if problem.n
     }
-    scores = pd.read_parquet(folder / "evaluation.parquet").drop(columns="samples")
-    plan = pd.read_parquet(folder / "plan.parquet").groupby("bin", as_index=False)
+    scores = records.read_parquet(folder / "evaluation.parquet").drop(columns="samples")
+    plan = records.read_parquet(folder / "plan.parquet").groupby("bin", as_index=False)
     return {
         "scores": scores.assign(bin=scores.problem_id.map(bins_by_id)),
-        "curves": pd.read_parquet(folder / "train.parquet"),
+        "curves": records.read_parquet(folder / "train.parquet"),
         "drawn": plan.agg(prompts=("problem_id", "size"), problems=("problem_id", "nunique")),
     }
 
@@ -224,4 +224,4 @@ def read_study(run: Run, folder: str | Path = "") -> tuple[dict[str, pd.DataFram
         f"recorded data: {folder.name}/ has no finished run, so the study comes from data/recorded"
     )
     run.recorded.add("study")
-    return {name: pd.read_parquet(path) for name, path in shipped.items()}, LABEL
+    return {name: records.read_parquet(path) for name, path in shipped.items()}, LABEL

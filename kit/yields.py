@@ -43,7 +43,8 @@ def sensitivity_table(
         acts = Behaviour() if setting == "off" else behaviour
         found = apply(problems, changed, evaluation, acts)
         counts = Counter(problem.dropped_by or "kept" for problem in found)
-        ratio = yield_table(found, resamples=1).iloc[-1].ratio if found else np.nan
+        # Without problems of either method there is no row.
+        ratio = next(iter(yield_table(found, resamples=1).ratio[::-1]), np.nan)
         outcome = [counts[name] for name in ("duplicate", "contaminated", "kept")]
         rows.append((choice, str(setting), chosen, *outcome, ratio))
     return pd.DataFrame(

@@ -245,6 +245,16 @@ def test_fuzzing_asks_for_tests_between_function_and_inputs():
     assert draft.pre_test.startswith("def pre_test_f") and "test_f" not in draft.program
 
 
+@pytest.mark.parametrize("outputs", [["f(1"], ["<object>"], []])
+@pytest.mark.parametrize("answer", ["<answer>1</answer>", "<answer>f(1)</answer>"])
+def test_a_row_with_a_broken_output_says_nothing_of_the_answer(outputs, answer, boxes):
+    problem = Problem(
+        environment="deduction", program="def f(n):\n    return n", inputs=["1"], outputs=outputs
+    )
+    (verdict,) = ENVS["deduction"].grade(problem, [answer], boxes.primary)
+    assert verdict.outcome == "error" and verdict.reward is None
+
+
 def test_a_later_turn_shows_pass_rate_answers_and_band():
     from kit.core.types import Sample
 

@@ -276,6 +276,12 @@ def test_sensitivity_changes_one_choice_at_a_time():
     assert kept["0.95"] == 3 and kept["0.7"] <= 3 and kept.is_monotonic_increasing
 
 
+@pytest.mark.parametrize("given", [[], [problem(method="best_of")]])
+def test_sensitivity_of_no_compared_method_has_no_ratio(given):
+    table = sensitivity_table(given, LIMITS, {}, filters.Behaviour())
+    assert len(table) > 6 and table.ratio.isna().all()
+
+
 def test_funnel_counts_all_and_leaves_our_errors_out_of_the_shares():
     given = [
         problem(),

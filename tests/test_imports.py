@@ -2,11 +2,15 @@
 process.
 """
 
+import ast
+import importlib
 import json
 import subprocess
 import sys
 
-from tests.house import FILES, IN_THE_BOX
+import pytest
+
+from tests.house import FILES, IN_THE_BOX, ROOT
 
 HEAVY = ("torch", "trl", "transformers", "vllm", "datasets", "pandas", "IPython", "matplotlib")
 
@@ -62,3 +66,23 @@ def test_importing_all_of_kit_sets_nothing():
         after = state()
         print(*[k for k, (a, b) in enumerate(zip(before, after)) if a != b])"""
     assert child(program).strip() == ""
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "tests" / "bench").glob("*.py")), ids=lambda p: p.stem
+)
+def test_what_a_bench_takes_of_the_kit_is_there(path):
+    """No test runs a bench: at least every `name.attribute` of the kit must exist."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    known = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kit"):
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                if not hasattr(module, alias.name):
+                    importlib.import_module(f"{node.module}.{alias.name}")
+                known[alias.asname or alias.name] = getattr(module, alias.name)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if node.value.id in known:
+                assert hasattr(known[node.value.id], node.attr), ast.unparse(node)

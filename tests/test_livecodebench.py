@@ -9,6 +9,7 @@ import json
 import pickle
 import subprocess
 import sys
+import tracemalloc
 import zlib
 
 import pytest
@@ -154,6 +155,29 @@ def test_hidden_tests_that_unpack_without_end_are_refused(monkeypatch):
     monkeypatch.setattr(livecodebench, "TESTS_LIMIT", 1 << 20)
     with pytest.raises(FormatError, match="too large"):
         livecodebench.hidden(base64.b64encode(zlib.compress(bytes(1 << 24))).decode())
+
+
+def test_a_flood_of_opcodes_is_not_read():
+    flood = b"\x80\x04" + b"\x94" * (1 << 22) + b"."
+    packed = base64.b64encode(zlib.compress(flood)).decode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(FormatError, match="abc123.*not base64"):
+            livecodebench.hidden(packed, "abc123")
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_deep_json_is_an_error_of_its_problem(tmp_path):
+    deep = "[" * 100_000
+    (path := tmp_path / "one.jsonl").write_text(json.dumps(row(7) | {"private_test_cases": deep}))
+    (found,) = livecodebench._read(path)
+    with pytest.raises(FormatError, match=rf"hidden tests of {found.id} .*recursion"):
+        found.tests()
+    packed = base64.b64encode(zlib.compress(pickle.dumps(deep))).decode()
+    with pytest.raises(FormatError, match="recursion"):
+        livecodebench.hidden(packed)
 
 
 # ------------------------------------------------------------------ verdicts

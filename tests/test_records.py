@@ -1,5 +1,6 @@
 import errno
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -202,7 +203,7 @@ def test_a_table_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "p.parquet"
     records.save_problems([PROBLEM], path)
 
-    def full(_, part):
+    def full(_, part, **options):
         Path(part).write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -259,3 +260,44 @@ def test_odd_text_goes_through_records_and_tables(tmp_path, text):
     assert Problem.model_validate(row) == loaded == problem
     assert loaded.raw == text.replace("\ud83d", "\ufffd")
     records.write_parquet(pd.DataFrame({"texts": [[text]]}), tmp_path / "t.parquet")
+
+
+def test_a_flipped_bit_in_a_page_is_an_error_that_names_the_file(tmp_path):
+    path = tmp_path / "t.parquet"
+    frame = pd.DataFrame({"n": range(500), "text": [f"{k * k}" for k in range(500)]})
+    records.write_parquet(frame, path)
+    assert records.read_parquet(path).equals(frame)
+    whole = path.read_bytes()
+    # From the first page to the pages' end: the page's own heading is not under its checksum.
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    refused = 0
+    for bit in range(4 * 8, footer * 8, 97):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        try:
+            assert records.read_parquet(path).equals(frame)
+        except RecordError as error:
+            assert str(path) in str(error)
+            refused += 1
+    assert refused > 20
+
+
+def test_tables_without_checksums_are_read_and_a_missing_one_is_missing(tmp_path):
+    frame = pd.DataFrame({"a": [1, 2]})
+    frame.to_parquet(tmp_path / "old.parquet")
+    assert records.read_parquet(tmp_path / "old.parquet").equals(frame)
+    assert list(records.read_parquet(tmp_path / "old.parquet", ["a"])) == ["a"]
+    with pytest.raises(FileNotFoundError):
+        records.read_parquet(tmp_path / "none.parquet")
+
+
+def test_the_kit_reads_its_own_tables_in_one_place_only():
+    kit = Path(records.__file__).parents[1]
+    direct = {
+        path.relative_to(kit).as_posix()
+        for path in kit.rglob("*.py")
+        if re.search(r"pd\.read_parquet|from_parquet", path.read_text(encoding="utf-8"))
+    }
+    # A published data set is not the kit's own.
+    assert direct == {"core/records.py", "benchmarks/published_maths.py"}

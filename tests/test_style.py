@@ -26,7 +26,7 @@ READING_PATH = (
 # Programs kept as data, one line each.
 PROGRAMS = {"tests/attack/programs.py", "tests/contest.py", "tests/test_published_maths.py"}
 PROGRAMS |= {f"tests/attack/test_{name}.py" for name in ("across", "determinism", "portability")}
-PROGRAMS |= {"tests/attack/test_tasks.py", "tests/attack/harness.py"}
+PROGRAMS |= {f"tests/attack/{name}.py" for name in ("test_tasks", "harness", "monty", "test_monty")}
 
 
 def relative(path) -> str:

@@ -12,8 +12,6 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-import pandas as pd
-
 from kit.commands import record
 from kit.commands.cards import DATASET_CARD
 from kit.core import records
@@ -109,7 +107,7 @@ def _made(folder):
 
 def _licences(folder):
     """How many seeds of the kept problems stand under which licence."""
-    seeds = pd.read_parquet(folder / "seeds.parquet", columns=["id", "licence"])
+    seeds = records.read_parquet(folder / "seeds.parquet", columns=["id", "licence"])
     used = {problem.seed_id for problem in kept_problems(folder)}
     found = seeds[seeds.id.isin(used)].licence.value_counts()
     return ", ".join(f"{licence}: {count}" for licence, count in found.items()) or "unknown"

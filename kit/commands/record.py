@@ -201,7 +201,7 @@ def gallery(manifest: dict) -> str:
 def _card(manifest, out):
     """README.md of a recorded run: its tables, how it was made, how long it took."""
     files = [
-        f"| `{table}.parquet` | {len(pd.read_parquet(out / f'{table}.parquet'))} | {row} |"
+        f"| `{table}.parquet` | {len(records.read_parquet(out / f'{table}.parquet'))} | {row} |"
         for table, row in WHAT_A_ROW_IS.items()
     ]
     stages = sorted(manifest["stages"].items())
@@ -281,7 +281,7 @@ def _of_policy(tables: dict[str, pd.DataFrame]) -> list[str]:
 
 def results(manifest: dict, out: Path) -> str:
     """The main numbers of a recorded run as a table in Markdown; each says its notebook."""
-    tables = {name: pd.read_parquet(out / f"{name}.parquet") for name in TABLES}
+    tables = {name: records.read_parquet(out / f"{name}.parquet") for name in TABLES}
     quality = teacher_quality(records.load_problems(out / "filtered.parquet"))
     # What was lost is part of no number, and is said below the table.
     filtered = tables["filtered"]

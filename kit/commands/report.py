@@ -13,6 +13,7 @@ import jinja2
 import nbformat
 import pandas as pd
 
+from kit.core import records
 from kit.core.manifest import read_manifest
 from kit.display.figures.captions import caption, order
 
@@ -275,7 +276,7 @@ def _frame(csv):
 
 def _table(path):
     """A table of the run, empty if the run has none."""
-    return pd.read_parquet(path) if path.exists() else pd.DataFrame()
+    return records.read_parquet(path) if path.exists() else pd.DataFrame()
 
 
 def value_in_interval(row: Any, form: str = ".2f") -> str:

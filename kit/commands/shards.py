@@ -204,7 +204,7 @@ class Verify(Stage):
 
     name = "verify"
     file = "verified.parquet"
-    read = staticmethod(pd.read_parquet)
+    read = staticmethod(records.read_parquet)
 
     def valid(self) -> Iterator[dict]:
         """The rows of the valid problems."""

@@ -181,7 +181,22 @@ def write_parquet(
         columns = {name: [row.get(name) for row in rows] for name in names}
         table = datasets.Dataset.from_dict(columns, features=features)
     with whole_file(path) as part:
-        table.to_parquet(part)
+        table.to_parquet(part, write_page_checksum=True)
+
+
+def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """Read a table that `write_parquet` wrote; older ones have no checksums.
+
+    Raises FileNotFoundError, and RecordError for a damaged file.
+    """
+    try:
+        return pd.read_parquet(path, columns=columns, page_checksum_verification=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise RecordError(
+            f"{path} is not a readable parquet file ({error}): delete it and run its notebook again"
+        ) from None
 
 
 def _as_row(problem):
@@ -206,15 +221,15 @@ def load_problems(path: Path) -> list[Problem]:
     """
     try:
         # `id` and `p` follow from the other columns.
-        table = pd.read_parquet(path).drop(columns=["id", "p"])
+        table = read_parquet(path).drop(columns=["id", "p"])
         return TypeAdapter(list[Problem]).validate_json(table.to_json(orient="records"))
     except FileNotFoundError:
         raise RecordError(f"{path} is not there: run the notebook that writes it first") from None
     except (KeyError, ValidationError) as error:
-        wrong = f"does not hold problems ({str(error).splitlines()[0]})"
-    except Exception as error:
-        wrong = f"is not a readable parquet file ({error})"
-    raise RecordError(f"{path} {wrong}: delete it and run its notebook again")
+        raise RecordError(
+            f"{path} does not hold problems ({str(error).splitlines()[0]}): delete it and run its "
+            "notebook again"
+        ) from None
 
 
 def problems_frame(problems: Iterable[Problem]) -> pd.DataFrame:

@@ -174,7 +174,7 @@ class Run:
             RunError: neither this run nor data/recorded has it.
         Source: our choice.
         """
-        return pd.read_parquet(self.find(f"{name}.parquet"))
+        return records.read_parquet(self.find(f"{name}.parquet"))
 
     def save_problems(self, problems, name: str) -> None:
         """Write `name`.parquet for the stages to come.

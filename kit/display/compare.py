@@ -7,6 +7,7 @@ import pandas as pd
 from ipywidgets import HTML as Markup
 from ipywidgets import Dropdown, HBox, Image, IntSlider, VBox
 
+from kit.core import records
 from kit.core.manifest import RECORDED, ROOT, RunError, read_manifest, rests_on_recorded
 from kit.core.run import LABEL, Run, headless
 from kit.display import browse, figures
@@ -88,7 +89,7 @@ def compare(
             chosen = {box.value: found[box.value]() for box in boxes if box.value in found}
             figure, *facts = _compared(chosen, curve.value, window.value)
         # A folder that somebody else is writing, or an old one.
-        except (RunError, OSError, ValueError, KeyError) as error:
+        except (RunError, records.RecordError, OSError, ValueError, KeyError) as error:
             said.value = page(paragraph(f"cannot be read: {error}"))
             return
         picture.value = png(figure)
@@ -142,9 +143,9 @@ def _folder(folder):
         values |= _flat(stage.get("overrides", {}))
 
     # A run of its own is one seed; it may not be evaluated yet.
-    curves = pd.read_parquet(folder / "train.parquet").assign(seed=0)
+    curves = records.read_parquet(folder / "train.parquet").assign(seed=0)
     path = folder / "evaluation.parquet"
-    scores = pd.read_parquet(path).assign(seed=0) if path.exists() else pd.DataFrame()
+    scores = records.read_parquet(path).assign(seed=0) if path.exists() else pd.DataFrame()
     recorded = folder == RECORDED or rests_on_recorded(manifest, before="06")
     return Training(curves, scores, values, LABEL if recorded else "")
 

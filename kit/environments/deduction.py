@@ -19,8 +19,10 @@ class Deduction(Environment):
 
     def judge(self, problem, answer, result):
         """Right if the answer is a literal and equals the output."""
+        # Outside of `try`: an output that is no literal is the row's error, not the answer's.
+        wanted = literal(problem.outputs[0])
         try:
-            return Verdict.of(same(literal(answer), literal(problem.outputs[0])))
+            return Verdict.of(same(literal(answer), wanted))
         except ValueError:
             return Verdict("failed", Reason.NO_ANSWER)
 

@@ -31,7 +31,8 @@ Not promised:
   preload more where it is wanted.
 - Side channels (timing, caches) are open.
 - Mode "monty", for systems without these walls, is another interpreter with a part of the library.
-  What it does not have becomes `unsupported`, never wrong.
+  What it lacks, or was not compared with Python, becomes `unsupported`. Known to be wrong: a dict
+  given equal keys of two types (1, True, 1.0) keeps the last one.
 - Code that earns its reward in an unwanted but legal way: see the environments.
 """
 

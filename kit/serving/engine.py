@@ -22,7 +22,6 @@ from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
-from datasets import Dataset
 from pydantic import BaseModel
 
 from kit.core import records
@@ -256,12 +255,12 @@ class Replay(Engine):
             raise EngineError(
                 f"no recording at {recording}: check out data/recorded, or use engine: vllm"
             )
-        # Columns `key` and `completions` (JSON text), left on the disk.
-        self.rows = Dataset.from_parquet(str(recording))
+        # Columns `key` and `completions` (JSON text).
+        self.rows = records.read_parquet(recording)
         self.known = {key: place for place, key in enumerate(self.rows["key"])}
 
     def _recall(self, place):
-        return clean(json.loads(self.rows[place]["completions"]))
+        return clean(json.loads(self.rows["completions"][place]))
 
     def _send(self, key, messages, n, sampling):
         self.counts["absent"] += 1

