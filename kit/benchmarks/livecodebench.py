@@ -213,7 +213,8 @@ def _pickled_text(data):
     other = {name for name, _ in steps} - HARMLESS
     if other:
         raise ValueError(f"the pickle holds {', '.join(sorted(other))}, not only a text")
-    return "".join(str(value) for name, value in steps if name in TEXT)
+    (text,) = (str(value) for name, value in steps if name in TEXT)
+    return text
 
 
 def hidden(packed: str, name: str = "a problem") -> list[Test]:
@@ -227,8 +228,7 @@ def hidden(packed: str, name: str = "a problem") -> list[Test]:
         return [Test.model_validate(row) for row in json.loads(packed)]
     # binascii.Error is a ValueError.
     except (zlib.error, ValueError, TypeError, RecursionError) as fault:
-        why = f"are not base64 of zlib of a pickled JSON text: {str(fault)[:200]}"
-        raise FormatError(f"the hidden tests of {name} {why}") from None
+        raise FormatError(f"{name}: no base64 of zlib of a pickled text: {fault!s:.200}") from None
 
 
 def contest_items(
