@@ -122,7 +122,8 @@ class Comparison:
         if self.kind == "kept":
             return multi_turn_yield(tables["yields"], self.over)
         if self.kind == "steered":
-            return difficulty_steering(tables["turns"], tables["draws"], self.a)
+            wish: Literal["harder", "easier"] = "harder" if self.a == "harder" else "easier"
+            return difficulty_steering(tables["turns"], tables["draws"], wish)
         scores = tables["scores"]
         missing = [arm for arm in (self.a, self.b) if arm not in set(scores.arm)]
         if missing:
@@ -318,11 +319,13 @@ def multi_turn_yield(yields: pd.DataFrame, over: float = 4.0) -> Effect:
     return ratio_effect(both.ratio, both.low, both.high, over, seeds, min(kept))
 
 
-def difficulty_steering(turns: pd.DataFrame, draws: pd.DataFrame, wish: str) -> Effect:
+def difficulty_steering(
+    turns: pd.DataFrame, draws: pd.DataFrame, wish: Literal["harder", "easier"]
+) -> Effect:
     """F2: how much more the pass rate moves where the teacher was asked for `wish`.
 
     A turn asked harder starts high, and what starts high falls on a second draw by itself. So the
-    control are independent draws of the same snippet that followed one with a pass rate within the
+    control are independent draws that followed one of their snippet with a pass rate within the
     range from which the wish was made.
 
     Args:
