@@ -54,7 +54,7 @@ MAX_BITS = 1 << 20
 MAX_BYTES = 1 << 24
 # Values of one report, containers twice: a list of 100,000 numbers travels, what would stall the
 # host for more than some 50 ms does not.
-MAX_NODES = 160_000
+MAX_NODES = 200_000
 # So many keys of a set or dict may have one hash.
 SHARED = 64
 
