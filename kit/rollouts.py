@@ -121,3 +121,21 @@ def pass_rates_over_training(rollouts: pd.DataFrame) -> pd.DataFrame:
     )
     draw = rates.groupby("problem_id").cumcount() + 1
     return rates.assign(draw=draw, p=rates.solved / rates.n)
+
+
+def first_and_second_half(rates: pd.DataFrame) -> pd.DataFrame:
+    """The training's own problems early and late: those that were drawn in both halves.
+
+    Args:
+        rates: of `pass_rates_over_training`.
+    Returns:
+        One row per problem: `problem_id`, `environment`, `before`, `after` (pass rates, 0 to 1, of
+        the first and the second half of the steps).
+    Source: our choice.
+    """
+    late = rates.step > rates.step.max() / 2
+    halves = []
+    for name, part in (("before", rates[~late]), ("after", rates[late])):
+        sums = part.groupby(["problem_id", "environment"])[["n", "solved"]].sum()
+        halves.append((sums.solved / sums.n).rename(name))
+    return pd.concat(halves, axis=1, join="inner").dropna().reset_index()

@@ -12,7 +12,7 @@ from kit import environments, grpo
 from kit.core import profile
 from kit.core.records import Log, RecordError, read_parquet, write_parquet
 from kit.core.types import Problem
-from kit.rollouts import Rollout, pass_rates_over_training, read_rollouts
+from kit.rollouts import Rollout, first_and_second_half, pass_rates_over_training, read_rollouts
 from kit.sandbox import Sandbox
 
 ENVS = environments.make(profile.load_profile("cpu").rounds)
@@ -155,6 +155,10 @@ def test_of_a_step_done_twice_the_later_answers_count(tmp_path):
     rates = pass_rates_over_training(rollouts)
     double = rates[rates.problem_id == DOUBLE.id]
     assert double.p.tolist() == [0, 0, 1, 0] and double.draw.tolist() == [1, 2, 3, 4]
+    # The second problem is another one with the same answer; each counts once.
+    halves = first_and_second_half(rates).set_index("problem_id")
+    assert (halves.before[DOUBLE.id], halves.after[DOUBLE.id]) == (0, 0.5) and len(halves) == 2
+    assert first_and_second_half(rates[rates.step < 2]).empty
     with (tmp_path / "rollouts.jsonl").open("a") as file:
         file.write('{"step": 5, "rollouts": [{"answer": "x"}]}\n')
     with pytest.raises(RecordError, match="line 6"):
@@ -162,7 +166,8 @@ def test_of_a_step_done_twice_the_later_answers_count(tmp_path):
 
 
 def test_a_lost_answer_is_no_zero_in_a_pass_rate(tmp_path):
-    assert pass_rates_over_training(read_rollouts(tmp_path / "none.jsonl")).empty
+    nothing = pass_rates_over_training(read_rollouts(tmp_path / "none.jsonl"))
+    assert nothing.empty and first_and_second_half(nothing).empty
     texts, ids = ["<answer>6</answer>"] * 4, [[5, 1]] * 4
     rollouts = logged(tmp_path, [(1, texts, ids)])
     rollouts.loc[0, "reward"] = None
