@@ -309,9 +309,8 @@ def show_rollouts(rollouts: pd.DataFrame, questions: dict[str, str]) -> None:
 
     first = list(choices)[:2][-1]
     if headless():
-        show(first)
-    else:
-        live(interactive(show, problem=Dropdown(options=list(choices), value=first)))
+        return show(first)
+    live(interactive(show, problem=Dropdown(options=list(choices), value=first)))
 
 
 def read_texts(texts: list[str]) -> None:
