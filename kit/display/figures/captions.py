@@ -150,7 +150,7 @@ CAPTIONS: dict[str, tuple] = {
     "06_form": (
         "More form, or more skill?",
         "The gain per set, split into more answers of the asked form and more right ones of these.",
-        lambda df: ", ".join(f"{row.set} {row.n}" for row in df.itertuples()),
+        _rows("set"),
     ),
     "06_groups": (
         "Where does it solve more?",
