@@ -253,10 +253,13 @@ def regrade_command(
     from kit.commands import regrade
 
     answers = regrade.regrade_run(run_dir, write)
-    others = answers[answers.state.isin(["changed", "reason", "lost"])]
+    others = answers[answers.state.isin([*regrade.OTHERS, "lost"])]
+    counts = (
+        answers.groupby(["set", "group", "state"], sort=False).size().reset_index(name="answers")
+    )
     columns = "set at problem_id mode outcome reason new_outcome new_reason".split()
     for title, rows in (
-        ("stored answers, graded anew", regrade.regraded_counts(answers)),
+        ("stored answers, graded anew", counts),
         (f"{min(first, len(others))} of {len(others)} others", others[columns].head(first)),
     ):
         table = Table(*(Column(name, overflow="fold") for name in rows), title=title)

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from kit import environments
@@ -29,6 +30,8 @@ from kit.sandbox import Sandbox
 
 # The set that stands for the answers of the training.
 TRAINING = "training"
+# States of an answer whose verdict is another one today.
+OTHERS = ("now right", "now wrong", "other reason")
 
 
 def _stored(folder):
@@ -102,9 +105,9 @@ def regrade_run(folder: str | Path, write: bool = False) -> pd.DataFrame:
     Returns:
         One row per answer: `row` (in its table), `set` (TRAINING for rollouts), `group`,
         `problem_id`, `at` (step or checkpoint), `mode`, `answer`, `outcome` and `reason` as stored,
-        `new_outcome` and `new_reason` as of today, `lenient`, and `state`: same, changed,
-        reason (the outcome is the same), lost (graded before; our infrastructure failed now, so
-        nothing is known anew), absent (its problem is not there today).
+        `new_outcome` and `new_reason` as of today, `lenient`, and `state`: same, one of
+        OTHERS, lost (graded before; our infrastructure failed now, so nothing is known anew), or
+        absent (its problem is not there today).
     Raises:
         RunError: there is nothing to grade.
         RecordError: a table is damaged.
@@ -126,14 +129,17 @@ def regrade_run(folder: str | Path, write: bool = False) -> pd.DataFrame:
         columns=["new_outcome", "new_reason", "lenient"],
     )
     answers = answers.join(graded)
-    lost = (answers.new_outcome == "error") & (answers.outcome != "error")
-    answers["state"] = "same"
-    # Where it is an error both times, only the message may differ.
-    known = answers.new_outcome != "error"
-    answers.loc[known & (answers.new_reason != answers.reason), "state"] = "reason"
-    answers.loc[known & (answers.new_outcome != answers.outcome), "state"] = "changed"
-    answers.loc[lost, "state"] = "lost"
-    answers.loc[~there, "state"] = "absent"
+    error = answers.new_outcome == "error"
+    moved = answers.new_outcome != answers.outcome
+    states = {
+        "absent": ~there,
+        # Where it is an error both times, only the message may differ.
+        "lost": error & moved,
+        "same": error | ~moved & (answers.new_reason == answers.reason),
+        "now right": moved & (answers.new_outcome == "passed"),
+        "now wrong": moved,
+    }
+    answers["state"] = np.select(list(states.values()), list(states), "other reason")
     if write:
         _write(folder, answers, profile)
     return answers
@@ -142,7 +148,7 @@ def regrade_run(folder: str | Path, write: bool = False) -> pd.DataFrame:
 def _write(folder, answers, profile):
     """The tables of the run with the verdicts of today, and what follows from them."""
     answers = answers.copy()
-    new = answers.state.isin(["changed", "reason"])
+    new = answers.state.isin(OTHERS)
     for name in ("outcome", "reason"):
         answers[name] = answers[f"new_{name}"].where(new, answers[name])
     # Where nothing was graded now, a right answer is right in whatever form.
@@ -174,23 +180,3 @@ def _write(folder, answers, profile):
     records.write_parquet(summary(table, profile.evaluation.ks), folder / "summary.parquet")
     records.write_parquet(paired_difference(before, after), folder / "difference.parquet")
     records.write_parquet(form_and_skill(table), folder / "form.parquet")
-
-
-def regraded_counts(answers: pd.DataFrame) -> pd.DataFrame:
-    """How many verdicts are others today.
-
-    Args:
-        answers: of `regrade_run`.
-    Returns:
-        One row per set and group: `answers`; `to right`, `to wrong` (was right or lost, and now
-        wrong), `reason` (wrong for another reason), `lost` (now), `absent`.
-    Source: our choice.
-    """
-    changed = answers.state == "changed"
-    flags = {
-        "answers": answers.state.notna(),
-        "to right": changed & (answers.new_outcome == "passed"),
-        "to wrong": changed & (answers.new_outcome == "failed"),
-        **{name: answers.state == name for name in ("reason", "lost", "absent")},
-    }
-    return pd.DataFrame(flags).groupby([answers.set, answers.group], sort=False).sum().reset_index()
