@@ -39,7 +39,7 @@ def reward(row: dict, answer: str) -> float:
     verdict = grade(row, answer)
     if verdict.reward is None:
         raise InfrastructureError(
-            f"the sandbox failed, so nothing is known of this answer: {verdict.reason}"
+            f"nothing is known of this answer, by no fault of it: {verdict.reason}"
         )
     return verdict.reward
 

@@ -281,7 +281,7 @@ def _same_line(a, b):
     if a.strip() == b.strip():
         return True
     try:
-        return [Decimal(word) for word in a.split()] == [Decimal(word) for word in b.split()]
+        return [*map(Decimal, a.split(None, len(b.split())))] == [*map(Decimal, b.split())]
     except ArithmeticError:
         return False
 
