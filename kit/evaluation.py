@@ -3,25 +3,25 @@
 An `Item` is a prompt and a grader. Four sets of items need no hub: problems of held-out seeds,
 real functions, HumanEval, procedural maths. Those of kit.benchmarks need it: LiveCodeBench,
 MATH-500, AIME 2024. The statistics are pass@k (Chen et al. 2021), intervals over problems, and
-paired differences between checkpoints. Every table has n and what our own infrastructure lost,
-which never counts as wrong.
+paired differences between checkpoints (kit.gains). Every table has n and what our own
+infrastructure lost, which never counts as wrong.
 
 What an answer must look like (tags, fences) is the same here as in training, so a part of every
-gain may be form rather than skill: `malformed` counts the samples without an answer in that form.
+gain may be form rather than skill: `malformed` counts the samples without an answer in that form,
+`lenient` those that are right in whatever form.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 
 from kit.core.config import Role, Sampling
 from kit.core.run import Run, progress
 from kit.core.stats import mean_interval, pass_at_k
-from kit.core.types import Item, Reason, clean, digest
+from kit.core.types import MALFORMED, Item, clean, digest
 from kit.sandbox import Sandbox
 from kit.serving.engine import Engine, EngineDown, EngineError, NotRecorded
 
@@ -37,11 +37,9 @@ DOMAINS = {
     "aime24": "out",  # paper
 }
 
-MALFORMED = {Reason.EMPTY, Reason.NO_CODE, Reason.NO_ANSWER, Reason.SYNTAX, Reason.NO_FUNCTION}
-
 # Of the table that `evaluate` gives; it explains them.
 SCORE_COLUMNS = (
-    "set problem_id group n solved malformed errors greedy cut_off tokens samples"
+    "set problem_id group seed_id n solved lenient malformed errors greedy cut_off tokens samples"
 ).split()
 
 # What the column `samples` tells of each completion.
@@ -142,8 +140,9 @@ def evaluate(
         sampling: how they are drawn.
         key: tells apart equal prompts that are meant as separate draws.
     Returns:
-        One row per item, SCORE_COLUMNS: `set`, `problem_id` (the item's id), `group`; `n`: graded
-        samples of the n asked for, `solved` and `malformed`: how many of these; `errors`:
+        One row per item, SCORE_COLUMNS: `set`, `problem_id` (the item's id), `group`, `seed_id`
+        (its snippet, '' if there is none); `n`: graded samples of the n asked for, `solved`,
+        `lenient` (right in whatever form) and `malformed`: how many of these; `errors`:
         completions that engine or sandbox lost; `greedy`: the one at temperature 0, 1 or 0, NaN if
         it was lost; `cut_off`: completions that were too long for max_tokens; `tokens`: written;
         `samples`: all completions as {mode, answer, outcome, reason}.
@@ -193,7 +192,7 @@ def _completions(future):
 
 
 def _graded(item, mode, completions, box):
-    """Each completion with its verdict: _SHOWN, whether it was cut off, tokens."""
+    """Each completion with its verdict: _SHOWN, lenient, whether it was cut off, tokens."""
     verdicts = item.grade([completion.text for completion in completions], box)
     return [
         (
@@ -201,6 +200,7 @@ def _graded(item, mode, completions, box):
             clean(completion.text),
             verdict.outcome,
             str(verdict.reason),
+            item.right_in_any_form(completion.text, verdict),
             completion.finish == "length",
             completion.tokens,
         )
@@ -210,26 +210,57 @@ def _graded(item, mode, completions, box):
 
 def _row(item, n, answers):
     """The row of one item, from all its graded completions."""
-    every = pd.DataFrame(answers, columns=[*_SHOWN, "cut_off", "tokens"])
-    known = every[every.outcome != "error"]
-    sampled = known[known["mode"] == "sampled"]
-    greedy = known[known["mode"] == "greedy"]
+    every = pd.DataFrame(answers, columns=[*_SHOWN, "lenient", "cut_off", "tokens"])
     return {
         "set": item.set,
         "problem_id": item.id,
         "group": item.group,
-        "n": len(sampled),
-        "solved": (sampled.outcome == "passed").sum(),
-        "malformed": sampled.reason.isin(MALFORMED).sum(),
-        "errors": n + 1 - len(known),
-        "greedy": (greedy.outcome == "passed").mean(),
+        "seed_id": item.seed_id,
+        **count_verdicts(every, n + 1),
         "cut_off": every.cut_off.sum(),
         "tokens": every.tokens.sum(),
         "samples": every[_SHOWN].to_dict("records"),
     }
 
 
-def _groups(frame, by):
+def count_verdicts(samples: pd.DataFrame, asked: int) -> dict[str, float]:
+    """What the verdicts on one problem add up to; errors count as neither right nor wrong.
+
+    Args:
+        samples: a row per completion: columns `mode`, `outcome`, `reason`, `lenient` (a bool).
+        asked: completions asked for, the greedy one with them.
+    Returns:
+        `n`, `solved`, `lenient`, `malformed`, `errors`, `greedy`, as `evaluate` has them.
+    Source: our choice.
+    """
+    known = samples[samples.outcome != "error"]
+    sampled = known[known["mode"] == "sampled"]
+    greedy = known[known["mode"] == "greedy"]
+    return {
+        "n": len(sampled),
+        "solved": (sampled.outcome == "passed").sum(),
+        "lenient": sampled.lenient.sum(),
+        "malformed": sampled.reason.isin(MALFORMED).sum(),
+        "errors": asked - len(known),
+        "greedy": (greedy.outcome == "passed").mean(),
+    }
+
+
+def snippets(frame: pd.DataFrame) -> pd.Series:
+    """The cluster of each row: its snippet; a problem without one is a cluster of its own.
+
+    Args:
+        frame: rows of `evaluate`; older tables have no column `seed_id`.
+    Returns:
+        One name per row, with the frame's index.
+    Source: our choice.
+    """
+    if "seed_id" not in frame:
+        return frame["problem_id"]
+    return frame["seed_id"].where(frame["seed_id"].fillna("") != "", frame["problem_id"])
+
+
+def by_group(frame: pd.DataFrame, by: list[str]) -> Iterator[tuple[tuple, pd.DataFrame]]:
     """For each combination of the columns `by`: all its rows, then its groups if it has several."""
     for key, whole in frame.groupby(by, sort=False):
         yield (*key, "all"), whole
@@ -241,7 +272,7 @@ def _groups(frame, by):
 def summary(
     frame: pd.DataFrame, ks: Iterable[int], resamples: int = 2000, seed: int = 0
 ) -> pd.DataFrame:
-    """Mean pass@k over problems with its interval.
+    """Mean pass@k over problems with its interval, by draws of whole snippets.
 
     Args:
         frame: rows of `evaluate`, with a column `checkpoint` if there are several.
@@ -259,7 +290,7 @@ def summary(
     if "checkpoint" not in frame:
         frame = frame.assign(checkpoint="")
     rows = []
-    for key, part in _groups(frame, ["checkpoint", "set"]):
+    for key, part in by_group(frame, ["checkpoint", "set"]):
         # pass@k of the samples for each k, then the greedy completions: pass@1.
         no_greedy = part["greedy"].isna()
         lost = part["errors"] - no_greedy
@@ -270,58 +301,8 @@ def summary(
         found.append(("greedy", 1, part["greedy"], no_greedy))
         for mode, k, scores, gone in found:
             counted = int(np.isfinite(scores).sum())
-            rows.append(
-                (*key, mode, k, counted, gone.sum(), *mean_interval(scores, resamples, seed))
-            )
+            mean = mean_interval(scores, resamples, seed, clusters=snippets(part))
+            rows.append((*key, mode, k, counted, gone.sum(), *mean))
     return pd.DataFrame(
         rows, columns=["checkpoint", "set", "group", "mode", "k", "n_problems", "errors", *MEAN]
     )
-
-
-def paired_scores(before: pd.DataFrame, after: pd.DataFrame, mode: str = "sampled") -> pd.DataFrame:
-    """The score of each problem before and after, for problems graded both times.
-
-    Args:
-        before: rows of `evaluate` of one checkpoint.
-        after: of another one.
-        mode: sampled (share of samples solved) or greedy (0 or 1).
-    Returns:
-        One row per problem: columns `set`, `problem_id`, `group`, `before`, `after` (0 to 1).
-    Source: our choice.
-    """
-    key = ["set", "problem_id", "group"]
-    rates = []
-    for name, frame in (("before", before), ("after", after)):
-        # Without a graded sample there is no rate: 0 / 0 is NaN.
-        rate = frame["greedy"] if mode == "greedy" else frame["solved"] / frame["n"]
-        rates.append(frame[key].assign(**{name: rate}))
-    return pd.merge(*rates, on=key, validate="1:1").dropna().reset_index(drop=True)
-
-
-def paired_difference(
-    before: pd.DataFrame, after: pd.DataFrame, resamples: int = 2000, seed: int = 0
-) -> pd.DataFrame:
-    """after - before, paired by problem.
-
-    Args:
-        before: rows of `evaluate` of one checkpoint.
-        after: of another one.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
-    Returns:
-        One row per set, group and mode: columns `set`, `group` (`all`: the whole set), `mode`
-        (sampled | greedy), `n` (problems), `up`, `down` (how many got better and worse), `value`
-        (mean difference, -1 to 1), `low`, `high`, and `p`: exact two-sided sign test over the
-        problems that changed, 1 if none did; not corrected for several rows.
-    Source: our choice.
-    """
-    rows = []
-    for mode in ("sampled", "greedy"):
-        for key, part in _groups(paired_scores(before, after, mode), ["set"]):
-            change = (part["after"] - part["before"]).to_numpy()
-            up = (change > 0).sum()
-            down = (change < 0).sum()
-            p = binomtest(up, up + down).pvalue if up + down else 1.0
-            mean = mean_interval(change, resamples, seed, (-1, 1))
-            rows.append((*key, mode, len(part), up, down, *mean, p))
-    return pd.DataFrame(rows, columns=["set", "group", "mode", "n", "up", "down", *MEAN, "p"])

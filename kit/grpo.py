@@ -25,6 +25,7 @@ from kit.core.records import Log
 from kit.core.run import headless, progress
 from kit.core.types import Count, Problem
 from kit.environments.base import Environment, grade_all
+from kit.rollouts import rollout_rows
 from kit.sandbox import Sandbox
 from kit.serving import models
 from kit.serving.weights import ModelUnavailable
@@ -72,14 +73,15 @@ def training_dataset(plan: pd.DataFrame, problems: Iterable[Problem], envs: dict
         plan: one row per prompt, in order: columns `problem_id`, `environment`, `bin` and others.
         problems, envs: at least those that the plan names; the environments by name.
     Returns:
-        One row per prompt: columns `prompt` (messages), `problem_id`, `environment`, `bin`.
+        One row per prompt: columns `prompt` (messages), `problem_id`, `environment`, `bin`, and
+        `slot` (the group's place in its step) if the plan has it.
     Source: our choice.
     """
     known = {problem.id: problem for problem in problems}
     prompts = [
         envs[name].solve_prompt(known[i]) for name, i in zip(plan.environment, plan.problem_id)
     ]
-    columns = plan[["problem_id", "environment", "bin"]].to_dict("list")
+    columns = plan.filter(["problem_id", "environment", "bin", "slot"]).to_dict("list")
     return datasets.Dataset.from_dict({"prompt": prompts, **columns})
 
 
@@ -97,20 +99,24 @@ def reward_function(
     Args:
         problems, envs: at least those of the data set; the environments by name.
         box: where programs run.
-        health: has the clock of the step; with it `rollout_time` (seconds) is logged too.
+        health: keeps every answer, see `rollouts.read_rollouts`, and has the clock of the step:
+            with it `rollout_time` (seconds) is logged too.
     Returns:
         A function of TRL's columns that gives 1.0, 0.0 or None per completion, in order.
     Source: paper, the four environments (binary rewards); what is logged is our choice.
     """
     known = {problem.id: problem for problem in problems}
 
-    def verified(prompts, completions, problem_id, environment, bin, log_metric=None, **_):
+    def verified(prompts, completions, problem_id, environment, bin, log_metric=None, **more):
         began = time.monotonic()
         triples = [
             (envs[name], known[i], completion[0]["content"])
             for name, i, completion in zip(environment, problem_id, completions, strict=True)
         ]
-        rewards = [verdict.reward for verdict in grade_all(triples, box)]
+        verdicts = grade_all(triples, box)
+        rewards = [verdict.reward for verdict in verdicts]
+        if health:
+            health.keep(rollout_rows(triples, verdicts, bin, more, health.ends))
         if not log_metric:
             return rewards
         # Where the time of the step went, and what our infrastructure lost.
@@ -131,7 +137,8 @@ def reward_function(
 class Health(transformers.TrainerCallback):
     """Follows a training: a line per step in a file, a progress bar, in a notebook also a figure.
 
-    A resumed run repeats steps: only its lines count then.
+    Beside that file stands `rollouts.jsonl`, with a line per step that holds all answers. A resumed
+    run repeats steps: only its lines count then.
 
     Args:
         path: of the log; `read_log` reads it.
@@ -140,11 +147,14 @@ class Health(transformers.TrainerCallback):
     Source: our choice.
     """
 
-    # Only the first of several processes has a log and a bar.
+    # Only the first of several processes has logs and a bar.
     log: Log | None = None
+    rollouts: Log | None = None
     bar: Any = None
     picture: Any = None
     step_began = math.nan
+    # Tokens that end an answer.
+    ends: frozenset[int] = frozenset()
 
     def __init__(self, path: Path, switches: Iterable[float] = (), panel: Callable | None = None):
         self.path = path
@@ -154,10 +164,17 @@ class Health(transformers.TrainerCallback):
     def on_step_begin(self, *_, **__):
         self.step_began = time.monotonic()
 
-    def on_train_begin(self, args, state, control, **_):
+    def on_train_begin(self, args, state, control, processing_class, **_):
+        self.ends = frozenset(processing_class.all_special_ids)
         if state.is_world_process_zero:
             self.log = Log(self.path)
+            self.rollouts = Log(self.path.with_name("rollouts.jsonl"))
             self.bar = progress(total=state.max_steps, initial=state.global_step, desc="GRPO steps")
+
+    def keep(self, rows: list[dict]) -> None:
+        """Write down the answers of a step, see `rollouts.rollout_rows`: a line for all of them."""
+        if self.rollouts:
+            self.rollouts.append({"step": rows[0]["step"], "rollouts": rows})
 
     def on_log(self, args, state, control, logs, **_):
         if not self.log or "reward" not in logs:
@@ -193,9 +210,10 @@ class Health(transformers.TrainerCallback):
         # The notebook draws the finished figure itself.
         if self.picture:
             self.picture.update("")
-        if self.log:
+        if self.log and self.rollouts:
             self.bar.close()
             self.log.close()
+            self.rollouts.close()
 
 
 class _Step(BaseModel, extra="allow"):

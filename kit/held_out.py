@@ -15,8 +15,17 @@ def _drawn(name, problems, seed):
     return [known[i] for i in random.Random(f"{name} {seed}").sample(sorted(known), len(known))]
 
 
-def _item_of(name, problem, environments):
-    """A problem of the kit as an item of a set."""
+def problem_item(name: str, problem: Problem, environments: dict[str, Environment]) -> Item:
+    """A problem of the kit as an item of a set.
+
+    Args:
+        name: of the set.
+        problem: a verified one.
+        environments: by name; they ask and grade.
+    Returns:
+        The item; its id is the set's name with the problem's id.
+    Source: our choice.
+    """
     environment = environments[problem.environment]
     text = f"{problem.message}\n{problem.program}\n{problem.pre_test}\n{problem.test}"
     return Item(
@@ -26,6 +35,7 @@ def _item_of(name, problem, environments):
         environment.solve_prompt(problem),
         partial(environment.grade, problem),
         {"problem": problem.model_dump(), "text": text},
+        problem.seed_id,
     )
 
 
@@ -61,7 +71,7 @@ def synthetic_items(
         [problem for problem in drawn if problem.environment == name] for name in environments
     ]
     in_turn = filter(None, chain.from_iterable(zip_longest(*queues)))
-    return [_item_of("synthetic", problem, environments) for problem in islice(in_turn, n)]
+    return [problem_item("synthetic", problem, environments) for problem in islice(in_turn, n)]
 
 
 def real_items(
@@ -85,4 +95,4 @@ def real_items(
         and problem.dropped_by not in ("duplicate", "contaminated")
     ]
     drawn = _drawn("real", found, seed)[:n]
-    return [_item_of("real", problem, environments) for problem in drawn]
+    return [problem_item("real", problem, environments) for problem in drawn]

@@ -136,7 +136,7 @@ def test_a_card_escapes_what_a_model_wrote_and_shows_what_changed():
 
 def test_a_long_attempt_is_folded_and_escaped():
     long = CHILD.with_(samples=[Sample(answer=f"{HOSTILE}\n" * 20, outcome="failed", reason="<i>")])
-    shown = browse.attempts(long)
+    shown = browse.attempts(long.samples)
     assert shown.startswith("<details><summary>✗ failed &lt;i&gt;</summary>")
     assert "<script" not in shown and "<img" not in shown
 
@@ -572,3 +572,51 @@ def test_texts_are_read_one_after_the_other(headless, monkeypatch, capsys):
     monkeypatch.setenv("KIT_HEADLESS", headless)
     browse.read_texts(["first", "last"])
     assert ("last" in capsys.readouterr().out) == (headless == "1"), "a slider begins at the first"
+
+
+# ------------------------------------------------------------------ what the policy wrote
+
+
+def rollouts_of(*groups):
+    """A frame of rollouts; each group: step, problem, answers (right where they are "yes")."""
+    return pd.DataFrame(
+        [
+            {"step": step, "slot": 0, "problem_id": problem, "environment": "deduction"}
+            | {"bin": "easy", "answer": answer, "reason": "" if answer == "yes" else "wrong"}
+            | {
+                "outcome": "passed" if answer == "yes" else "failed",
+                "reward": float(answer == "yes"),
+            }
+            for step, problem, answers in groups
+            for answer in answers
+        ]
+    )
+
+
+def test_an_early_and_a_late_group_of_one_problem_are_shown_and_escaped(headless):
+    asked = {name: f"question {name} {HOSTILE}" for name in "abc"}
+    groups = [(1, "a", ["early a"]), (2, "b", ["yes", HOSTILE]), (3, "a", ["a"])]
+    groups += [(5, "b", ["middle"]), (9, "b", ["yes", "yes"]), (10, "c", ["last"])]
+    browse.show_rollouts(rollouts_of(*groups), asked)
+    page = headless[0].data
+    assert page.index("step 2: deduction, easy, 1 right") < page.index("step 9: deduction, easy, 2")
+    assert "yes" in page and "× 2" in page and "middle" not in page and "early a" not in page
+    assert "<script" not in page and "<img" not in page and "&lt;script" in page
+    # No problem was drawn twice: the ends of the training.
+    browse.show_rollouts(rollouts_of(groups[0], groups[1], groups[-1]), asked)
+    page = headless[1].data
+    assert "early a" in page and "last" in page and "question b" not in page
+    browse.show_rollouts(rollouts_of(groups[0]), asked)
+    assert headless[2].data.count("early a") == 1
+
+
+def test_a_training_without_answers_says_so(headless, capsys):
+    browse.show_rollouts(pd.DataFrame(), {})
+    assert headless == [] and "no answers were kept" in capsys.readouterr().out
+
+
+def test_a_person_chooses_the_problem(shown):
+    rollouts = rollouts_of((1, "a", ["one"]), (4, "a", ["four"]), (2, "b", ["two"]))
+    browse.show_rollouts(rollouts, dict(a="?", b="?"))
+    chosen = shown[-1].children[0]
+    assert chosen.options == ("first and last", "a") and chosen.value == "a"

@@ -2,13 +2,14 @@ import ast
 import itertools
 import json
 import multiprocessing
+import time
 from concurrent.futures import Future, ProcessPoolExecutor
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from kit import environments, evaluation
+from kit import environments, evaluation, gains
 from kit.benchmarks import procedural
 from kit.benchmarks.humaneval import humaneval_items
 from kit.benchmarks.procedural import MATHS_LEVELS, _grade_maths, procedural_items
@@ -185,7 +186,7 @@ def test_summary_has_what_the_plots_read():
 
 def test_difference_is_paired_by_problem():
     before, after = rows([0, 1, 2, 4, 0, 0]), rows([4, 2, 2, 3, 1, 1])
-    table = evaluation.paired_difference(
+    table = gains.paired_difference(
         before, after.sample(frac=1, random_state=0), resamples=500
     ).set_index(["mode", "group"])
     row = table.loc[("sampled", "all")]
@@ -194,9 +195,10 @@ def test_difference_is_paired_by_problem():
         row["value"] == pytest.approx((4 + 1 + 0 - 1 + 1 + 1) / 4 / 6)
         and row["low"] < row["value"] < row["high"]
     )
-    assert row["p"] == pytest.approx(2 * (1 + 5) / 2**5)  # 4 or more of 5, both sides
-    assert evaluation.paired_difference(before, before)["p"].eq(1).all()
-    pairs = evaluation.paired_scores(before, after)
+    # Of 32 patterns of signs of (4, 1, -1, 1, 1) five have a sum of 6 or more, as many -6 or less.
+    assert row["p"] == pytest.approx(2 * 5 / 32)
+    assert gains.paired_difference(before, before)["p"].eq(1).all()
+    pairs = gains.paired_scores(before, after)
     assert list(pairs["before"]) == [0, 0.25, 0.5, 1, 0, 0] and list(pairs["after"]) == [
         1,
         0.5,
@@ -207,11 +209,62 @@ def test_difference_is_paired_by_problem():
     ]
 
 
+def test_problems_of_one_snippet_are_one_draw():
+    """Twelve problems of two snippets that all rose by the same: two draws, not twelve."""
+    before, after = rows([0] * 12), rows([2] * 12)
+    alone = gains.paired_difference(before, after)
+    both = [frame.assign(seed_id=["s"] * 6 + ["t"] * 6) for frame in (before, after)]
+    together = gains.paired_difference(*both)
+    whole = [t[(t["group"] == "all") & (t["mode"] == "sampled")].iloc[0] for t in (alone, together)]
+    assert [row["snippets"] for row in whole] == [12, 2] and [row["n"] for row in whole] == [12, 12]
+    assert whole[0]["p"] == pytest.approx(2 / 2**12) and whole[1]["p"] == pytest.approx(0.5)
+    assert whole[1]["low"] < 0 < whole[0]["low"]
+    # A problem without a snippet is a cluster of its own; so is each in an older table.
+    mixed = rows([0, 1, 2]).assign(seed_id=["s", "", None])
+    assert list(evaluation.snippets(mixed)) == ["s", "p1", "p2"]
+    assert list(evaluation.snippets(rows([0, 1]))) == ["p0", "p1"]
+
+
+def test_intervals_by_cluster_cover_the_truth():
+    """40 values in 10 clusters that agree within: drawing single values would be far too sure."""
+    rng, hits, naive = np.random.default_rng(3), 0, 0
+    names = np.repeat(range(12), 4)
+    for repeat in range(200):
+        values = np.repeat(rng.normal(size=12), 4) + 0.1 * rng.normal(size=48)
+        _, low, high = mean_interval(values, 300, repeat, (-9, 9), names)
+        hits += low <= 0 <= high
+        _, low, high = mean_interval(values, 300, repeat, (-9, 9))
+        naive += low <= 0 <= high
+    assert 0.85 <= hits / 200 <= 0.98 and naive / 200 < 0.75
+    mean, low, high = mean_interval([0, 0, 1, 1], bounds=(0, 1), clusters=["a"] * 4)
+    assert mean == 0.5 and low < 0.05 and high > 0.95  # one cluster says nothing
+
+
+def test_a_gain_is_form_and_skill():
+    """f 0.5 -> 1.0, k 0.5 -> 0.75: the split is exact, and cut-off shares count all completions."""
+    before = rows([2, 0], n=4, malformed=2, cut_off=5).assign(checkpoint="before")
+    after = rows([4, 2], n=4, malformed=0, cut_off=0).assign(checkpoint="after")
+    lost = rows([0, 0, 4], n=4).assign(checkpoint="before").iloc[2:]  # graded once: left out
+    (row,) = gains.form_and_skill(pd.concat([before, after, lost])).to_dict("records")
+    assert (row["set"], row["n"], row["change"]) == ("maths", 2, 0.5)
+    assert (row["malformed_before"], row["malformed_after"]) == (0.5, 0)
+    assert (row["cut_off_before"], row["cut_off_after"]) == (1, 0)
+    assert (row["skill_before"], row["skill_after"]) == (0.5, 0.75)
+    assert row["by_form"] == pytest.approx(0.5 * (0.5 + 0.75) / 2)
+    assert row["by_skill"] == pytest.approx(0.25 * (0.5 + 1) / 2)
+    assert row["by_form"] + row["by_skill"] == pytest.approx(row["change"])
+    # Nothing that can be read before: all of the change is form.
+    silent = before.assign(solved=0, malformed=4)
+    (row,) = gains.form_and_skill(pd.concat([silent, after])).to_dict("records")
+    assert row["by_skill"] == 0 and row["by_form"] == row["change"] == 0.75
+    assert gains.form_and_skill(before).empty
+
+
 def test_problems_that_were_not_graded_twice_are_not_paired():
     after = rows([4, 4, 4])
     after.loc[0, ["n", "solved"]] = 0
-    assert list(evaluation.paired_scores(rows([0, 0, 0]), after)["problem_id"]) == ["p1", "p2"]
-    assert len(evaluation.paired_scores(rows([0, 0]), after)) == 1
+    assert list(gains.paired_scores(rows([0, 0, 0]), after)["problem_id"]) == ["p1", "p2"]
+    assert len(gains.paired_scores(rows([0, 0]), after)) == 1
 
 
 # ------------------------------------------------------------------ asking and grading
@@ -298,6 +351,42 @@ def test_the_table_can_be_written_even_with_odd_text(tmp_path):
 # ------------------------------------------------------------------ the sets
 
 ENVIRONMENTS = {name: kind() for name, kind in environments.KINDS.items()}
+
+
+def test_lenient_grading_takes_the_last_number_whatever_the_marks():
+    right = procedural.last_number_is_right
+    for text in (
+        "so it is 12",
+        "**12**",
+        "12.",
+        "= 12.0 apples",
+        "3 * 4 = 12",
+        "<answer>12",
+        "$12$",
+    ):
+        assert right("12", text), text
+    for text in ("", "none", "12 or 13", "12.5", "112", "1,212", "-12", "9" * 40 + "12", "12 * 1"):
+        assert not right("12", text), text
+    assert right("2 × 3 × 3", r"12 = 2 \times 3 \times 3") and right("-4", "x = \N{MINUS SIGN}4")
+    assert right("-1200", "it is -1,200") and not right("2 × 3", "2 × 3 × 5")
+    for hostile in ("1 " * 200_000, "1" * 400_000, "1,111" * 80_000, "1*" * 200_000, "-" * 400_000):
+        began = time.perf_counter()
+        right("1", hostile + " " * 200_000)
+        assert time.perf_counter() - began < 2
+
+
+def test_a_right_answer_in_another_form_is_lenient_and_not_solved():
+    (maths,) = procedural_items(1, seed=5)
+    wanted = maths.data["answer"]
+    answers = [f"<answer>{wanted}</answer>", f"it is {wanted}", "it is 77777", f"<answer>{wanted}"]
+    engine = FakeEngine(lambda key: answers if key.endswith("sampled") else "no")
+    (row,) = evaluation.evaluate([maths], engine, None, 4, SAMPLING).to_dict("records")
+    assert (row["solved"], row["lenient"], row["malformed"], row["seed_id"]) == (1, 3, 3, "")
+
+
+def test_problems_of_the_kit_carry_their_snippet():
+    chosen = synthetic_items([problem(k, seed_id=f"s{k}") for k in range(4)], ENVIRONMENTS, 4)
+    assert sorted(i.seed_id for i in chosen) == ["s0", "s1", "s2", "s3"]
 
 
 def test_synthetic_takes_kept_held_out_problems_in_equal_numbers():

@@ -70,6 +70,11 @@ LOG = pd.DataFrame(
 PAIRED = pd.DataFrame(
     {"set": "maths", "problem_id": list("abc"), "before": [0, 0.5, 1], "after": [0.5, 0.5, 0.25]}
 )
+FORM = pd.DataFrame({"set": ["maths", "real"], "n": [12, 3], "change": [-0.02, 0.0]})
+FORM = FORM.assign(
+    by_form=[-0.05, 0], by_skill=[0.03, 0], malformed_before=0.1, malformed_after=0.2
+)
+FORM = FORM.assign(cut_off_before=0.0, cut_off_after=0.5)
 CURVES = pd.DataFrame(
     {"step": [0, 1, 0, 1], "value": [0, 0.5, 0.1, 0.4], "arm": "a", "seed": [0, 0, 1, 1]}
 )
@@ -170,6 +175,7 @@ PLOTS = {
         lambda df, label: figures.draw_stepping_stones(df, STONES[:0], STONES[:0], label),
         lambda x: STONES[: 2 * len(x)],
     ),
+    "form": (figures.draw_form_and_skill, lambda x: FORM[: len(x)]),
     "paired": (figures.draw_paired, lambda x: PAIRED[: len(x)]),
     "learning": (figures.draw_learning, lambda x: CURVES[: len(x)]),
 }

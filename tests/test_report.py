@@ -155,6 +155,10 @@ def test_a_whole_run(tmp_path):
         [("maths", "all", "sampled", 0.25, -0.05, 0.55)],
         columns=["set", "group", "mode", "value", "low", "high"],
     ).to_parquet(folder / "difference.parquet")
+    form = {"set": "maths", "n": 12, "change": 0.25, "by_form": -0.05, "by_skill": 0.3}
+    form |= {"malformed_before": 0.1, "malformed_after": 0.2}
+    form |= {"cut_off_before": 0.0, "cut_off_after": 0.05}
+    pd.DataFrame([form]).to_parquet(folder / "form.parquet")
     pd.DataFrame(
         [
             (
@@ -189,6 +193,7 @@ def test_a_whole_run(tmp_path):
         "asked for: seeds.wild = 10",
         "n: 26 seed snippets; seed 7.",
         "0.25 [0.10, 0.40] 0.50 [0.30, 0.70] +0.25 [-0.05, +0.55] 12 1",
+        "maths 10% → 20% 0% → 5% +0.25 -0.05 +0.30 12",
         "medium - easy: +0.04 [-0.10, +0.20], 3 seeds, n = 36, could find 0.13 undecided not run",
         "real: no training of real not tested",
         "1,008 programs in the sandbox (mode root)",

@@ -75,6 +75,7 @@ def procedural_items(n: int, seed: int = 0) -> list[Item]:
             prompt("evaluate_maths", question=question),
             partial(_grade_maths, answer),
             {"question": question, "answer": answer, "text": question},
+            lenient=partial(last_number_is_right, answer),
         )
         for number, (kind, level, question, answer) in enumerate(islice(in_turn, n))
     ]
@@ -91,6 +92,31 @@ def _grade_maths(answer, completions, box=None):
             reason = error.reason
         verdicts.append(Verdict("failed" if reason else "passed", reason))
     return verdicts
+
+
+# A number, or a product of such. Each part is read once, so it takes linear time on any text.
+_WHOLE = r"(?:(?<!\w)[+-])?[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?"
+_LAST = re.compile(rf"{_WHOLE}(?:\s*[×*·]\s*{_WHOLE})*")
+
+
+def last_number_is_right(answer: str, completion: str) -> bool:
+    """Whether the last number of a text, or the last product, is the expected one.
+
+    Marks do not matter, nor where the text was cut off: a number on the way counts if it is last.
+
+    Args:
+        answer: the expected one.
+        completion: what a model wrote, as it came.
+    Returns:
+        Whether they are equal, as in the strict grading.
+    Source: our choice.
+    """
+    text = completion.replace("\N{MINUS SIGN}", "-").replace(r"\times", "×")
+    found = _LAST.findall(text)
+    try:
+        return bool(found) and _numbers(found[-1]) == _numbers(answer)
+    except Rejected:
+        return False
 
 
 def _numbers(text):

@@ -1,6 +1,7 @@
-"""`python -m kit`: run, study, scale, plan, doctor, models, record, export."""
+"""`python -m kit`: run, study, scale, plan, doctor, models, regrade, record, export."""
 
 import contextlib
+import re
 import signal
 import sys
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Annotated
 import typer
 import yaml
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 from typer import Argument, Option
 
 
@@ -234,6 +236,38 @@ def models_command(
         size = f"{card['bytes'] / 1e9:.1f} GB" if card["bytes"] else "–"
         table.add_row(card["name"], card["state"], card["source"], card["licence"], size)
     console.print(table)
+
+
+@app.command("regrade")
+def regrade_command(
+    run_dir: Annotated[str, Argument(help="a run folder, or data/recorded")],
+    write: Annotated[
+        bool, Option(help="put the new verdicts into the run's tables (default: only say so)")
+    ] = False,
+    first: Annotated[int, Option(min=0, help="how many of the changed verdicts to list")] = 20,
+) -> None:
+    """Grade the stored answers of a run anew, without a model: which verdicts are others today?
+
+    Answers of the training (rollouts.parquet) and of the evaluation (evaluation.parquet).
+    """
+    from kit.commands import regrade
+
+    answers = regrade.regrade_run(run_dir, write)
+    others = answers[answers.state.isin([*regrade.OTHERS, "lost"])]
+    counts = (
+        answers.groupby(["set", "group", "state"], sort=False).size().reset_index(name="answers")
+    )
+    columns = "set at problem_id mode outcome reason new_outcome new_reason".split()
+    for title, rows in (
+        ("stored answers, graded anew", counts),
+        (f"{min(first, len(others))} of {len(others)} others", others[columns].head(first)),
+    ):
+        table = Table(*(Column(name, overflow="fold") for name in rows), title=title)
+        for row in rows.itertuples(index=False):
+            # Ids and messages of a file that somebody else may have made.
+            table.add_row(*(escape(re.sub(r"[^ -~]", "?", str(value))) for value in row))
+        console.print(table)
+    console.print("written" if write else "nothing was written; --write does")
 
 
 @app.command("record")

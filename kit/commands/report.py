@@ -289,7 +289,8 @@ def value_in_interval(row: Any, form: str = ".2f") -> str:
 def _evaluation(folder: Path) -> dict:
     """The checkpoints, and a row per set, mode and k.
 
-    A row: the share solved at each checkpoint, n, and the paired change if there is one."""
+    A row: the share solved at each checkpoint, n, and the paired change if there is one. Then a
+    row per set of `gains.form_and_skill`."""
     summary = _table(folder / "summary.parquet")
     if summary.empty:
         return {}
@@ -312,7 +313,17 @@ def _evaluation(folder: Path) -> dict:
         }
         for (name, mode, k), part in whole.groupby(["set", "mode", "k"], sort=False)
     ]
-    return {"checkpoints": list(whole.checkpoint.unique()), "rows": rows}
+    # Shares of malformed and cut-off answers before and after, and what of the gain is form.
+    forms = [
+        row._asdict()
+        | {name: f"{getattr(row, name):+.2f}" for name in ("change", "by_form", "by_skill")}
+        | {
+            name: f"{getattr(row, f'{name}_before'):.0%} → {getattr(row, f'{name}_after'):.0%}"
+            for name in ("malformed", "cut_off")
+        }
+        for row in _table(folder / "form.parquet").itertuples()
+    ]
+    return {"checkpoints": list(whole.checkpoint.unique()), "rows": rows, "forms": forms}
 
 
 def found_here(row: Any) -> str:

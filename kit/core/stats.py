@@ -53,27 +53,39 @@ def pass_at_k(n: int, c: int, k: int) -> float:
 
 
 def mean_interval(
-    values, resamples: int = 2000, seed: int = 0, bounds=(0, 1)
+    values, resamples: int = 2000, seed: int = 0, bounds=(0, 1), clusters=None
 ) -> tuple[float, float, float]:
     """A mean with its 95% interval: percentile bootstrap over the values, one for each problem.
 
-    Equal values have no spread to resample. Then the interval goes as far from them as the mean can
-    be if other values are so rare that n of them fail to show one in 2.5% of cases
+    With clusters whole ones are drawn: values of one cluster are no independent draws. Equal values
+    have no spread to resample. Then the interval goes as far from them as the mean can be if other
+    values are so rare that n of them (n clusters) fail to show one in 2.5% of cases
     (Clopper-Pearson for none of n). NaN are left out.
 
-    Returns (mean, low, high), three NaN for no values. Source: our choice.
+    Args:
+        values: N numbers.
+        resamples, seed: of the bootstrap.
+        bounds: the lowest and highest value that there can be.
+        clusters: N names; None: each value is its own.
+    Returns:
+        Mean, low, high; three NaN for no values.
+    Source: our choice; Cameron, Gelbach and Miller 2008 (draws of whole clusters).
     """
-    values = pd.Series(values, dtype=float).dropna().to_numpy()
-    n = len(values)
+    frame = pd.DataFrame({"value": np.asarray(values, dtype=float)})
+    frame["cluster"] = range(len(frame)) if clusters is None else np.asarray(clusters)
+    parts = frame.dropna(subset="value").groupby("cluster", sort=False).value
+    sums, sizes = parts.sum().to_numpy(), parts.size().to_numpy()
+    n = len(sums)
     if not n:
         return np.nan, np.nan, np.nan
-    mean = values.mean()
-    if (values == values[0]).all():
-        mean = values[0]
+    means = sums / sizes
+    if (means == means[0]).all():
+        mean = means[0]
         low, high = mean + (1 - 0.025 ** (1 / n)) * (np.array(bounds) - mean)
     else:
+        mean = sums.sum() / sizes.sum()
         drawn = np.random.default_rng(seed).integers(0, n, (resamples, n))
-        low, high = np.quantile(values[drawn].mean(1), [0.025, 0.975])
+        low, high = np.quantile(sums[drawn].sum(1) / sizes[drawn].sum(1), [0.025, 0.975])
     return float(mean), float(low), float(high)
 
 

@@ -66,6 +66,12 @@ class Reason(StrEnum):
     WRONG_TYPE = "input of another type"
 
 
+# Why an answer has not the form that was asked for.
+MALFORMED = frozenset(
+    (Reason.EMPTY, Reason.NO_CODE, Reason.NO_ANSWER, Reason.SYNTAX, Reason.NO_FUNCTION)
+)
+
+
 class Rejected(ValueError):
     """A model's text is not what it should be: a draft is no problem, or an answer is malformed.
 
@@ -134,6 +140,14 @@ class Item:
     grade: Callable[[list[str], Any], list[Verdict]] = field(repr=False)
     # JSON-able; its `text` holds statement and solution, for `texts`.
     data: dict = field(repr=False)
+    # The snippet of code that it grew from, if any: items of one snippet are no independent draws.
+    seed_id: str = ""
+    # `lenient(completion)`: whether it holds the right answer, in whatever form. None: as `grade`.
+    lenient: Callable[[str], bool] | None = field(default=None, repr=False)
+
+    def right_in_any_form(self, completion: str, verdict: Verdict) -> bool:
+        """Whether a completion passed, or holds the right answer in another form."""
+        return verdict.outcome == "passed" or bool(self.lenient and self.lenient(completion))
 
 
 class Record(BaseModel):

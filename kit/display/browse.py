@@ -17,7 +17,7 @@ from ipywidgets import Button, Dropdown, HBox, IntSlider, Label, VBox, Widget, i
 from pandas.io.formats.style import Styler
 
 from kit.core.run import headless
-from kit.core.types import Problem, clean
+from kit.core.types import Problem, Sample, clean
 
 # The colour of text in JupyterLab's light and dark themes.
 TEXT_COLOUR = "color:var(--jp-ui-font-color1,inherit)"
@@ -53,7 +53,7 @@ def card(problem: Problem, parent: Problem | None = None, among: Iterable[Proble
         The table; a row without content is left out.
     Source: our choice.
     """
-    shown = len(problem.samples)
+    tried = problem.samples
     rows = {
         "problem": code(
             f"{problem.environment}, turn {problem.turn}, asked: {problem.asked}, "
@@ -72,7 +72,7 @@ def card(problem: Problem, parent: Problem | None = None, among: Iterable[Proble
             if problem.p is None
             else f"{problem.solved} of {problem.n} attempts ({problem.p:.2f})"
         ),
-        "attempts" if shown == problem.n else f"{shown} of the attempts": attempts(problem),
+        "attempts" if len(tried) == problem.n else f"{len(tried)} of the attempts": attempts(tried),
         "filtered": code(state(problem) if problem.kept or problem.dropped_by else ""),
         "teacher wrote": code(problem.raw[:1500] if problem.status == "invalid" else ""),
     }
@@ -148,14 +148,14 @@ def chain_html(problem: Problem, among: Iterable[Problem]) -> str:
     return row
 
 
-def attempts(problem: Problem) -> str:
+def attempts(samples: Iterable[Sample]) -> str:
     """Each different attempt with its verdict and how often it came, as HTML.
 
     One of several lines is folded.
     """
     marks = {"passed": "✓", "failed": "✗", "error": "!"}
     found = ""
-    for sample, times in Counter(problem.samples).items():
+    for sample, times in Counter(samples).items():
         verdict = f"{marks[sample.outcome]} {sample.outcome} {sample.reason}".strip()
         if times > 1:
             verdict += f" × {times}"
@@ -276,6 +276,41 @@ def answers(scores: pd.DataFrame, problem_ids: list[str]) -> None:
         show(problem_ids[0])
     else:
         live(interactive(show, problem=Dropdown(options=problem_ids)))
+
+
+def show_rollouts(rollouts: pd.DataFrame, questions: dict[str, str]) -> None:
+    """Show an early and a late group of a problem: what the policy wrote, with the verdicts.
+
+    First comes the problem whose draws lie furthest apart; if none was drawn twice, the first and
+    the last group of the training.
+
+    Args:
+        rollouts: of `rollouts.read_rollouts`.
+        questions: what the policy was asked, by problem id.
+    Source: our choice.
+    """
+    if rollouts.empty:
+        return print("no answers were kept: this training was recorded without them")
+    choices = {"first and last": rollouts}
+    steps = rollouts.groupby("problem_id").step
+    apart = (steps.max() - steps.min()).sort_values(ascending=False, kind="stable")
+    choices |= {x: rollouts[rollouts.problem_id == x] for x in apart.index[apart > 0]}
+
+    def show(problem):
+        groups = [rows for _, rows in choices[problem].groupby(["step", "slot"])]
+        page = ""
+        for rows in groups[:1] + groups[1:][-1:]:
+            row = rows.iloc[0]
+            title = f"step {row.step}: {row.environment}, {row.bin}, {rows.reward.sum():g} right"
+            page += f"<h4>{escaped(title)}</h4>{code(questions[row.problem_id])}<hr>"
+            samples = rows[["answer", "outcome", "reason"]].to_dict("records")
+            page += attempts(map(Sample.model_validate, samples))
+        display(HTML(f"<div style='{TEXT_COLOUR}'>{page}</div>"))
+
+    first = list(choices)[:2][-1]
+    if headless():
+        return show(first)
+    live(interactive(show, problem=Dropdown(options=list(choices), value=first)))
 
 
 def read_texts(texts: list[str]) -> None:

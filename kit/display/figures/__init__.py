@@ -8,6 +8,7 @@ Notebooks write `figures.draw_...(table)`.
 from kit.display.figures.common import style
 from kit.display.figures.evaluation import (
     draw_board,
+    draw_form_and_skill,
     draw_groups,
     draw_heat,
     draw_paired,

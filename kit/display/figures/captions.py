@@ -147,6 +147,11 @@ CAPTIONS: dict[str, tuple] = {
         "Each problem before and after training, sorted by change; each is its own control.",
         _rows("problem"),
     ),
+    "06_form": (
+        "More form, or more skill?",
+        "The gain per set, split into more answers of the asked form and more right ones of these.",
+        _rows("set"),
+    ),
     "06_groups": (
         "Where does it solve more?",
         "pass@1 per environment or level, with 95% intervals.",

@@ -120,7 +120,8 @@ def draw_paired(df: pd.DataFrame, label: str = "") -> Figure:
     """Each problem before and after training, a panel per set, sorted by change; grey: no change.
 
     Args:
-        df: `set`, `problem_id`, `before`, `after` (shares of samples solved, 0 to 1).
+        df: `set`, `problem_id`, `before`, `after` (shares of samples solved, 0 to 1), and `seed_id`
+            (snippets, that are drawn whole for the interval) if it is known.
         label: end of the title.
     Returns:
         The figure, with the mean change and its interval in each title; a note if no problem was
@@ -140,7 +141,7 @@ def draw_paired(df: pd.DataFrame, label: str = "") -> Figure:
             colour = CHANGES[np.sign(row.change)]
             interval_line(ax, x, (row.before, row.after, row.after), colour, width, s=size)
         up, down = (part.change > 0).sum(), (part.change < 0).sum()
-        mean, low, high = mean_interval(part.change, bounds=(-1, 1))
+        mean, low, high = mean_interval(part.change, bounds=(-1, 1), clusters=part.get("seed_id"))
         ax.set(
             title=f"{name}: mean change {mean:+.2f} [{low:+.2f}, {high:+.2f}]\n"
             f"{up} up, {down} down, {n - up - down} unchanged",
@@ -150,6 +151,36 @@ def draw_paired(df: pd.DataFrame, label: str = "") -> Figure:
             xlabel=f"{counted(n, 'problem')}, by change (dot: after)",
         )
     return figure
+
+
+def draw_form_and_skill(df: pd.DataFrame, label: str = "") -> Axes:
+    """The gain on each set (diamond) and its two parts, with malformed and cut-off shares beside.
+
+    Args:
+        df: of `gains.form_and_skill`.
+        label: end of the title.
+    Returns:
+        The axes; a note if no problem was evaluated twice.
+    Source: our choice.
+    """
+    ax = axes_of(None, (9, 1.6 + 0.55 * len(df)), f"More form, or more skill?{label}")
+    if df.empty:
+        return empty_axes(ax, "no problem has been evaluated twice yet")
+    places = np.arange(len(df))
+    ax.barh(places - 0.17, df.by_form, 0.3, color="#56B4E9", label="form: more is well-formed")
+    ax.barh(places + 0.17, df.by_skill, 0.3, color="#0B3C6F", label="skill: of that more is right")
+    ax.plot(df.change, places, "D", color=INK, ms=5, label="both: change of the share solved")
+    right = ax.get_yaxis_transform()
+    for y, row in enumerate(df.itertuples()):
+        form = f"malformed {row.malformed_before:.0%} → {row.malformed_after:.0%}"
+        cut = f"cut off {row.cut_off_before:.0%} → {row.cut_off_after:.0%}"
+        text_at(ax, 1.01, y, f"{form}\n{cut}", xycoords=right)
+    ax.axvline(0, color=GREY, lw=0.8)
+    names = df["set"] + df.n.map(" (n = {})".format)
+    rows_of(ax, names, 0.4)
+    ax.set_xlabel("change, before → after")
+    ax.figure.legend(loc="outside lower left", ncols=3)
+    return ax
 
 
 # ------------------------------------------------------------------ study

@@ -1,0 +1,182 @@
+"""`python -m kit regrade RUN`: the stored answers of a run, graded anew without a model.
+
+For the day on which a grader changed: which verdicts of the training's answers (rollouts.parquet)
+and of the evaluation's (evaluation.parquet) would be others today? An answer on which our own
+infrastructure fails now keeps the verdict that it has.
+"""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kit import environments
+from kit.benchmarks.humaneval import humaneval_items
+from kit.benchmarks.livecodebench import CONTEST_WINDOWS, LIMITS
+from kit.benchmarks.procedural import procedural_items
+from kit.benchmarks.published import published_items
+from kit.core import records
+from kit.core.config import Profile
+from kit.core.manifest import RECORDED, RunError
+from kit.core.types import MALFORMED, Item, Verdict
+from kit.dataset import profile_of_run
+from kit.evaluation import GRADERS, count_verdicts, summary
+from kit.gains import form_and_skill, paired_difference
+from kit.held_out import problem_item
+from kit.sandbox import Sandbox
+
+# The set that stands for the answers of the training.
+TRAINING = "training"
+# States of an answer whose verdict is another one today.
+OTHERS = ("now right", "now wrong", "other reason")
+
+
+def _stored(folder):
+    """One row per stored answer: what it is of, the text, and its verdict so far."""
+    parts = []
+    # Of both tables: `row` is its place there, `at` the step or the checkpoint.
+    if (path := folder / "rollouts.parquet").exists():
+        table = records.read_parquet(path).rename_axis("row").reset_index()
+        table = table.assign(set=TRAINING, group=table.environment, mode="sampled", at=table.step)
+        parts.append(table.assign(problem_id=f"{TRAINING}/" + table.problem_id))
+    if (path := folder / "evaluation.parquet").exists():
+        table = records.read_parquet(path).rename_axis("row").reset_index()
+        table = table[["row", "set", "group", "problem_id", "checkpoint", "samples"]]
+        table = table.explode("samples", ignore_index=True).dropna(subset="samples")
+        samples = pd.DataFrame(list(table.samples), index=table.index)
+        parts.append(table.join(samples).rename(columns={"checkpoint": "at"}))
+    if not parts:
+        raise RunError(
+            f"{folder} has neither rollouts.parquet nor evaluation.parquet: run notebook 05 or 06"
+        )
+    columns = ["row", "set", "group", "problem_id", "at", "mode", "answer", "outcome", "reason"]
+    return pd.concat([part[columns] for part in parts], ignore_index=True)
+
+
+def _items(folder: Path, wanted: set[str], sets: set[str], profile: Profile) -> Iterable[Item]:
+    """The items of the stored answers, as notebook 06 makes them."""
+    own = folder / "filtered.parquet"
+    problems = records.load_problems(own if own.exists() else RECORDED / "filtered.parquet")
+    envs = environments.make(profile.rounds)
+    for problem in problems:
+        for name in (TRAINING, "synthetic", "real"):
+            if f"{name}/{problem.id}" in wanted:
+                yield problem_item(name, problem, envs)
+    if "humaneval" in sets:
+        yield from humaneval_items(seed=profile.seed)
+    yield from procedural_items(profile.evaluation.maths, profile.seed)
+    if sets - {TRAINING, "synthetic", "real", "humaneval", "maths"}:
+        yield from published_items(profile.evaluation, profile.seed)[0]
+
+
+def _verdicts(answers, items, profile) -> list[tuple[Verdict, bool]]:
+    """For each answer its verdict of today, and whether it is right in whatever form."""
+    found = {}
+
+    def grade(box, group):
+        problem_id, texts = group
+        item = items[problem_id]
+        verdicts = item.grade(list(texts), box)
+        for row, text, verdict in zip(texts.index, texts, verdicts, strict=True):
+            found[row] = verdict, item.right_in_any_form(text, verdict)
+
+    contests = answers.set.isin(CONTEST_WINDOWS)
+    for rows, limits in ((answers[~contests], {}), (answers[contests], LIMITS)):
+        if len(rows):
+            with (
+                Sandbox(**(profile.sandbox.model_dump() | limits)) as box,
+                ThreadPoolExecutor(GRADERS) as pool,
+            ):
+                list(pool.map(partial(grade, box), rows.groupby("problem_id").answer))
+    return [found[row] for row in answers.index]
+
+
+def regrade_run(folder: str | Path, write: bool = False) -> pd.DataFrame:
+    """Grade the stored answers of a run anew, with the graders of today.
+
+    Args:
+        folder: of the run; problems that it lacks are taken from the recorded ones.
+        write: put the new verdicts into its tables, and what follows from them (summary.parquet,
+            difference.parquet, form.parquet) beside them. `rollouts.jsonl` keeps the rewards that
+            the training was given.
+    Returns:
+        One row per answer: `row` (in its table), `set` (TRAINING for rollouts), `group`,
+        `problem_id`, `at` (step or checkpoint), `mode`, `answer`, `outcome` and `reason` as stored,
+        `new_outcome` and `new_reason` as of today, `lenient`, and `state`: same, one of
+        OTHERS, lost (graded before; our infrastructure failed now, so nothing is known anew), or
+        absent (its problem is not there today).
+    Raises:
+        RunError: there is nothing to grade.
+        RecordError: a table is damaged.
+    Source: our choice.
+    """
+    records.quiet()
+    folder = Path(folder)
+    profile = profile_of_run(folder)
+    answers = _stored(folder)
+    wanted = set(answers.problem_id)
+    items = {item.id: item for item in _items(folder, wanted, set(answers.set), profile)}
+
+    # What cannot be graded keeps its verdict.
+    there = answers.problem_id.isin(items)
+    verdicts = _verdicts(answers[there], items, profile)
+    graded = pd.DataFrame(
+        [(verdict.outcome, str(verdict.reason), lenient) for verdict, lenient in verdicts],
+        index=answers.index[there],
+        columns=["new_outcome", "new_reason", "lenient"],
+    )
+    answers = answers.join(graded)
+    error = answers.new_outcome == "error"
+    moved = answers.new_outcome != answers.outcome
+    states = {
+        "absent": ~there,
+        # Where it is an error both times, only the message may differ.
+        "lost": error & moved,
+        "same": error | ~moved & (answers.new_reason == answers.reason),
+        "now right": moved & (answers.new_outcome == "passed"),
+        "now wrong": moved,
+    }
+    answers["state"] = np.select(list(states.values()), list(states), "other reason")
+    if write:
+        _write(folder, answers, profile)
+    return answers
+
+
+def _write(folder, answers, profile):
+    """The tables of the run with the verdicts of today, and what follows from them."""
+    answers = answers.copy()
+    new = answers.state.isin(OTHERS)
+    for name in ("outcome", "reason"):
+        answers[name] = answers[f"new_{name}"].where(new, answers[name])
+    # Where nothing was graded now, a right answer is right in whatever form.
+    ungraded = answers.state.isin(["lost", "absent"])
+    answers["lenient"] = answers.lenient.mask(ungraded, answers.outcome == "passed").astype(bool)
+
+    training = answers[answers.set == TRAINING]
+    if len(training):
+        path = folder / "rollouts.parquet"
+        table = records.read_parquet(path)
+        table["outcome"], table["reason"] = training.outcome.values, training.reason.values
+        table["reward"] = table.outcome.map({"passed": 1.0, "failed": 0.0})
+        table["malformed"] = table.reason.isin(MALFORMED)
+        records.write_parquet(table, path)
+
+    path = folder / "evaluation.parquet"
+    if not path.exists():
+        return
+    table = records.read_parquet(path)
+    evaluated = answers[answers.set != TRAINING]
+    asked = table.n + table.errors + table.greedy.notna()
+    parts = [evaluated[evaluated.row == row] for row in table.index]
+    counts = pd.DataFrame(map(count_verdicts, parts, asked), index=table.index)
+    table[counts.columns] = counts
+    shown = ["mode", "answer", "outcome", "reason"]
+    table["samples"] = [part[shown].to_dict("records") for part in parts]
+    records.write_parquet(table, path)
+    before, after = (table[table.checkpoint == name] for name in ("before", "after"))
+    records.write_parquet(summary(table, profile.evaluation.ks), folder / "summary.parquet")
+    records.write_parquet(paired_difference(before, after), folder / "difference.parquet")
+    records.write_parquet(form_and_skill(table), folder / "form.parquet")

@@ -1,0 +1,134 @@
+"""Stored answers graded anew: what changes is found, nothing else; an error is never a zero."""
+
+import shutil
+from concurrent.futures import Future
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from kit.commands import cli, regrade
+from kit.core.manifest import RECORDED, RunError
+from kit.core.records import load_problems, read_parquet, write_parquet
+from kit.rollouts import Rollout
+from kit.sandbox import Result, Sandbox, SandboxUnavailable
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sandbox():
+    try:
+        with Sandbox(workers=1):
+            pass
+    except SandboxUnavailable as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A run with some recorded evaluations, and two answers to a problem of the recording.
+
+    Three verdicts are spoilt: one stored as wrong, one for another reason, one as an error of ours.
+    """
+    problems = load_problems(RECORDED / "filtered.parquet")
+    asked = next(p for p in problems if p.kept and p.environment == "deduction")
+    shutil.copy(RECORDED / "filtered.parquet", tmp_path)
+    rows = [(f"<answer>{asked.outputs[0]}</answer>", "error", "ours"), ("five", "failed", "wrong")]
+    answers = [
+        Rollout(
+            step=1,
+            slot=0,
+            problem_id=asked.id,
+            environment="deduction",
+            bin="easy",
+            answer=answer,
+            outcome=outcome,
+            reason=reason,
+            reward=None if outcome == "error" else 0.0,
+            tokens=3,
+            malformed=False,
+            cut_off=False,
+        ).model_dump()
+        for answer, outcome, reason in rows
+    ]
+    write_parquet(pd.DataFrame(answers), tmp_path / "rollouts.parquet")
+    scores = read_parquet(RECORDED / "evaluation.parquet")
+    scores = scores[scores["set"].isin(["synthetic", "maths"])].reset_index(drop=True)
+    row = scores.index[(scores.checkpoint == "before") & (scores.solved > 0)][0]
+    samples = [dict(sample) for sample in scores.samples[row]]
+    spoilt = next(s for s in samples if s["mode"] == "sampled" and s["outcome"] == "passed")
+    spoilt |= {"outcome": "failed", "reason": "wrong"}
+    scores.at[row, "samples"] = samples
+    scores.loc[row, "solved"] -= 1
+    write_parquet(scores, tmp_path / "evaluation.parquet")
+    return tmp_path
+
+
+def test_the_recorded_verdicts_hold_today():
+    assert set(regrade.regrade_run(RECORDED).state) == {"same"}
+
+
+def test_changed_verdicts_are_found_and_nothing_is_written(folder):
+    kept = {path: path.read_bytes() for path in folder.iterdir()}
+    answers = regrade.regrade_run(folder)
+    others = answers[answers.state != "same"]
+    assert others.state.tolist() == ["now right", "other reason", "now right"]
+    assert others.new_outcome.tolist() == ["passed", "failed", "passed"]
+    assert others.outcome.tolist() == ["error", "failed", "failed"]
+    assert others.set.tolist() == ["training", "training", "synthetic"]
+    assert {path: path.read_bytes() for path in folder.iterdir()} == kept
+
+
+def test_written_tables_have_the_new_verdicts_and_the_rest_as_it_was(folder):
+    regrade.regrade_run(folder, write=True)
+    rollouts = read_parquet(folder / "rollouts.parquet")
+    assert rollouts.reward.tolist() == [1, 0] and rollouts.malformed.tolist() == [False, True]
+    scores = read_parquet(folder / "evaluation.parquet")
+    recorded = read_parquet(RECORDED / "evaluation.parquet")
+    recorded = recorded[recorded["set"].isin(["synthetic", "maths"])].reset_index(drop=True)
+    same = ["problem_id", "n", "solved", "malformed", "errors", "greedy", "cut_off", "tokens"]
+    pd.testing.assert_frame_equal(scores[same], recorded[same], check_dtype=False)
+    assert (scores.lenient >= scores.solved).all()
+    assert (scores.lenient > scores.solved)[scores["set"] == "maths"].any()
+    assert set(regrade.regrade_run(folder).state) == {"same"}
+    for name in ("summary", "difference", "form"):
+        assert len(read_parquet(folder / f"{name}.parquet"))
+
+
+def test_a_failure_of_ours_takes_no_verdict_away(folder, monkeypatch):
+    class FakeBrokenBox(Sandbox):
+        def submit(self, job):
+            gone = Future()
+            gone.set_result(Result("sandbox_error", detail="the sandbox is gone"))
+            return gone
+
+    monkeypatch.setattr(regrade, "Sandbox", FakeBrokenBox)
+    answers = regrade.regrade_run(folder, write=True)
+    assert (answers.state == "lost").any() and "failed" not in answers.new_outcome[
+        answers.state == "lost"
+    ].unique()
+    recorded = read_parquet(RECORDED / "evaluation.parquet")
+    scores = read_parquet(folder / "evaluation.parquet")
+    recorded = recorded[recorded["set"].isin(["synthetic", "maths"])]
+    assert scores.n.sum() == recorded.n.sum() and scores.errors.sum() == recorded.errors.sum()
+    assert scores.solved.sum() == recorded.solved.sum() - 1
+
+
+def test_answers_to_unknown_problems_are_absent(folder):
+    rollouts = read_parquet(folder / "rollouts.parquet").assign(problem_id="[red]gone\x1b[2J")
+    write_parquet(rollouts, folder / "rollouts.parquet")
+    answers = regrade.regrade_run(folder, write=True)
+    assert answers.state[answers.set == regrade.TRAINING].tolist() == ["absent"] * 2
+    back = read_parquet(folder / "rollouts.parquet")
+    assert back.outcome.tolist() == ["error", "failed"] and back.reward.isna().tolist()[0]
+
+
+def test_the_command_lists_what_changed(folder):
+    said = CliRunner().invoke(cli.app, ["regrade", str(folder), "--first", "2"])
+    assert said.exit_code == 0 and "2 of 3 others" in said.output
+    assert "nothing was written" in said.output
+    assert "regrade" in CliRunner().invoke(cli.app, ["--help"]).output
+
+
+def test_a_folder_without_answers_is_refused(tmp_path):
+    with pytest.raises(RunError, match="run notebook 05 or 06"):
+        regrade.regrade_run(tmp_path)
