@@ -282,7 +282,7 @@ def test_a_pool_too_small_for_its_repeats_says_what_is_missing_and_what_to_raise
     assert made["bin"].value_counts().to_dict() == {"hard": 125, "medium": 35}, (
         "a bin that is used up gives way to the nearest, as an empty one does"
     )
-    with pytest.raises(CurriculumError, match="make 12 more synthetic"):
+    with pytest.raises(CurriculumError, match="make 7 more synthetic"):
         plan(given, "medium", repeats=5)
 
 

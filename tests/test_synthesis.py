@@ -351,7 +351,7 @@ def test_stepping_stones_are_made_top_down(tmp_path, boxes):
             "rounds.baseline": False,
         },
     )
-    held_out = SEEDS[0].with_(id="held", split="held_out")
+    held_out = SEEDS[0].model_copy(update={"id": "held", "split": "held_out"})
     problems = list(loop(tmp_path, boxes, numbers=numbers).generate([held_out, *SEEDS]))
     stones = [p for p in problems if p.method == "stones"]
     assert [(p.seed_id, p.turn, p.asked) for p in stones] == [
