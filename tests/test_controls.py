@@ -47,7 +47,7 @@ def test_the_verdict_is_handed_on_as_it_is():
     assert controls.trainer_by(VERIFIED, object) is object
 
 
-class Grouped:
+class FakeTrainer:
     """What TRL does: rewards of all processes, advantages of its own rollouts."""
 
     def __init__(self, earned, process):
@@ -67,10 +67,10 @@ class Grouped:
 @pytest.mark.parametrize(("process", "expected"), [(0, [1, 1, 1, 1]), (1, [1, 0, 0, 0])])
 def test_rejection_pushes_right_rollouts_alone_also_where_all_are_right(process, expected):
     earned = [1.0, 1.0, 1.0, 1.0, 1.0, 0.0, float("nan"), 0.0]
-    trainer = controls.trainer_by(REJECTION, Grouped)(earned, process)
+    trainer = controls.trainer_by(REJECTION, FakeTrainer)(earned, process)
     scored = trainer._generate_and_score_completions([])
     assert scored["advantages"].tolist() == expected and scored["other"] == 1
-    group = Grouped(earned, process)._generate_and_score_completions([])["advantages"].tolist()
+    group = FakeTrainer(earned, process)._generate_and_score_completions([])["advantages"].tolist()
     assert group != expected
 
 
