@@ -1,7 +1,10 @@
 """The grid of a study; the trainings themselves run in tests/test_notebooks.py."""
 
 import json
+import time
 from pathlib import Path
+from threading import Lock
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -81,6 +84,70 @@ def test_bad_input_leaves_no_folder_behind(prepared, tmp_path, changes, error, m
     with pytest.raises(error, match=message):
         prepared(**({k: Path(v) if k == "data" else v for k, v in changes.items()}))
     assert not (tmp_path / "study").exists()
+
+
+def test_an_arm_that_changes_the_training_has_a_profile_of_its_own(prepared):
+    """Notebooks 05 and 06 get it instead of the study's."""
+    runs = {run.parent.name: run for run in prepared(arms=["uniform", "random-reward"], seeds=[0])}
+    assert not (runs["uniform"] / study.OWN_PROFILE).exists()
+    own = profile.load_profile(str(runs["random-reward"] / study.OWN_PROFILE))
+    plain = profile.load_profile("cpu")
+    assert own == plain.model_copy(
+        update={"grpo": plain.grpo.model_copy(update={"reward": "random"})}
+    )
+    assert runs["uniform"].joinpath("plan.parquet").read_bytes() == (
+        runs["random-reward"].joinpath("plan.parquet").read_bytes()
+    )
+
+
+class FakeNotebooks:
+    """Instead of `python -m kit run`: what it was asked, and how many were at it at once."""
+
+    def __init__(self, monkeypatch, fails=()):
+        self.commands, self.at_once, self.alone, self.fails = {}, [], Lock(), fails
+        self.running = 0
+        monkeypatch.setattr(study.subprocess, "Popen", self.start)
+
+    def start(self, command, **_):
+        run = Path(command[command.index("--out") + 1])
+        with self.alone:
+            self.running += 1
+            self.at_once.append(self.running)
+            self.commands[run] = (command, (run / study.BEFORE).exists())
+        return SimpleNamespace(wait=lambda: self.wait(run), terminate=lambda: None)
+
+    def wait(self, run):
+        time.sleep(0.05)
+        with self.alone:
+            self.running -= 1
+        if run.name in self.fails:
+            return 1
+        finish(run, run.parent.name)
+        (run / study.BEFORE).parent.mkdir(exist_ok=True)
+        (run / study.BEFORE).write_text("what it answered")
+        return 0
+
+
+def test_the_untrained_policy_is_evaluated_by_one_run_before_all_others(prepared, monkeypatch):
+    ran = FakeNotebooks(monkeypatch)
+    runs = prepared(arms=["easy", "random-reward"], seeds=[0, 1])
+    study.run_study("cpu", runs, 4, {}, False)
+    answered = [ran.commands[run][1] for run in runs]
+    assert answered == [False, True, True, True], "the first asks, the others find the answers"
+    assert ran.at_once[0] == 1 and max(ran.at_once) == 3, "it goes alone, then all at once"
+    asked = {run: " ".join(command) for run, (command, _) in ran.commands.items()}
+    for run in runs:
+        assert f"-pTRAIN_SEED={run.name}" in asked[run], "one seed, one sampling"
+        chosen = run / study.OWN_PROFILE if run.parent.name == "random-reward" else "cpu"
+        assert f"--profile {chosen} " in asked[run]
+
+
+def test_a_study_whose_first_run_fails_goes_on_and_says_so(prepared, monkeypatch):
+    ran = FakeNotebooks(monkeypatch, fails={"0"})
+    runs = prepared(arms=["easy"], seeds=[0, 1, 2])
+    with pytest.raises(study.StudyError, match="1 of 3 runs failed"):
+        study.run_study("cpu", runs, 2, {}, False)
+    assert len(ran.commands) == 3
 
 
 def test_a_policy_without_a_chat_template_is_refused(tmp_path, monkeypatch):
