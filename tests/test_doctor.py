@@ -47,7 +47,9 @@ def test_every_lack_has_a_fix_and_a_line_in_the_table():
 
 def test_a_profile_that_this_machine_is_too_small_for():
     check = _named(doctor.examine(), "profile large")
-    assert check.state == "warn" and check.fix == "needs GPUs: 1 (here 0), GB of memory: 64 (here 16)"
+    assert (
+        check.state == "warn" and check.fix == "needs GPUs: 1 (here 0), GB of memory: 64 (here 16)"
+    )
 
 
 def test_a_profile_that_runs(monkeypatch):

@@ -248,7 +248,7 @@ def test_a_training_problem_that_repeats_a_published_one_is_contaminated(tmp_pat
     items, skipped = published_items(loaded.evaluation)
     assert {item.set for item in items} == {"math500", "aime24"}
     assert "livecodebench" in skipped
-    known = next(text for text in evaluation.texts(items)["math500"] if len(text.split()) > 3)
+    known = evaluation.texts(items)["math500"][0]
     limits = loaded.filters.model_copy(update={"contamination_ngram": 4})
     facts = {"environment": "deduction", "n": 8, "solved": 4}
     copied = Problem(program="def f(x):\n    return x", message=f"So: {known}", **facts)
