@@ -52,7 +52,7 @@ def _rate(problem):
 
 
 def stepping_stones(problems: list[Problem], bins: str = "narrow") -> pd.DataFrame:
-    """The chains: a hard problem, then its medium and its easy variant, each in the bin of its name.
+    """The chains: a hard problem, its medium and its easy variant, each in the bin of its name.
 
     So the pass rates rise in the order in which the three were asked for. The filters kept all
     three; with few attempts hardly any trio lies in the narrow bins.
@@ -67,20 +67,18 @@ def stepping_stones(problems: list[Problem], bins: str = "narrow") -> pd.DataFra
         ValueError: BINS has no such key.
     Source: paper, filters and bins (chains; 1,012 of them in the narrow bins).
     """
-    fitting = {
-        (x.chain_id, x.asked): x
-        for x in problems
-        if x.method == "stones" and x.kept and bin_of(x.p, bins) == x.asked
-    }
+    chains: dict[str, dict[str, Problem]] = {}
+    for x in problems:
+        if x.method == "stones" and x.kept and bin_of(x.p, bins) == x.asked:
+            chains.setdefault(x.chain_id, {})[x.asked] = x
     rows = []
-    # A chain of which one problem is missing is no chain: it is left out (paper).
-    for chain_id in sorted({chain_id for chain_id, _ in fitting}):
-        trio = [fitting.get((chain_id, level)) for level in STEPPING_STONE_LEVELS]
-        if None in trio:
-            continue
-        ids = [stone.id for stone in trio]
-        rates = [_rate(stone) for stone in trio]
-        rows.append((chain_id, trio[0].environment, trio[0].split, *ids, *rates))
+    for chain_id, chain in sorted(chains.items()):
+        # A chain of which one problem is missing is no chain: it is left out (paper).
+        if len(chain) == len(STEPPING_STONE_LEVELS):
+            trio = [chain[level] for level in STEPPING_STONE_LEVELS]
+            ids = [stone.id for stone in trio]
+            rates = [_rate(stone) for stone in trio]
+            rows.append((chain_id, trio[0].environment, trio[0].split, *ids, *rates))
     columns = [*STEPPING_STONE_LEVELS, *(f"{level}_p" for level in STEPPING_STONE_LEVELS)]
     return pd.DataFrame(rows, columns=["chain_id", "environment", "split", *columns])
 

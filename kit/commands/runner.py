@@ -68,9 +68,10 @@ def run_notebooks(
     parameters: dict | None = None,
     force: bool = False,
 ) -> Path:
-    """Execute the notebooks (or those whose numbers or names are in `only`) into `out`; returns that folder.
+    """Execute the notebooks (or those of which `only` has number or name) into `out`.
 
-    Raises ProfileError, RunError, or papermill's own error after keeping the notebook that failed.
+    Returns that folder. Raises ProfileError, RunError, or papermill's own error after keeping the
+    notebook that failed.
     """
     parameters = parameters or {}
     loaded = profiles.load_profile(profile)
