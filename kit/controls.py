@@ -15,7 +15,7 @@ def reward_by(numbers: TrainingConfig, verified: Callable, seed: int) -> Callabl
     """What a rollout earns: the sandbox's verdict, or with `reward: random` a coin.
 
     The coin knows seed, step and problems, not the answer. The verdicts are still logged
-    (`solved/<name>`), and what our infrastructure lost stays None.
+    (`solved/<name>`, rollouts), and what our infrastructure lost stays None.
 
     Args:
         numbers: the profile's section `grpo`.
@@ -26,10 +26,10 @@ def reward_by(numbers: TrainingConfig, verified: Callable, seed: int) -> Callabl
     Source: our choice.
     """
 
-    def tossed(prompts, completions, problem_id, trainer_state=None, **columns):
-        rewards = verified(prompts, completions, problem_id=problem_id, **columns)
-        step = trainer_state.global_step if trainer_state else 0
-        coin = random.Random(digest(seed, step, problem_id))
+    def tossed(prompts, completions, **columns):
+        rewards = verified(prompts, completions, **columns)
+        step = columns["trainer_state"].global_step
+        coin = random.Random(digest(seed, step, columns["problem_id"]))
         tosses = [float(coin.random() < 0.5) for _ in rewards]
         return [None if reward is None else toss for reward, toss in zip(rewards, tosses)]
 
