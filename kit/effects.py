@@ -59,6 +59,12 @@ class Effect:
     left_out: str = ""
     margin: float = 0.0
 
+    def __str__(self):
+        if self.untested:
+            return f"{self.verdict()}: {self.untested}"
+        interval = f"95% interval [{self.low:.2f}, {self.high:.2f}]"
+        return f"{self.value:.2f}, {interval}, p = {self.p:.2g}: {self.verdict()}"
+
     @property
     def p(self) -> float:
         """Two-sided p value; NaN for what is not tested, as `core.stats.holm` wants it."""
@@ -172,16 +178,32 @@ def spread(a: pd.DataFrame, b: pd.DataFrame) -> Effect:
     return _effect_of(found, seeds=SEEDS_FOR_SPREAD, null=1.0, smallest=smallest)
 
 
-def trained(curves: pd.DataFrame, a: str, b: str, bins: Iterable[str]) -> Effect:
-    """Solve rate in the second half of training on the problems of some bins: a minus b.
+def late_rates(curves: pd.DataFrame, bins: Iterable[str]) -> pd.Series:
+    """Solve rate of each training in the second half of its steps, on the problems of some bins.
 
-    The rate of a step is the mean over the bins that it logged, that of a seed the mean over its
-    steps, that of an arm the mean over its seeds. Arms train on different problems, so only seeds
-    are drawn from more: Student's t over the seeds' differences where at least PAIRS seeds are
-    shared, else Welch's over the seeds of each arm.
+    The rate of a step is the mean over the bins that it logged, that of a training over its steps.
 
     Args:
         curves: one row per arm, seed and step: columns `arm`, `seed`, `step`, `solved/<bin>`.
+        bins: which problems.
+    Returns:
+        The rates (0 to 1) by `arm` and `seed`.
+    Source: our choice.
+    """
+    last = curves.groupby(["arm", "seed"]).step.transform("max")
+    rates = curves.reindex(columns=[f"solved/{name}" for name in bins]).mean(axis=1)
+    late = curves.assign(solved=rates)[curves.step > last / 2].dropna(subset="solved")
+    return late.groupby(["arm", "seed"]).solved.mean()
+
+
+def trained(curves: pd.DataFrame, a: str, b: str, bins: Iterable[str]) -> Effect:
+    """Solve rate in the second half of training on the problems of some bins: a minus b.
+
+    Arms train on different problems, so only seeds are drawn from more: Student's t over the seeds'
+    differences where at least PAIRS seeds are shared, else Welch's over the seeds of each arm.
+
+    Args:
+        curves: as `late_rates` takes them.
         a: one arm.
         b: the other arm.
         bins: which problems.
@@ -189,10 +211,8 @@ def trained(curves: pd.DataFrame, a: str, b: str, bins: Iterable[str]) -> Effect
         The difference (-1 to 1). It is tested with SEEDS seeds.
     Source: paper, figs. 9, 10 and 20-22 (training solve rates); the measure is our choice.
     """
-    last = curves.groupby(["arm", "seed"]).step.transform("max")
-    rates = curves.reindex(columns=[f"solved/{name}" for name in bins]).mean(axis=1)
-    late = curves.assign(solved=rates)[curves.step > last / 2].dropna(subset="solved")
-    one, two = (late[late.arm == arm].groupby("seed").solved.mean() for arm in (a, b))
+    late = late_rates(curves, bins)
+    one, two = (late[late.index.get_level_values("arm") == arm].droplevel("arm") for arm in (a, b))
     shared = one.index.intersection(two.index)
     paired = len(shared) >= PAIRS
     left_out = ""

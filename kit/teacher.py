@@ -84,29 +84,32 @@ class TeacherDialogue:
         return self.raw
 
 
-def turn_changes(problems: Iterable[Problem]) -> pd.DataFrame:
+def turn_changes(problems: Iterable[Problem], method: str = "multi") -> pd.DataFrame:
     """How the pass rate moved from turn to turn of the chains.
 
     Args:
-        problems: of any method; those of chains are taken.
+        problems: of any method.
+        method: multi, or single: from one independent draw of a snippet to the next.
     Returns:
-        One row per graded turn that follows a graded turn: columns `chain_id`, `environment`,
-        `asked`, `before`, `after` (pass rates, 0 to 1) and `change` (their difference).
+        One row per graded turn that follows a graded turn: columns `chain_id`, `seed_id` (the
+        snippet), `environment`, `asked`, `before`, `after` (pass rates, 0 to 1) and `change` (their
+        difference).
     Source: paper (F2); the table is our choice.
     """
+    key = ["chain_id", "seed_id", "environment", "asked"]
     after = pd.DataFrame(
         [
-            (problem.chain_id, problem.turn, problem.environment, problem.asked, problem.p)
+            (*(getattr(problem, name) for name in key), problem.turn, problem.p)
             for problem in problems
-            if problem.method == "multi" and problem.p is not None
+            if problem.method == method and problem.p is not None
         ],
-        columns=["chain_id", "turn", "environment", "asked", "after"],
+        columns=[*key, "turn", "after"],
     )
     # Each turn meets the next one of its chain.
     before = after.assign(turn=after.turn + 1, before=after.after)
     pairs = after.merge(before[["chain_id", "turn", "before"]])
     pairs["change"] = pairs.after - pairs.before
-    return pairs[["chain_id", "environment", "asked", "before", "after", "change"]]
+    return pairs[[*key, "before", "after", "change"]]
 
 
 # The measures of `teacher_quality`, and of what each of them is a share.

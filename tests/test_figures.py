@@ -85,37 +85,36 @@ STONES = pd.DataFrame(
 )
 CLAIMS = pd.DataFrame(
     [
-        ("F6", "s", "a − b", mode, 0.1, -0.05, 0.25, 0.0, 3, 40, "undecided", "undecided")
+        {
+            "claim": "F6",
+            "comparison": "a − b",
+            "mode": mode,
+            **dict(value=0.1, low=-0.05, high=0.25, null=0.0, seeds=3, problems=40, smallest=0.2),
+            "part": "undecided" if mode == "sampled" else "no vote",
+            "verdict": "undecided",
+            "why": "",
+        }
         for mode in ("sampled", "greedy")
     ]
     + [
-        (
-            "F1",
-            "s",
-            "multi / single",
-            "sampled",
-            0.9,
-            0.5,
-            1.6,
-            4.0,
-            40,
-            40,
-            "contradicted",
-            "contradicted",
-        ),
-        (
-            "F8",
-            "s",
-            "variance",
-            "sampled",
-            np.nan,
-            np.nan,
-            np.nan,
-            1.0,
-            2,
-            0,
-            *["not tested at this scale"] * 2,
-        ),
+        {
+            "claim": "F1b",
+            "comparison": "multi / single",
+            "mode": "sampled",
+            **dict(value=0.9, low=0.5, high=1.6, null=4.0, seeds=40, problems=40, smallest=5.0),
+            "part": "contradicted",
+            "verdict": "contradicted",
+            "why": "",
+        },
+        {
+            "claim": "F8",
+            "comparison": "variance",
+            "mode": "sampled",
+            **dict(null=1.0, seeds=2, problems=0),
+            "part": "not tested at this scale",
+            "verdict": "not tested at this scale",
+            "why": "2 seeds, 8 are needed",
+        },
     ],
     columns=findings.BOARD,
 )

@@ -173,20 +173,10 @@ def test_a_whole_run(tmp_path):
             for mode, value in (("sampled", 0.04), ("greedy", 0.77))
         ]
         + [("F3", "more", "real", "sampled", float("nan"), None, None, 0.0, 0, 0, "not tested")],
-        columns=[
-            "claim",
-            "statement",
-            "comparison",
-            "mode",
-            "value",
-            "low",
-            "high",
-            "null",
-            "seeds",
-            "problems",
-            "part",
-        ],
-    ).to_parquet(folder / "board.parquet")
+        columns="claim statement comparison mode value low high null seeds problems part".split(),
+    ).assign(why=["", "", "no training of real"], smallest=0.13, elsewhere="others").to_parquet(
+        folder / "board.parquet"
+    )
     page = read(folder)
     for text in (
         "profile made-up",
@@ -199,8 +189,8 @@ def test_a_whole_run(tmp_path):
         "asked for: seeds.wild = 10",
         "n: 26 seed snippets; seed 7.",
         "0.25 [0.10, 0.40] 0.50 [0.30, 0.70] +0.25 [-0.05, +0.55] 12 1",
-        "+0.04 [-0.10, +0.20] 3 36 undecided",
-        "– 0 0 not tested",
+        "medium - easy: +0.04 [-0.10, +0.20], 3 seeds, n = 36, could find 0.13 undecided not run",
+        "real: no training of real not tested",
         "1,008 programs in the sandbox (mode root)",
         "3 got no verdict",
         "03_filters 3",
@@ -273,20 +263,8 @@ def test_text_of_a_model_is_text(tmp_path):
     executed(folder, "02_rounds", nbformat.v4.new_output("error", ename="E", evalue=HOSTILE))
     pd.DataFrame(
         [("F1", HOSTILE, '" onload="x', "sampled", 1.0, 1.0, 1.0, 0.0, 1, 1, HOSTILE)],
-        columns=[
-            "claim",
-            "statement",
-            "comparison",
-            "mode",
-            "value",
-            "low",
-            "high",
-            "null",
-            "seeds",
-            "problems",
-            "part",
-        ],
-    ).to_parquet(folder / "board.parquet")
+        columns="claim statement comparison mode value low high null seeds problems part".split(),
+    ).assign(why="", smallest=0.13, elsewhere="others").to_parquet(folder / "board.parquet")
     assert read(folder).said.count(HOSTILE) >= 6
 
 

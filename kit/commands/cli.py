@@ -103,7 +103,7 @@ def study_command(
     parameter: _ParameterOption = None,
     keep_policies: Annotated[bool, Option(help="keep the trained weights of every run")] = False,
     dry: Annotated[
-        bool, Option(help="draw all plans, say how many runs there are, and stop")
+        bool, Option(help="draw all plans, say what each comparison could find, and stop")
     ] = False,
 ) -> None:
     """Run notebooks 05 and 06 for every arm and seed. Run it again to go on.
@@ -118,6 +118,7 @@ def study_command(
     numbers = [int(seed) for seed in seeds.split(",")]
     runs = study.prepare_study(profile, folder, Path(data or RECORDED), chosen, numbers)
     console.print(f"{len(runs)} runs in {folder}, {sum(map(study.done, runs))} of them done")
+    console.print(study.what_it_finds(profile, Path(data or RECORDED), runs), soft_wrap=True)
     if not dry:
         with stoppable():
             study.run_study(profile, runs, jobs, given(parameter), keep_policies)

@@ -100,7 +100,6 @@ def record_study(folder: str | Path, out: Path = RECORDED / "study") -> Path:
 
     Returns `out`. Raises RunError if no run is finished.
     """
-    from kit import findings
     from kit.arms import collect_study
 
     records.quiet()
@@ -110,10 +109,26 @@ def record_study(folder: str | Path, out: Path = RECORDED / "study") -> Path:
     for name, table in tables.items():
         records.write_parquet(table, out / f"{name}.parquet")
     (out / "README.md").write_text(_study_card(Path(folder)), encoding="utf-8")
-    _update_readme("board", board_markdown(findings.board(tables)))
+    rejudge(out)
     runs = tables["scores"].groupby("arm").seed.nunique()
     print(f"recorded {runs.sum()} runs of {len(runs)} arms in {out}")
     return out
+
+
+def recorded_board(folder: Path = RECORDED / "study") -> pd.DataFrame:
+    """`findings.board` of a recorded study and, for F1 and F2, of the recorded run."""
+    from kit import findings
+    from kit.arms import EMPTY
+
+    study = {name: records.read_parquet(folder / f"{name}.parquet") for name in EMPTY}
+    problems = records.load_problems(RECORDED / "filtered.parquet")
+    yields = records.read_parquet(RECORDED / "yields.parquet")
+    return findings.board(study | findings.round_tables(yields, problems))
+
+
+def rejudge(folder: Path = RECORDED / "study") -> None:
+    """Put the verdicts on a recorded study, by the rules of today, into README.md."""
+    _update_readme("board", board_markdown(recorded_board(folder)))
 
 
 def _study_card(folder: Path) -> str:
@@ -140,16 +155,18 @@ def _study_card(folder: Path) -> str:
 
 
 def board_markdown(found: pd.DataFrame) -> str:
-    """`findings.board` as a table in Markdown; greedy answers stand in notebook 07."""
+    """`findings.board` as a table in Markdown; other modes stand in notebook 07."""
     lines = [
-        "| | the paper | here | effect, 95% | seeds | n | verdict |",
-        "|---|---|---|---|---|---|---|",
+        "| | the paper | here | verdict | in miniature | elsewhere |",
+        "|---|---|---|---|---|---|",
     ]
-    for row in found[found["mode"] == "sampled"].itertuples():
-        effect = report.value_in_interval(row, "+.2f")
+    voting = found[found["mode"] == "sampled"]
+    # What others report stands beside the first comparison of a claim.
+    voting = voting.assign(elsewhere=voting.elsewhere.where(~voting.claim.duplicated(), ""))
+    for row in voting.itertuples():
+        here = f"{row.comparison}: {report.found_here(row)}"
         lines.append(
-            f"| {row.claim} | {row.statement} | {row.comparison} | {effect} | {row.seeds} "
-            f"| {row.problems} | {row.part} |"
+            f"| {row.claim} | {row.statement} | {here} | {row.part} | not run | {row.elsewhere} |"
         )
     return "\n".join(lines)
 

@@ -315,10 +315,24 @@ def _evaluation(folder: Path) -> dict:
     return {"checkpoints": list(whole.checkpoint.unique()), "rows": rows}
 
 
+def found_here(row: Any) -> str:
+    """A comparison of the board in words: effect, what it rests on, and what it could have found.
+
+    `row`: of `findings.board`, as `itertuples` gives it.
+    """
+    if row.why:
+        return row.why
+    effect = value_in_interval(row, ".2f" if row.null else "+.2f")
+    units = "snippets" if row.claim in ("F1a", "F1b", "F2") else "seeds"
+    n = f", n = {row.problems}" if row.problems else ""
+    return f"{effect}, {row.seeds} {units}{n}, could find {row.smallest:.2f}"
+
+
 def _board(folder):
-    """The claims with the effect on sampled answers; the greedy ones stand in the figure."""
-    return [
-        {**row._asdict(), "effect": value_in_interval(row, ".2f" if row.null else "+.2f")}
-        for row in _table(folder / "board.parquet").itertuples()
-        if row.mode == "sampled"
-    ]
+    """The comparisons with the effect on sampled answers; other modes stand in the figure."""
+    board = _table(folder / "board.parquet")
+    if "why" not in board:
+        # There is none, or it was made by an older kit.
+        return []
+    voting = board[board["mode"] == "sampled"]
+    return [{**row._asdict(), "here": found_here(row)} for row in voting.itertuples()]

@@ -19,11 +19,11 @@ from pathlib import Path
 import yaml
 from tqdm.auto import tqdm
 
-from kit.arms import arm_plans, load_arms
+from kit.arms import EMPTY, arm_plans, load_arms
 from kit.commands.runner import check_parameters, notebooks
 from kit.core import profile as profiles
 from kit.core import records
-from kit.core.manifest import RunError, read_manifest
+from kit.core.manifest import RECORDED, RunError, read_manifest
 from kit.core.types import digest
 
 STUDY_STAGES = ("05_grpo", "06_evaluation")
@@ -93,6 +93,25 @@ def prepare_study(
                 (run / OWN_PROFILE).write_text(own, encoding="utf-8")
             (run / "arm.json").write_text(json.dumps(facts[run], indent=1))
     return list(facts)
+
+
+def what_it_finds(profile: str, data: Path, runs: list[Path]) -> str:
+    """`design.study_power` of prepared runs as text; nothing of a recorded study, no forecast."""
+    from kit.design import study_power
+
+    shipped = {name: RECORDED / "study" / f"{name}.parquet" for name in EMPTY}
+    if not all(path.exists() for path in shipped.values()):
+        return "no study is recorded whose variances would tell what this one can find"
+    recorded = {name: records.read_parquet(path) for name, path in shipped.items()}
+    problems = records.load_problems(data / "filtered.parquet")
+    arms = [run.parent.name for run in runs]
+    seeds = len(runs) // len(set(arms))
+    found = study_power(profiles.load_profile(profile), problems, arms, seeds, recorded)
+    lines = ["What it can find (smallest effect in 80% of such studies), or what it lacks:"]
+    for row in found.itertuples():
+        able = row.lacks or f"{row.smallest:.2f} with {row.seeds} seeds, {row.problems} problems"
+        lines.append(f"  {row.claim:4}{row.comparison}: {able}")
+    return "\n".join(lines)
 
 
 def run_study(

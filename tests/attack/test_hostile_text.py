@@ -1,6 +1,11 @@
-"""Text that a model may write against the readers of the kit: it always ends as a verdict."""
+"""Text that a model may write against the readers of the kit: it always ends as a verdict.
+
+python -m tests.attack.test_hostile_text 600   # the same with new texts, for so many seconds
+"""
 
 import random
+import sys
+import time
 
 import pytest
 
@@ -66,15 +71,19 @@ def completions():
         yield f"<answer>{nasty}</answer>"
         yield f"<answer>f({nasty})</answer>"
         yield nasty
-    # The same texts cut and joined at random, always alike.
-    rng = random.Random(0)
+    yield from mixtures(0)
+
+
+def mixtures(seed, count=150):
+    """The same texts cut and joined at random, always alike."""
+    rng = random.Random(seed)
     parts = [f"<answer>{nasty}</answer>" for nasty in NASTY] + [
         "```python\n",
         "```",
         "f(",
         "def f(",
     ]
-    for _ in range(150):
+    for _ in range(count):
         text = "".join(rng.sample(parts, 3))
         start = rng.randrange(len(text))
         yield text[start : start + rng.randrange(400)]
@@ -88,6 +97,10 @@ def check():
 
 @pytest.fixture(scope="module")
 def problems(check):
+    return valid_problems(check)
+
+
+def valid_problems(check):
     made = {}
     for name, env in ENVS.items():
         code = GOOD + TESTS * (name == "fuzzing")
@@ -182,3 +195,27 @@ def test_a_fault_of_ours_is_that_answers_error_and_leaves_the_batch_alone(proble
     assert [verdict.outcome for verdict in verdicts] == ["passed", "error", "error", "failed"]
     assert verdicts[1] == Verdict("error", "KeyError: 'unforeseen'")
     assert [verdict.reward for verdict in verdicts] == [1.0, None, None, 0.0]
+
+
+def main(seconds: float) -> None:
+    """New mixtures as answers and as drafts in all environments, until the time is over."""
+    end = time.monotonic() + seconds
+    with Sandbox(workers=2) as box, Sandbox(workers=2, hash_seed=1) as other:
+        check = DeterminismCheck(box, other)
+        problems = valid_problems(check)
+        seed = 0
+        while time.monotonic() < end:
+            seed += 1
+            texts = list(mixtures(seed))
+            for name, env in ENVS.items():
+                for text, verdict in zip(texts, env.grade(problems[name], texts, box)):
+                    if verdict.outcome not in ("passed", "failed"):
+                        print(name, verdict, ascii(text), flush=True)
+                right = f"```python\n{GOOD}{TESTS * (name == 'fuzzing')}\n```"
+                for text in texts[:20]:
+                    drive(env, env.propose("import os", "new"), seed % 3, text, right, check)
+    print(f"{seed} x {len(texts)} texts in {len(ENVS)} environments")
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]))

@@ -48,7 +48,9 @@ def _arms(df):
 
 
 def _claims(df):
-    tested = f"{df.dropna(subset='value').claim.nunique()} of them tested"
+    # A claim of which one comparison is not tested is not.
+    claims = df.drop_duplicates("claim")
+    tested = f"{(~claims.verdict.str.startswith('not tested')).sum()} of them tested"
     claims = _counts(claim=df.claim.nunique())
     return f"{claims}, {tested}; seeds and n of each stand at the right"
 

@@ -164,36 +164,39 @@ VERDICT_COLOURS = {
 
 
 def _comparison(ax, y, row):
-    """The effect on sampled answers with its verdict, or a hollow one on greedy answers."""
-    colour = VERDICT_COLOURS[row.part]
+    """The effect on sampled answers with its verdict; hollow: on other answers, without a vote."""
     effect = (row.low, row.value, row.high)
     if row.mode != "sampled":
-        interval_line(ax, effect, y + 0.2, colour, 1.2, s=24, facecolor="white")
+        interval_line(ax, effect, y + 0.2, GREY, 1.2, s=24, facecolor="white")
         return
+    colour = VERDICT_COLOURS[row.part]
     interval_line(ax, effect, y - 0.1, colour, 2.2, s=44)
     ax.plot([row.null, row.null], [y - 0.45, y + 0.45], color=INK, lw=1)
     right = ax.get_yaxis_transform()
     text_at(ax, 1.01, y - 0.16, row.part, xycoords=right, color=colour, weight="bold")
-    numbers = f"{counted(row.seeds, 'seed')}, n = {row.problems}"
-    text_at(ax, 1.01, y + 0.22, numbers, xycoords=right, color=GREY)
+    units = "snippet" if row.claim in ("F1a", "F1b", "F2") else "seed"
+    numbers = f"{counted(row.seeds, units)}, n = {row.problems}; could find {row.smallest:.2f}"
+    text_at(ax, 1.01, y + 0.22, row.why or numbers, xycoords=right, color=GREY)
 
 
 def draw_board(df: pd.DataFrame, label: str = "") -> Figure:
-    """The claim board: a row per comparison with its effect and 95% interval; hollow: greedy.
+    """The claim board: a row per comparison with its effect and 95% interval; hollow: no vote.
 
     Differences stand above, ratios below (log scale). The verdict at the right is of the sampled
     answers.
 
     Args:
-        df: of `findings.board` and `findings.of_rounds`.
+        df: of `findings.board`.
         label: end of the title.
     Returns:
         The figure; a note if there is no claim.
     Source: paper (the claims); effects and verdicts are our choice.
     """
-    title = f"What holds?{label}"
     if df.empty:
-        return empty_figure(title, "no claim has been looked at yet")
+        return empty_figure(f"What holds?{label}", "no claim has been looked at yet")
+    verdicts = df.drop_duplicates("claim").verdict.value_counts()
+    words = ", ".join(f"{verdicts[word]} {word}" for word in VERDICT_COLOURS if word in verdicts)
+    title = f"Of {counted(int(verdicts.sum()), 'claim')}: {words}{label}"
     df = df.assign(name=df.claim + "   " + df.comparison, ratio=df.null != 0)
     rows = df.groupby("ratio").name.nunique()
     layout = (1, 12, (0.9 + 0.46 * rows.sum()) / len(rows) + 0.5)

@@ -1,0 +1,134 @@
+"""What a study can find, comparison by comparison, before it is run: `kit study --dry`."""
+
+from collections.abc import Iterable
+from dataclasses import fields
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from kit import environments
+from kit.contrasts import contrast, score_table
+from kit.core.bins import bin_of
+from kit.core.config import Profile
+from kit.core.types import Problem
+from kit.effects import ALPHA, MARGIN, PROBLEMS, SEEDS, SEEDS_FOR_SPREAD, late_rates
+from kit.findings import CLAIMS, Comparison
+from kit.held_out import real_items, synthetic_items
+from kit.power import Components, detectable, smallest_effect, smallest_ratio
+
+# What decides how many problems of a set there are.
+_SIZES = {"synthetic": "evaluation.synthetic", "real": "evaluation.real"} | {
+    "maths": "evaluation.maths"
+}
+
+
+def _asked(problems, profile):
+    """The problems of notebook 06, as far as comparisons need them: set, group, bin."""
+    numbers = profile.evaluation
+    envs = environments.make(profile.rounds)
+    rows: list[tuple[str, str, str | None]] = [("maths", "", None)] * numbers.maths
+    for name, draw in (("synthetic", synthetic_items), ("real", real_items)):
+        for item in draw(problems, envs, getattr(numbers, name), profile.seed):
+            problem = Problem.model_validate(item.data["problem"])
+            rows.append((name, item.group, bin_of(problem.p, profile.difficulty.bins)))
+    return pd.DataFrame(rows, columns=["set", "group", "bin"])
+
+
+def _count(comparison, asked):
+    """How many problems a comparison is about."""
+    rows = asked[asked["set"] == comparison.set]
+    if comparison.bins:
+        rows = rows[rows.bin.isin(comparison.bins)]
+    if comparison.groups:
+        rows = rows[rows.group.isin(comparison.groups)]
+    return len(rows)
+
+
+def _lacks(comparison, count, seeds, arms):
+    """Why a comparison cannot be tested, with the value to raise; empty if it can."""
+    missing = [arm for arm in (comparison.a, comparison.b) if arm not in arms]
+    if missing:
+        return f"no training of {', '.join(missing)}: --arms"
+    needed = SEEDS_FOR_SPREAD if comparison.kind == "spread" else SEEDS
+    if seeds < needed:
+        return f"{seeds} seeds, {needed} are needed: --seeds"
+    if comparison.kind in ("better", "alike") and count < PROBLEMS:
+        key = _SIZES[comparison.set]
+        return f"{count} problems, {PROBLEMS} are needed: raise {key}, or make more held-out ones"
+    return ""
+
+
+def measured_components(scores: pd.DataFrame, set_name: str, k: int = 1) -> Components:
+    """The variances of a difference of two arms, the mean over all pairs of arms of a study.
+
+    Args:
+        scores: of a study, see `arms.collect_study`.
+        set_name: such as synthetic.
+        k: of pass@k.
+    Returns:
+        The components; NaN where no two arms have two seeds and answers on this set.
+    Source: our choice.
+    """
+    arms = scores[scores.checkpoint == "after"].arm.unique()
+    tables = [score_table(scores, arm, set_name, k=k) for arm in arms]
+    found = [contrast([(1, a), (-1, b)]).components for a, b in combinations(tables, 2)]
+    rows = pd.DataFrame([vars(one) for one in found], columns=[f.name for f in fields(Components)])
+    return Components(**rows.mean().to_dict())
+
+
+def _smallest(comparison, count, seeds, samples, recorded, alpha):
+    """The smallest effect that the comparison finds, in its own units."""
+    if comparison.kind == "spread":
+        return smallest_ratio(seeds, alpha)
+    if comparison.kind == "trained":
+        late = late_rates(recorded["curves"], comparison.bins)
+        between = late.groupby("arm").var().mean() if len(late) else np.nan
+        return detectable(np.sqrt(2 * between / seeds), 2 * (seeds - 1), alpha)
+    components = measured_components(recorded["scores"], comparison.set, comparison.k)
+    # pass@k of k samples is a single draw.
+    found = smallest_effect(components, seeds, count, samples // comparison.k, alpha=alpha)
+    return found / MARGIN if comparison.kind == "alike" else found
+
+
+def study_power(
+    profile: Profile,
+    problems: Iterable[Problem],
+    arms: Iterable[str],
+    seeds: int,
+    recorded: dict[str, pd.DataFrame],
+) -> pd.DataFrame:
+    """What each comparison of arms can find with these arms, seeds and problems.
+
+    Args:
+        profile: of the study.
+        problems: filtered ones of both splits.
+        arms: names of those that are trained.
+        seeds: trainings of each arm.
+        recorded: tables of an earlier study, whose variances are taken for those of this one.
+    Returns:
+        One row per comparison of arms: columns `claim`, `comparison`, `seeds`, `problems`;
+        `smallest`: the effect that 80% of such studies find after the correction for all that can
+        be tested (points of the score as a share; a ratio for F8; for "alike" the gain of the other
+        arm over the untrained policy), unpaired, so pairing can only help; `lacks`: what to raise
+        where nothing can be tested.
+    Source: our choice.
+    """
+    arms = set(arms)
+    asked = _asked(list(problems), profile)
+    rows: list[tuple[str, Comparison, int, str]] = []
+    for claim in CLAIMS:
+        for comparison in claim.comparisons:
+            if comparison.b:
+                count = _count(comparison, asked)
+                rows.append((claim.id, comparison, count, _lacks(comparison, count, seeds, arms)))
+    tested = sum(not lacks for *_, lacks in rows)
+    found = []
+    for claim_id, comparison, count, lacks in rows:
+        smallest = np.nan
+        if not lacks:
+            samples = profile.evaluation.n
+            smallest = _smallest(comparison, count, seeds, samples, recorded, ALPHA / tested)
+        found.append((claim_id, comparison.text, seeds, count, smallest, lacks))
+    columns = ["claim", "comparison", "seeds", "problems", "smallest", "lacks"]
+    return pd.DataFrame(found, columns=columns)
