@@ -1,8 +1,9 @@
 """The arms of a study: what each may draw from, their plans, and what their trainings left."""
 
 import json
-import random
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -16,12 +17,17 @@ from kit.core.bins import bin_of
 from kit.core.config import CurriculumConfig, EnvironmentName, Profile, StrictModel
 from kit.core.manifest import RECORDED, ROOT, read_manifest
 from kit.core.run import LABEL, Run
-from kit.core.types import Problem
+from kit.core.types import Problem, digest
 from kit.schedules import CurriculumError
 
 
 class ArmError(ValueError):
     """An arm cannot be trained; the message says which one and what is missing."""
+
+
+# The largest part of what all its partners have that a training takes: its seed draws which, so
+# that seeds replicate the pool (our choice).
+DRAWN = 0.75
 
 
 class Arm(StrictModel):
@@ -30,15 +36,24 @@ class Arm(StrictModel):
     schedule: str | None = None
     environments: dict[EnvironmentName, float] | None = None
     sources: dict[Literal["synthetic", "real"], float] | None = None
+    bins: Literal["narrow", "broad"] | None = None
+    reward: Literal["verified", "random"] | None = None
+    advantage: Literal["group", "rejection"] | None = None
     set: Literal["all", "chains", "disjoint"] = "all"
     match: str = ""
+    by: list[Literal["bin", "environment"]] = ["bin", "environment"]
     share: float = Field(1.0, gt=0, le=1)
     substitute: bool = False
+    rerun: str = ""
 
     def curriculum(self, profile: Profile) -> CurriculumConfig:
         """The profile's curriculum with what this arm says otherwise."""
         own = self.model_dump(include={"schedule", "environments", "sources"}, exclude_none=True)
         return profile.curriculum.model_copy(update=own)
+
+    def training(self) -> dict[str, str]:
+        """What this arm says otherwise than the profile's section `grpo`."""
+        return self.model_dump(include={"reward", "advantage"}, exclude_none=True)
 
 
 def load_arms(path: Path = Path(__file__).parent / "arms.yaml") -> dict[str, Arm]:
@@ -50,11 +65,19 @@ def load_arms(path: Path = Path(__file__).parent / "arms.yaml") -> dict[str, Arm
         The arms by name, in the order of the file.
     Raises:
         ArmError: the file is not a list of arms.
-    Source: paper, data mixtures and curricula (the arms); their sizes are our choice.
+    Source: paper, data mixtures and curricula (the arms); their sizes and the controls are our
+        choice.
     """
     try:
         lines = yaml.safe_load(path.read_text(encoding="utf-8")).items()
-        return {name: Arm.model_validate(line or {}) for name, line in lines}
+        known = {name: Arm.model_validate(line or {}) for name, line in lines}
+        # A rerun is the arm that it names, once more.
+        return {
+            name: known[arm.rerun].model_copy(update={"rerun": arm.rerun}) if arm.rerun else arm
+            for name, arm in known.items()
+        }
+    except KeyError as error:
+        raise ArmError(f"{path} has no arm {error} to run again") from None
     except (OSError, yaml.YAMLError, AttributeError, ValidationError) as error:
         raise ArmError(f"{path} is not a list of arms: {error}") from None
 
@@ -62,54 +85,94 @@ def load_arms(path: Path = Path(__file__).parent / "arms.yaml") -> dict[str, Arm
 def _drawing(arm, profile):
     """The arguments of an arm that curriculum.drawable and curriculum.plan have in common."""
     return {
-        **arm.curriculum(profile).model_dump(),
+        **arm.curriculum(profile).model_dump(exclude={"repeats"}),
         "steps": profile.grpo.steps,
-        "bins": profile.difficulty.bins,
+        "bins": arm.bins or profile.difficulty.bins,
         "substitute": arm.substitute,
     }
 
 
-def _by_source(problems):
-    """The synthetic and the real ones."""
-    return [[p for p in problems if curriculum.source(p) == name] for name in ("synthetic", "real")]
+def _shuffled(ids, seed):
+    """In an order that depends on the seed alone: two ids stand alike in the order of every arm."""
+    return sorted(ids, key=lambda i: digest("pool", seed, i))
 
 
-def _some(problems, count):
-    """`count` of them at random, always the same ones; a smaller count gives a part of a larger."""
-    ordered = sorted(problems, key=lambda problem: problem.id)
-    return random.Random("arms").sample(ordered, len(ordered))[: max(1, round(count))]
+def _family(arm, kept, bins, seed):
+    """What a training may draw from, before its schedule and its mixtures say what they ask for.
+
+    Stepping stones, or as many problems of equal pass rates without kinship (paper).
+    """
+    if arm.set == "all":
+        return kept
+    chains = _shuffled(difficulty.stepping_stones(kept, bins).chain_id, seed)
+    drawn = {*chains[: max(1, int(DRAWN * len(chains)))]}
+    stones = [problem for problem in kept if problem.chain_id in drawn]
+    if arm.set == "chains":
+        return stones
+    others = [x for x in kept if curriculum.source(x) == "synthetic" and bin_of(x.p, bins)]
+    apart = difficulty.disjoint(stones, others, seed)
+    # Without a partner for each stone there is no such set.
+    return apart if len(apart) == len(stones) else []
+
+
+def _cells(problems, by):
+    """Source -> cell -> problems; a cell is what the keys `by` say of a problem."""
+    found: dict[str, dict] = {}
+    for problem in problems:
+        facts = {"bin": bin_of(problem.p, "broad"), "environment": problem.environment}
+        part = found.setdefault(curriculum.source(problem), defaultdict(list))
+        part[tuple(facts[key] for key in by)].append(problem)
+    return found
+
+
+def _some(problems, size, seed):
+    """`size` of them, the environments in turn; a smaller size gives a part of a larger one."""
+    by_id = {problem.id: problem for problem in problems}
+    ordered = [by_id[i] for i in _shuffled(by_id, seed)]
+    place: defaultdict[str, Iterator[int]] = defaultdict(count)
+    return sorted(ordered, key=lambda problem: next(place[problem.environment]))[:size]
 
 
 def arm_pools(
-    known: dict[str, Arm], problems: Iterable[Problem], profile: Profile
+    known: dict[str, Arm], problems: Iterable[Problem], profile: Profile, seed: int
 ) -> dict[str, list[Problem]]:
-    """The problems that each arm may draw from.
+    """The problems that a training of each arm may draw from.
 
-    They are kept, of the train split, and in a bin that the arm's schedule asks for. Arms with the
-    same `match` get equally many of each source, the fewest that one of them has.
+    They are kept, of the train split, and in a bin that the arm's schedule asks for. Arms of one
+    `match` get equally many of each source in each cell of `by`. Of what the poorest partner has
+    in a cell, a training takes DRAWN, and at least one; without a `match` an arm is its own
+    partner. A pool of stepping stones is DRAWN of the chains.
+
+    Args:
+        known: all arms of the file, whatever is trained: an arm's partners do not depend on that.
+        problems: of any kind and split.
+        profile: of the study.
+        seed: of the training; one seed gives one order of the problems, for all arms.
+    Returns:
+        The problems of each arm, by its name; none where there is no such training.
+    Raises:
+        CurriculumError: a schedule is unknown.
+    Source: paper (chains, disjoint sets, sizes that match); pools by seed are our choice.
     """
     by_id = {problem.id: problem for problem in problems if problem.kept}
     kept = [problem for problem in by_id.values() if problem.split == "train"]
-    synthetic = [problem for problem in kept if curriculum.source(problem) == "synthetic"]
+    stock = {}
+    for name, arm in known.items():
+        drawing = _drawing(arm, profile)
+        stock[name] = curriculum.drawable(_family(arm, kept, drawing["bins"], seed), **drawing)
+    cells = {name: _cells(found, known[name].by) for name, found in stock.items()}
 
-    # Stepping stones, and as many problems of equal pass rates without kinship (paper).
-    chains = set(difficulty.stepping_stones(kept).chain_id)
-    stones = [p for p in kept if p.method == "stones" and p.chain_id in chains]
-    sets = {"all": kept, "chains": stones, "disjoint": difficulty.disjoint(stones, synthetic)}
-    found = {
-        name: curriculum.drawable(sets[arm.set], **_drawing(arm, profile))
-        for name, arm in known.items()
-    }
-
-    # An arm without problems does not starve those that it is compared with.
-    for label in {arm.match for arm in known.values() if arm.match}:
-        alike = [name for name, arm in known.items() if arm.match == label and found[name]]
-        parts = {name: _by_source(found[name]) for name in alike}
-        sizes = [len(part) for of_arm in parts.values() for part in of_arm if part]
-        for name in alike:
-            count = min(sizes) * known[name].share
-            found[name] = [p for part in parts[name] for p in _some(part, count)]
-    return found
+    pools = {name: stock[name] if arm.set != "all" else [] for name, arm in known.items()}
+    for name, arm in known.items():
+        # An arm without problems does not starve those that it is compared with.
+        partners = [other for other in known if arm.match and known[other].match == arm.match]
+        parts = [part for other in partners or [name] for part in cells[other].values()]
+        for part in cells[name].values() if arm.set == "all" else ():
+            for cell, found in part.items():
+                least = min(len(other.get(cell, ())) for other in parts)
+                size = max(1, round(arm.share * max(1, int(DRAWN * least)))) if least else 0
+                pools[name] += _some(found, size, seed)
+    return pools
 
 
 def arm_plans(
@@ -121,30 +184,34 @@ def arm_plans(
 ) -> dict[tuple[str, int], pd.DataFrame]:
     """The plan of each (arm, seed of training), before anything is trained.
 
-    All arms get one, or those in `names`. Raises ArmError.
+    All arms get one, or those in `names`. Trainings of one seed have the same order of prompts as
+    far as their arms allow. Raises ArmError.
     """
     names = list(names) or list(known)
     unknown = sorted({*names} - {*known})
     if unknown:
         raise ArmError(f"no arm is called {', '.join(unknown)}; there are {', '.join(known)}")
-    found = arm_pools(known, problems, profile)
-    empty = [name for name in names if not found[name]]
-    if empty:
-        raise ArmError(
-            f"no problem for {', '.join(empty)}: make more problems (seeds, stones, "
-            "seeds.problems), or leave the arm out (--arms)"
-        )
+    problems = list(problems)
     made = {}
     for seed in seeds:
+        found = arm_pools(known, problems, profile, seed)
+        empty = [name for name in names if not found[name]]
+        if empty:
+            raise ArmError(
+                f"no problem for {', '.join(empty)} of a kind that all arms of its match have: "
+                "make more problems (seeds, stones, seeds.problems), or leave the arm out (--arms)"
+            )
         for name in names:
-            given = _drawing(known[name], profile)
-            prompts = profile.grpo.prompts_per_step
             try:
                 made[name, seed] = curriculum.plan(
-                    found[name], prompts_per_step=prompts, seed=seed, **given
+                    found[name],
+                    prompts_per_step=profile.grpo.prompts_per_step,
+                    seed=seed,
+                    repeats=profile.curriculum.repeats,
+                    **_drawing(known[name], profile),
                 )
             except CurriculumError as error:
-                raise ArmError(f"arm {name}: {error}") from None
+                raise ArmError(f"arm {name}, seed {seed}: {error}") from None
     return made
 
 
@@ -156,44 +223,57 @@ EMPTY = {
 }
 
 
+# What a finished run has.
+NEEDED = (
+    "arm.json filtered.parquet plan.parquet train.parquet evaluation.parquet manifest.json"
+).split()
+
+
 def _run_tables(folder):
     """The tables of one finished run, without its arm and seed."""
-    # Synthetic problems get the bin of their pass rate; those of other sets have none.
+    # Synthetic problems get the bin of their pass rate and their snippet; other sets have none.
     bins = read_manifest(folder)["profile"]["difficulty"]["bins"]
-    bins_by_id = {
-        f"synthetic/{problem.id}": bin_of(problem.p, bins)
+    by_id = {
+        f"synthetic/{problem.id}": (bin_of(problem.p, bins), problem.seed_id)
         for problem in records.load_problems(folder / "filtered.parquet")
-        if problem.n
     }
     scores = records.read_parquet(folder / "evaluation.parquet").drop(columns="samples")
+    facts = [by_id.get(i, (None, "")) for i in scores.problem_id]
+    own = pd.DataFrame(facts, columns=["bin", "seed_id"], index=scores.index, dtype=object)
     plan = records.read_parquet(folder / "plan.parquet").groupby("bin", as_index=False)
     return {
-        "scores": scores.assign(bin=scores.problem_id.map(bins_by_id)),
+        "scores": scores.join(own),
         "curves": records.read_parquet(folder / "train.parquet"),
         "drawn": plan.agg(prompts=("problem_id", "size"), problems=("problem_id", "nunique")),
     }
 
 
 def collect_study(folder: Path) -> dict[str, pd.DataFrame]:
-    """The finished runs of a study folder.
+    """The finished runs of a study folder. Runs that are not finished are left out: it says which.
 
-    Returns the tables `scores` (a row per arm, seed, checkpoint, problem, with its bin if it is
-    synthetic), `curves` (per arm, seed, step) and `drawn` (per arm, seed, bin: how many prompts of
-    how many problems its plan has), with the columns of EMPTY and others.
+    Returns the tables `scores` (a row per arm, seed, checkpoint, problem, if it is synthetic with
+    its `bin` and its snippet `seed_id`, with whatever else the evaluation counted), `curves` (per
+    arm, seed, step) and `drawn` (per arm, seed, bin: how many prompts of how many problems its
+    plan has), with the columns of EMPTY and others.
     """
     # Easy before medium before hard, in tables and figures too.
     place = {name: k for k, name in enumerate(load_arms())}
-    notes = sorted(
-        Path(folder).glob("*/*/arm.json"),
-        key=lambda note: (place.get(note.parts[-3], len(place)), note),
+    runs = sorted(
+        {made.parent for file in NEEDED for made in Path(folder).glob(f"*/*/{file}")},
+        key=lambda run: (place.get(run.parts[-2], len(place)), run),
     )
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in EMPTY}
-    for note in notes:
-        needed = ("evaluation", "train", "plan")
-        if all((note.parent / f"{table}.parquet").exists() for table in needed):
-            facts = json.loads(note.read_text())
-            for name, table in _run_tables(note.parent).items():
-                parts[name].append(table.assign(arm=facts["arm"], seed=facts["seed"]))
+    left_out = []
+    for run in runs:
+        missing = [file for file in NEEDED if not (run / file).exists()]
+        if missing:
+            left_out.append(f"{run.parent.name}/{run.name} (no {', '.join(missing)})")
+            continue
+        facts = json.loads((run / "arm.json").read_text())
+        for name, table in _run_tables(run).items():
+            parts[name].append(table.assign(arm=facts["arm"], seed=facts["seed"]))
+    if left_out:
+        print(f"not finished, so left out: {len(left_out)} of {len(runs)} runs:", *left_out)
     return {
         name: pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=EMPTY[name])
         for name, tables in parts.items()

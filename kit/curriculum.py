@@ -6,14 +6,16 @@ missing.
 """
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterator
+from itertools import count
 
 import numpy as np
 import pandas as pd
 
 from kit import schedules
 from kit.core.bins import BIN_ORDER, bin_of
-from kit.core.types import Problem
+from kit.core.types import Problem, digest
 from kit.schedules import CurriculumError, Mixture, phases
 
 
@@ -99,10 +101,22 @@ def _draw(weighted, rng):
     return str(rng.choice(list(weighted), p=p / p.sum()))
 
 
-def _deck(ids, rng):
-    """Each id once in random order, then all in a new order, without end."""
-    while True:
-        yield from rng.permutation(ids).tolist()
+def _deck(ids, seed):
+    """Each id once in random order, then all in a new order, without end.
+
+    The order of two ids depends on the seed alone, so trainings of one seed agree on it.
+    """
+    for turn in count():
+        yield from sorted(ids, key=lambda i: digest(seed, turn, i))
+
+
+def _left(stock, origin, used, repeats):
+    """The environments of each bin of `stock` that still have a problem to draw, by bin."""
+    return {
+        name: left
+        for name, pool in stock.items()
+        if (left := [e for e, ids in pool.items() if used[origin, name, e] < repeats * len(ids)])
+    }
 
 
 PLAN = "step slot schedule source wanted bin environment problem_id".split()
@@ -118,26 +132,28 @@ def plan(
     seed: int,
     sources: Mixture | None = None,
     substitute: bool = True,
+    repeats: int | None = None,
 ) -> pd.DataFrame:
     """The ordered prompts of a training; the same arguments give the same plan.
 
     Each prompt draws a source, a bin by the weights at its step, an environment, and a problem of
     that pool: each problem once in random order, then all in a new order. An empty environment's
-    weight goes to the others in the same bin, an empty bin's to the nearest bin with problems.
+    weight goes to the others in the same bin, an empty bin's to the nearest bin with problems;
+    pools that were drawn `repeats` times over count as empty.
 
     Args:
         problems: kept ones of the train split.
         schedule: a key of SCHEDULES, scaled to `steps`.
         steps: of the training.
         prompts_per_step: prompts that each step draws.
-        environments: weights of the mixture, by environment.
+        environments, sources: weights of the mixture; no sources: synthetic problems alone.
         bins: a key of bins.BINS.
         seed: of all draws.
-        sources: weights of `synthetic` and `real` problems; None: synthetic ones alone.
         substitute: False: an empty bin that the schedule asks for is an error.
+        repeats: a problem is drawn at most so often; None: no limit.
     Returns:
-        steps * prompts_per_step rows with the columns PLAN: `step` and `slot` from 0, `schedule`,
-        `source`, the bin that it `wanted`, and the `bin`, `environment` and `problem_id` drawn.
+        steps * prompts_per_step rows, columns PLAN: `step` and `slot` from 0, the bin that it
+        `wanted`, and the `source`, `bin`, `environment` and `problem_id` drawn.
     Raises:
         CurriculumError: no plan can be made; the message says what is missing or unusable.
     Source: paper (schedules, mixtures); what happens where problems are missing is our choice.
@@ -146,19 +162,39 @@ def plan(
     stock = _checked_stock(problems, schedule, steps, environments, bins, sources, substitute)
     rng = np.random.default_rng(seed)
     decks: dict[tuple[str, str, str], Iterator[str]] = {}
-    rows = []
+    used: Counter[tuple] = Counter()
+    short, rows = [], []
     for step in range(steps):
         by_bin = schedules.weights(schedule, step, steps)
         for slot in range(prompts_per_step):
             origin = _draw({name: sources[name] for name in stock}, rng)
             wanted = _draw(by_bin, rng)
+            left = _left(stock[origin], origin, used, repeats or math.inf)
             # A bin without problems is replaced by its nearest neighbour (our choice).
-            found = nearest(wanted, stock[origin])
+            found = nearest(wanted, left if substitute and left else stock[origin])
+            # Past the limit it goes on, to count what is missing.
+            short += [(origin, found)] * (found not in left)
             pool = stock[origin][found]
-            environment = _draw({name: environments[name] for name in pool}, rng)
-            deck = decks.setdefault((origin, found, environment), _deck(pool[environment], rng))
-            rows.append((step, slot, schedule, origin, wanted, found, environment, next(deck)))
+            names = left.get(found, pool)
+            key = (origin, found, _draw({name: environments[name] for name in names}, rng))
+            used[key] += 1
+            problem = next(decks.setdefault(key, _deck(pool[key[2]], seed)))
+            rows.append((step, slot, schedule, origin, wanted, *key[1:], problem))
+    _check_repeats(short, repeats)
     return pd.DataFrame(rows, columns=PLAN)
+
+
+def _check_repeats(short, repeats):
+    """CurriculumError if prompts were left without a problem; `short`: source and bin of each."""
+    told = [
+        f"{math.ceil(prompts / repeats)} more {origin} {name} ones ({prompts} prompts)"
+        for (origin, name), prompts in Counter(short).items()
+    ]
+    if told:
+        raise CurriculumError(
+            f"too few problems to draw none of them more than {repeats} times: make "
+            f"{' and '.join(told)}, or raise curriculum.repeats"
+        )
 
 
 def drawable(

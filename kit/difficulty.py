@@ -52,43 +52,34 @@ def _rate(problem):
 
 
 def stepping_stones(problems: list[Problem], bins: str = "narrow") -> pd.DataFrame:
-    """The stepping stones of which the filters kept all three: hard, medium and easy.
+    """The chains: a hard problem, its medium and its easy variant, each in the bin of its name.
 
-    The paper keeps what is in the narrow bins (1,012 chains). With few attempts hardly any chain
-    is, so `ordered` is the weaker form that a small run can reach.
+    So the pass rates rise in the order in which the three were asked for. The filters kept all
+    three; with few attempts hardly any trio lies in the narrow bins.
 
     Args:
         problems: filtered problems (`kept` is set).
         bins: a key of BINS.
     Returns:
-        One row per seed: columns `chain_id`, `environment`, `split`; for each of hard, medium and
-        easy its id (`hard`) and pass rate (`hard_p`, 0 to 1); `ordered`: p rises from hard to
-        easy; `in_bins`: each lies in the bin of its name.
+        One row per chain: columns `chain_id`, `environment`, `split`; for each of hard, medium and
+        easy its id (`hard`) and pass rate (`hard_p`, 0 to 1).
     Raises:
         ValueError: BINS has no such key.
-    Source: paper, filters and bins (chains); `ordered` is our choice.
+    Source: paper, filters and bins (chains; 1,012 of them in the narrow bins).
     """
-    kept = {(x.chain_id, x.asked): x for x in problems if x.method == "stones" and x.kept}
+    chains: dict[str, dict[str, Problem]] = {}
+    for x in problems:
+        if x.method == "stones" and x.kept and bin_of(x.p, bins) == x.asked:
+            chains.setdefault(x.chain_id, {})[x.asked] = x
     rows = []
-    # A chain of which one problem is missing is no chain: it is left out (paper).
-    for chain_id in sorted({chain_id for chain_id, _ in kept}):
-        trio = [
-            kept[chain_id, level] for level in STEPPING_STONE_LEVELS if (chain_id, level) in kept
-        ]
-        if len(trio) < len(STEPPING_STONE_LEVELS):
-            continue
-        # Do the pass rates rise from hard to easy, and does each lie where it was asked to lie?
-        rates = [_rate(stone) for stone in trio]
-        ordered = rates == sorted(set(rates))
-        in_bins = all(bin_of(stone.p, bins) == stone.asked for stone in trio)
-        ids = [stone.id for stone in trio]
-        rows.append((chain_id, trio[0].environment, trio[0].split, *ids, *rates, ordered, in_bins))
-    columns = [
-        *STEPPING_STONE_LEVELS,
-        *(f"{level}_p" for level in STEPPING_STONE_LEVELS),
-        "ordered",
-        "in_bins",
-    ]
+    for chain_id, chain in sorted(chains.items()):
+        # A chain of which one problem is missing is no chain: it is left out (paper).
+        if len(chain) == len(STEPPING_STONE_LEVELS):
+            trio = [chain[level] for level in STEPPING_STONE_LEVELS]
+            ids = [stone.id for stone in trio]
+            rates = [_rate(stone) for stone in trio]
+            rows.append((chain_id, trio[0].environment, trio[0].split, *ids, *rates))
+    columns = [*STEPPING_STONE_LEVELS, *(f"{level}_p" for level in STEPPING_STONE_LEVELS)]
     return pd.DataFrame(rows, columns=["chain_id", "environment", "split", *columns])
 
 

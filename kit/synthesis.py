@@ -123,14 +123,18 @@ class Synthesis:
         """(seed, the environment that it serves, whether it has stepping stones)."""
         names = self.numbers.environments
         in_turn: defaultdict[str, Iterator] = defaultdict(lambda: cycle(names))
-        for number, seed in enumerate(seeds):
+        stones = self.numbers.stones
+        for seed in seeds:
             if seed.as_is:
                 # Real data are induction problems, as in the paper.
                 yield seed, self.environments["induction"], False
             else:
                 # The others serve the environments in turn, within their split (our choice).
                 env = self.environments[next(in_turn[seed.split])]
-                yield seed, env, number < self.numbers.stones
+                # Stepping stones are to be trained on: none for held-out seeds.
+                trained = seed.split == "train"
+                yield seed, env, trained and stones > 0
+                stones -= trained
 
     async def _all(self, work):
         """All seeds side by side, at most `in_flight` of them at once."""

@@ -261,6 +261,48 @@ def test_refusals_say_what_is_wrong(call, message):
         call()
 
 
+def test_no_problem_is_drawn_more_often_than_repeats_says():
+    given = problems({("easy", e): n for e, n in zip(EQUAL, (1, 6, 6, 6))})
+    often = plan(given, "easy").problem_id.value_counts()
+    assert often.max() > 30, "an environment with one problem draws it all the time"
+    seldom = plan(given, "easy", repeats=9).problem_id.value_counts()
+    assert seldom.max() == 9 and len(plan(given, "easy", repeats=9)) == 160
+
+
+def test_a_pool_too_small_for_its_repeats_says_what_is_missing_and_what_to_raise():
+    given = problems({("medium", "induction"): 5, ("hard", "fuzzing"): 20})
+    with pytest.raises(
+        CurriculumError,
+        match=r"more than 7 times: make 18 more synthetic medium ones \(125 prompts\), "
+        "or raise curriculum.repeats",
+    ):
+        plan(given, "medium", repeats=7, substitute=False)
+    assert plan(given, "medium", repeats=32, substitute=False).problem_id.nunique() == 5
+    made = plan(given, "medium", repeats=7)
+    assert made["bin"].value_counts().to_dict() == {"hard": 125, "medium": 35}, (
+        "a bin that is used up gives way to the nearest, as an empty one does"
+    )
+    with pytest.raises(CurriculumError, match="make 7 more synthetic"):
+        plan(given, "medium", repeats=5)
+
+
+def test_one_seed_gives_one_order_whatever_the_pool():
+    given = full(12)
+    whole = plan(given, "uniform", steps=200)
+    some = plan(given[::2], "uniform", steps=200)
+    other = plan(given[::2], "uniform", steps=200, seed=1)
+    cell = ("medium", "induction")
+
+    def order(made, common):
+        drawn = made[(made.bin == cell[0]) & (made.environment == cell[1])].problem_id
+        return [i for i in dict.fromkeys(drawn) if i in common]
+
+    common = {x.id for x in given[::2]}
+    assert order(whole, common) == order(some, common) != order(other, common)
+    columns = ["step", "slot", "wanted", "bin", "environment"]
+    assert whole[columns].equals(some[columns]), "and one order of bins and environments"
+
+
 # ------------------------------------------------------------------ a schedule of one's own
 
 

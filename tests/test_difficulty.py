@@ -135,33 +135,32 @@ def stone(seed, asked, solved, kept=True, environment="deduction", method="stone
     )
 
 
-def test_stones_need_all_three_and_say_whether_they_are_in_order_and_in_their_narrow_bins():
+def test_stepping_stones_are_a_trio_in_order_each_in_the_bin_of_its_name():
     chains = [
         stone("a", "hard", 3),
         stone("a", "medium", 16),
-        stone("a", "easy", 27),  # in the bins
+        stone("a", "easy", 27),  # in the narrow bins
         stone("b", "hard", 8),
         stone("b", "medium", 16),
-        stone("b", "easy", 27),  # in order only
+        stone("b", "easy", 28),  # in order, and in the broad bins only
         stone("c", "hard", 16),
         stone("c", "medium", 16),
-        stone("c", "easy", 27),  # not even that
+        stone("c", "easy", 27),  # not in order
         stone("d", "hard", 3),
         stone("d", "medium", 16, kept=False),
         stone("d", "easy", 27),
+        stone("e", "hard", 27),
+        stone("e", "medium", 16),
+        stone("e", "easy", 3),  # each in a bin, but not in that of its name
     ]
     found = difficulty.stepping_stones(chains).set_index("chain_id")
-    assert found.index.tolist() == ["stones-a", "stones-b", "stones-c"]
-    assert found.ordered.tolist() == [True, True, False] and found.in_bins.tolist() == [
-        True,
-        False,
-        False,
-    ]
+    assert found.index.tolist() == ["stones-a"]
     assert found.loc["stones-a", ["hard_p", "medium_p", "easy_p"]].tolist() == [
         3 / 32,
         0.5,
         27 / 32,
     ]
+    assert difficulty.stepping_stones(chains, "broad").chain_id.tolist() == ["stones-b"]
     assert difficulty.stepping_stones([]).empty
 
 

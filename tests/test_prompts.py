@@ -1,5 +1,7 @@
 """What a model wrote stays inside its message, and every file can hold it."""
 
+import re
+
 import pytest
 
 from kit import environments
@@ -49,6 +51,28 @@ def test_hostile_text_adds_no_message_and_is_not_rendered(name, text):
         texts(hostile).encode()
     # As it stands, but for what no file can hold.
     assert clean(text).splitlines()[0] in texts(dialogue(text)[0])
+
+
+@pytest.mark.parametrize("ask", ["harder", "easier", "vary", "medium", "easy"])
+@pytest.mark.parametrize("form", ["one_call", "two_calls"])
+@pytest.mark.parametrize("name", ENVS)
+def test_no_two_sentences_are_glued_together(name, form, ask):
+    env = environments.make(profile.load_profile("cpu", {"rounds.form": form}).rounds)[name]
+    made = Problem(
+        environment=name,
+        program="def f(x: int):\n    return x",
+        inputs=["1", "2", "3", "4", "5"],
+        outputs=["1", "2", "3", "4", "5"],
+        message="Say it again.",
+        pre_test="def pre_test_f(x):\n    return True",
+        test="def test_f(x):\n    return True",
+        n=2,
+        solved=1,
+        samples=[Sample(answer="2", outcome="failed", reason="wrong")],
+    )
+    asked = [next(env.propose("x = 1", ask)), next(env.revise(made, ask)), env.solve_prompt(made)]
+    glued = [re.findall(r".*[a-z0-9\])`][.:][A-Z].*", texts(messages)) for messages in asked]
+    assert glued == [[], [], []]
 
 
 def test_a_template_keeps_its_own_messages():

@@ -235,6 +235,31 @@ def write(folder):
     return str(folder)
 
 
+def test_a_training_problem_that_repeats_a_published_one_is_contaminated(tmp_path):
+    """As notebook 03 does it: with the sets that are here, and the others named."""
+    from kit import evaluation, filters
+    from kit.benchmarks.published import published_items
+    from kit.core import profile
+    from kit.core.manifest import ROOT
+    from kit.core.types import Problem
+
+    asked = {"evaluation.math500": 500, "evaluation.aime24": 30, "evaluation.livecodebench": 5}
+    loaded = profile.load_profile("cpu", {**asked, "evaluation.folder": write(tmp_path)})
+    items, skipped = published_items(loaded.evaluation)
+    assert {item.set for item in items} == {"math500", "aime24"}
+    assert "livecodebench" in skipped
+    known = evaluation.texts(items)["math500"][0]
+    limits = loaded.filters.model_copy(update={"contamination_ngram": 4})
+    facts = {"environment": "deduction", "n": 8, "solved": 4}
+    copied = Problem(program="def f(x):\n    return x", message=f"So: {known}", **facts)
+    own = Problem(program="def f(x):\n    return -x", message="Turn the sign", **facts)
+    out = filters.apply([copied, own], limits, evaluation.texts(items))
+    assert [problem.dropped_by for problem in out] == ["contaminated", ""]
+    assert out[0].reason.startswith("math500: ")
+    code = (ROOT / "notebooks" / "03_filters.ipynb").read_text(encoding="utf-8")
+    assert 0 < code.index("items += published") < code.index("evaluation.texts(items)")
+
+
 def test_the_files_are_read(tmp_path):
     folder = write(tmp_path)
     found = published_maths.published_maths_items("math500", folder=folder)

@@ -1,7 +1,10 @@
-"""Arms, plans and the grid of a study; the trainings themselves run in tests/test_notebooks.py."""
+"""The grid of a study; the trainings themselves run in tests/test_notebooks.py."""
 
 import json
+import time
 from pathlib import Path
+from threading import Lock
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -9,128 +12,18 @@ import yaml
 
 from kit import arms as study_arms
 from kit import findings, grpo
-from kit.arms import EMPTY, ArmError, arm_plans, arm_pools, collect_study, load_arms, read_study
+from kit.arms import EMPTY, ArmError, collect_study, load_arms, read_study
 from kit.commands import record, study
 from kit.core import profile
 from kit.core.manifest import RunError
 from kit.core.profile import ProfileError
 from kit.core.records import save_problems
 from kit.core.run import open_run
-from kit.core.types import Problem
+from tests.test_arms import made
 
 NO_ROUNDS = findings.round_tables(
     pd.DataFrame(columns="environment seeds multi_kept single_kept ratio low high".split()), []
 )
-CPU = profile.load_profile("cpu")
-SOLVED = {"easy": 7, "easy-medium": 6, "medium": 4, "hard": 1}
-BINS, ENVIRONMENTS = list(SOLVED), ["induction", "abduction", "deduction", "fuzzing"]
-
-
-def problem(name, environment, k, method="multi", **more):
-    seed = more.pop("seed_id", f"{method}{name}{environment}{k}")
-    return Problem(
-        environment=environment,
-        program=f"def f(x):\n    return {(name, k, method)!r}",
-        inputs=["1"],
-        outputs=["2"],
-        n=8,
-        method=method,
-        solved=SOLVED[name],
-        kept=True,
-        seed_id=seed,
-        chain_id=more.pop("chain_id", f"{method}-{seed}"),
-        **more,
-    )
-
-
-def made(n=5, real=4):
-    """n kept problems per bin and environment, `real` real ones per bin.
-
-    And three whole stepping-stone chains, and some problems held out.
-    """
-    out = [problem(b, e, k) for b in BINS for e in ENVIRONMENTS for k in range(n)]
-    out += [problem(b, "induction", k, "real") for b in BINS for k in range(real)]
-    out += [
-        problem(b, "deduction", k, "stones", asked=b, chain_id=f"stones-{k}", seed_id=f"s{k}")
-        for b in ("easy", "medium", "hard")
-        for k in range(3)
-    ]
-    return out + [
-        problem("easy", "deduction", 99, split="held_out"),
-        problem("easy", "fuzzing", 98).with_(kept=False),
-    ]
-
-
-def test_every_arm_has_a_plan_of_its_own_problems():
-    arms, given = load_arms(), made()
-    pools = arm_pools(arms, given, CPU)
-    plans = arm_plans(arms, given, CPU, [0, 1])
-    assert len(plans) == 2 * len(arms)
-    for (name, _), plan in plans.items():
-        pool = {p.id for p in pools[name]}
-        assert set(plan.problem_id) <= pool
-        assert pool <= {p.id for p in given if p.kept and p.split == "train"}
-        assert len(plan) == CPU.grpo.steps * CPU.grpo.prompts_per_step
-    assert set(plans["easy", 0]["bin"]) == {"easy"} and set(plans["hard", 0]["bin"]) == {"hard"}
-    assert set(plans["one", 0].environment) == {"induction"}
-    assert plans["four", 0].environment.nunique() == 4
-    assert set(plans["both", 0].source) == {"real", "synthetic"}
-    assert set(plans["real", 0].source) == {"real"}
-    assert {p.method for p in pools["chains"]} == {"stones"}
-    assert len(pools["chains"]) == len(pools["disjoint"]) == 9
-    assert not {p.seed_id for p in pools["chains"]} & {p.seed_id for p in pools["disjoint"]}
-    assert not plans["uniform", 0].equals(plans["uniform", 1]), "another seed, another order"
-
-
-def test_arms_that_are_compared_draw_from_equally_many_problems():
-    pools = arm_pools(load_arms(), made(n=5, real=4), CPU)
-    assert len({len(pools[a]) for a in ("easy", "medium", "hard")}) == 1
-    assert (
-        len(pools["real"]) == len(pools["synthetic"]) == len(pools["both"]) / 2 == 16
-        and len(pools["one"]) == len(pools["four"]) == 20
-    )
-    assert len(arm_pools(load_arms(), made(real=0), CPU)["synthetic"]) == 20, (
-        "an arm without problems does not starve the others"
-    )
-    few = {p.id for p in pools["real-few"]}
-    assert len(few) == 5 and few < {p.id for p in pools["real"]}, "a part of the larger set"
-
-
-@pytest.mark.parametrize(
-    ("given", "arms", "message"),
-    [
-        (made(real=0), ["real"], "no problem for real: make more problems"),
-        ([p for p in made() if p.solved > 1], ["hard"], "no problem for hard"),
-        (
-            [p for p in made() if p.solved > 1],
-            ["classic"],
-            "arm classic: the schedule classic asks for hard problems, "
-            "and of the synthetic ones none is",
-        ),
-        (made(), ["steep"], "no arm is called steep; there are easy, medium"),
-    ],
-)
-def test_an_arm_that_cannot_be_trained_is_refused(given, arms, message):
-    with pytest.raises(ArmError, match=message):
-        arm_plans(load_arms(), given, CPU, [0], arms)
-
-
-def test_a_horizon_shorter_than_a_schedule_is_refused():
-    with pytest.raises(
-        ArmError, match="arm classic: a horizon of 3 steps: the schedule classic has 5 phases"
-    ):
-        arm_plans(
-            load_arms(), made(), profile.load_profile("cpu", {"grpo.steps": 3}), [0], ["classic"]
-        )
-
-
-@pytest.mark.parametrize(
-    "text", ["uniform: {shedule: hard}", "uniform: {share: 2.0}", "- uniform", "uniform: ["]
-)
-def test_a_broken_file_of_arms_is_refused(tmp_path, text):
-    (tmp_path / "arms.yaml").write_text(text)
-    with pytest.raises(ArmError, match="is not a list of arms"):
-        load_arms(path=tmp_path / "arms.yaml")
 
 
 @pytest.fixture
@@ -194,6 +87,70 @@ def test_bad_input_leaves_no_folder_behind(prepared, tmp_path, changes, error, m
     with pytest.raises(error, match=message):
         prepared(**({k: Path(v) if k == "data" else v for k, v in changes.items()}))
     assert not (tmp_path / "study").exists()
+
+
+def test_an_arm_that_changes_the_training_has_a_profile_of_its_own(prepared):
+    """Notebooks 05 and 06 get it instead of the study's."""
+    runs = {run.parent.name: run for run in prepared(arms=["uniform", "random-reward"], seeds=[0])}
+    assert not (runs["uniform"] / study.OWN_PROFILE).exists()
+    own = profile.load_profile(str(runs["random-reward"] / study.OWN_PROFILE))
+    plain = profile.load_profile("cpu")
+    assert own == plain.model_copy(
+        update={"grpo": plain.grpo.model_copy(update={"reward": "random"})}
+    )
+    assert runs["uniform"].joinpath("plan.parquet").read_bytes() == (
+        runs["random-reward"].joinpath("plan.parquet").read_bytes()
+    )
+
+
+class FakeNotebooks:
+    """Instead of `python -m kit run`: what it was asked, and how many were at it at once."""
+
+    def __init__(self, monkeypatch, fails=()):
+        self.commands, self.at_once, self.alone, self.fails = {}, [], Lock(), fails
+        self.running = 0
+        monkeypatch.setattr(study.subprocess, "Popen", self.start)
+
+    def start(self, command, **_):
+        run = Path(command[command.index("--out") + 1])
+        with self.alone:
+            self.running += 1
+            self.at_once.append(self.running)
+            self.commands[run] = (command, (run / study.BEFORE).exists())
+        return SimpleNamespace(wait=lambda: self.wait(run), terminate=lambda: None)
+
+    def wait(self, run):
+        time.sleep(0.05)
+        with self.alone:
+            self.running -= 1
+        if run.name in self.fails:
+            return 1
+        finish(run, run.parent.name)
+        (run / study.BEFORE).parent.mkdir(exist_ok=True)
+        (run / study.BEFORE).write_text("what it answered")
+        return 0
+
+
+def test_the_untrained_policy_is_evaluated_by_one_run_before_all_others(prepared, monkeypatch):
+    ran = FakeNotebooks(monkeypatch)
+    runs = prepared(arms=["easy", "random-reward"], seeds=[0, 1])
+    study.run_study("cpu", runs, 4, {}, False)
+    answered = [ran.commands[run][1] for run in runs]
+    assert answered == [False, True, True, True], "the first asks, the others find the answers"
+    assert ran.at_once[0] == 1 and max(ran.at_once) == 3, "it goes alone, then all at once"
+    asked = {run: " ".join(command) for run, (command, _) in ran.commands.items()}
+    for run in runs:
+        assert f"-pTRAIN_SEED={run.name}" in asked[run], "one seed, one sampling"
+        chosen = run / study.OWN_PROFILE if run.parent.name == "random-reward" else "cpu"
+        assert f"--profile {chosen} " in asked[run]
+
+
+def test_a_study_whose_first_run_fails_goes_on_and_says_so(prepared, monkeypatch):
+    ran = FakeNotebooks(monkeypatch, fails={"0"})
+    runs = prepared(arms=["easy"], seeds=[0, 1, 2])
+    with pytest.raises(study.StudyError, match="1 of 3 runs failed"):
+        study.run_study("cpu", runs, 2, {}, False)
+    assert len(ran.commands) == 3
 
 
 def test_a_policy_without_a_chat_template_is_refused(tmp_path, monkeypatch):

@@ -351,13 +351,14 @@ def test_stepping_stones_are_made_top_down(tmp_path, boxes):
             "rounds.baseline": False,
         },
     )
-    problems = list(loop(tmp_path, boxes, numbers=numbers).generate(SEEDS))
+    held_out = SEEDS[0].model_copy(update={"id": "held", "split": "held_out"})
+    problems = list(loop(tmp_path, boxes, numbers=numbers).generate([held_out, *SEEDS]))
     stones = [p for p in problems if p.method == "stones"]
     assert [(p.seed_id, p.turn, p.asked) for p in stones] == [
         ("s0", 1, "hard"),
         ("s0", 2, "medium"),
         ("s0", 3, "easy"),
-    ]
+    ], "of the first seed that is trained on: a held-out one would be a waste"
     assert {p.parent_id for p in stones[1:]} == {stones[0].id}, (
         "both variants are made from the hard one"
     )

@@ -69,7 +69,7 @@ def run_command(
     out: Annotated[str, Option(help="run folder; default: runs/<profile>")] = "",
     only: Annotated[
         list[str] | None,
-        Option(help="run only the notebook with this number, e.g. 02; may be repeated"),
+        Option(help="run only this notebook, e.g. 02 or 02_rounds; may be repeated"),
     ] = None,
     parameter: _ParameterOption = None,
     force: Annotated[

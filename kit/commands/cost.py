@@ -129,9 +129,8 @@ def cost_by_stage(profile: Profile, device: Device, trainings: int = 1) -> pd.Da
     items = sets.synthetic + sets.real + sets.humaneval + sets.maths + sets.math500 + sets.aime24
     items += sets.livecodebench + sets.livecodebench_v5
     policies = 1 + trainings
-    items *= policies
-    answers = items * (sets.n + 1)
-    read = 2 * items * READ["evaluation"]
+    answers = items * (trainings * (sets.n + 1) + sets.samples("before") + 1)
+    read = 2 * items * policies * READ["evaluation"]
     row = _inference(
         "evaluation", training.policy, device, answers, sets.max_tokens, read, policies
     )

@@ -22,6 +22,14 @@ from kit.serving.weights import MODELS, cache_folder
 
 PROFILES = Path(__file__).parents[1] / "profiles"
 
+# The section `needs` of a profile in words.
+NEEDS = {
+    "gpus": "GPUs: {}",
+    "gpu_gb": "GB on a GPU: {}",
+    "memory_gb": "GB of memory: {}",
+    "disk_gb": "GB of disk: {}",
+}
+
 State = Literal["ok", "warn", "lack"]
 
 
@@ -189,7 +197,9 @@ def _sandbox() -> Check:
 
 def _model(card):
     name = card["name"]
-    found = f"{card['state']}, {card['bytes'] / 1e9:.1f} GB, {card['source']}"
+    # An absent model's size is not known.
+    size = f"{card['bytes'] / 1e9:.1f} GB" if card["bytes"] else ""
+    found = ", ".join(filter(None, (card["state"], size, card["source"])))
     fix = f"python -m kit models --fetch {name}, or leave it to the run"
     return _check(name, card["state"] != "absent", found, fix)
 
@@ -216,7 +226,7 @@ def _profile(file, gpus):
         "disk_gb": min(_room(cache_folder()), _room(Path.cwd())),
     }
     short = [
-        f"{need} {key.replace('_', ' ')} (here {have[key]:.0f})"
+        f"{NEEDS[key].format(need)} (here {have[key]:.0f})"
         for key, need in values.get("needs", {}).items()
         if have.get(key, 0) < need
     ]

@@ -68,17 +68,20 @@ def run_notebooks(
     parameters: dict | None = None,
     force: bool = False,
 ) -> Path:
-    """Execute the notebooks (or those whose numbers are in `only`) into `out`; returns that folder.
+    """Execute the notebooks (or those of which `only` has number or name) into `out`.
 
-    Raises ProfileError, RunError, or papermill's own error after keeping the notebook that failed.
+    Returns that folder. Raises ProfileError, RunError, or papermill's own error after keeping the
+    notebook that failed.
     """
     parameters = parameters or {}
     loaded = profiles.load_profile(profile)
     folder = Path(out or f"runs/{loaded.name}").resolve()
-    chosen = [notebook for notebook in notebooks() if not only or notebook.stem[:2] in only]
+    # By number or by name: 02, 02_rounds.
+    asked = {*(only or [])}
+    chosen = [path for path in notebooks() if not asked or {path.stem, path.stem[:2]} & asked]
     if not chosen:
         raise RunError(
-            f"no notebook is numbered {', '.join(only or [])}; "
+            f"no notebook is numbered {', '.join(sorted(asked))}; "
             f"there are {', '.join(notebook.stem for notebook in notebooks())}"
         )
     check_parameters(parameters, chosen)

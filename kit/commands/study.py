@@ -2,8 +2,9 @@
 
 Each training has a run folder of its own (FOLDER/arm/seed). All plans are drawn and checked before
 anything is trained. A study that is started again goes on: finished runs are skipped, a training
-goes on from its checkpoint. The untrained policy is evaluated once; the other runs take its
-completions from the first one's log.
+goes on from its checkpoint. The untrained policy is evaluated once: the first run goes alone, the
+others take its completions from the first one's log. Runs of one seed start from the same weights,
+have the same order of prompts as far as their arms allow, and sample with the same seed.
 """
 
 import json
@@ -15,6 +16,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+import yaml
 from tqdm.auto import tqdm
 
 from kit.arms import EMPTY, arm_plans, load_arms
@@ -26,8 +28,9 @@ from kit.core.types import digest
 
 STUDY_STAGES = ("05_grpo", "06_evaluation")
 
-# In a run folder: what the untrained policy answered.
+# In a run folder: what the untrained policy answered, and the profile of an arm that changes it.
 BEFORE = Path("completions/06_evaluation-before.jsonl")
+OWN_PROFILE = "profile.yaml"
 
 
 class StudyError(RuntimeError):
@@ -84,6 +87,10 @@ def prepare_study(
         if not (run / "arm.json").exists():
             shutil.copyfile(source, run / "filtered.parquet")
             records.write_parquet(plan, run / "plan.parquet")
+            if changed := known[facts[run]["arm"]].training():
+                base = str(Path(profile).resolve()) if profile.endswith("ml") else profile
+                own = yaml.safe_dump({"base": base, "grpo": changed})
+                (run / OWN_PROFILE).write_text(own, encoding="utf-8")
             (run / "arm.json").write_text(json.dumps(facts[run], indent=1))
     return list(facts)
 
@@ -122,17 +129,18 @@ def run_study(
         ThreadPoolExecutor(jobs) as pool,
         tqdm(total=len(runs), initial=len(runs) - len(left), desc="runs", smoothing=0) as bar,
     ):
-        started = {
-            pool.submit(_one, profile, run, runs, jobs, parameters, keep_policies, children): run
-            for run in left
-        }
         try:
-            for future in as_completed(started):
-                bar.update()
-                if code := future.result():
-                    run = started[future]
-                    failed.append(run)
-                    bar.write(f"{run} failed (exit {code}), see study.log there; the others go on")
+            # The answers of the untrained policy come first: then all others can share them.
+            for batch in (left, []) if _before(runs) else (left[:1], left[1:]):
+                shared = (profile, runs, jobs, parameters, keep_policies, children)
+                started = {pool.submit(_one, run, *shared): run for run in batch}
+                for future in as_completed(started):
+                    bar.update()
+                    if code := future.result():
+                        run = started[future]
+                        failed.append(run)
+                        told = f"{run} failed (exit {code}), see study.log there"
+                        bar.write(f"{told}; the others go on")
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             for child in children.values():
@@ -151,12 +159,17 @@ def done(run: Path) -> bool:
     return all("finished" in stages.get(stage, {}) for stage in STUDY_STAGES)
 
 
-def _one(profile, run, runs, jobs, parameters, keep_policies, children):
+def _before(runs):
+    """The untrained policy's answers, of the first finished run that has them."""
+    logs = (run / BEFORE for run in runs if done(run))
+    return next(filter(Path.exists, logs), None)
+
+
+def _one(run, profile, runs, jobs, parameters, keep_policies, children):
     """Exit code of one run; its output goes to study.log."""
     # The answers of the untrained policy are the same in every run: take them from a finished one.
     before = run / BEFORE
-    others = (other / BEFORE for other in runs if done(other))
-    if not before.exists() and (shared := next(filter(Path.exists, others), None)):
+    if not before.exists() and (shared := _before(runs)):
         before.parent.mkdir(exist_ok=True)
         shutil.copyfile(shared, before)
     # The runs at once share the cores.
@@ -165,7 +178,9 @@ def _one(profile, run, runs, jobs, parameters, keep_policies, children):
         environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
     seed = json.loads((run / "arm.json").read_text())["seed"]
     words = "-m kit run --only 05 --only 06 --profile"
-    command = [sys.executable, *words.split(), profile, "--out", str(run)]
+    own = run / OWN_PROFILE
+    chosen = str(own) if own.exists() else profile
+    command = [sys.executable, *words.split(), chosen, "--out", str(run)]
     for name, value in (parameters | {"TRAIN_SEED": seed}).items():
         command.append(f"-p{name}={json.dumps(value)}")
     with (run / "study.log").open("a") as log:

@@ -145,7 +145,8 @@ class RoundsConfig(StrictModel):
     in_flight: PositiveInt
     # Whether single problems are sampled too, from the same seeds and at the cost of a chain.
     baseline: bool
-    # From so many seeds also stepping stones: a hard problem, then its medium and easy variants.
+    # From so many seeds of the train split also stepping stones: a hard problem, then its medium
+    # and easy variants.
     stones: NonNegativeInt
     _hidden = cross_field_rule(
         "visible: must leave at least two of the inputs hidden",
@@ -190,6 +191,8 @@ class CurriculumConfig(StrictModel):
     environments: dict[EnvironmentName, float]
     # Weights of the teacher's problems and of the real functions in the mixture.
     sources: dict[Literal["synthetic", "real"], float] = {"synthetic": 1.0}
+    # How often one problem may be drawn in one training. None: no limit.
+    repeats: PositiveInt | None = None
 
 
 class TrainingConfig(StrictModel):
@@ -239,6 +242,10 @@ class TrainingConfig(StrictModel):
     epsilon_high: PositiveFloat
     # How the loss is averaged over tokens and rollouts, in TRL's words.
     loss_type: Literal["dr_grpo", "grpo", "dapo", "bnpo"]
+    # verified: the sandbox's verdict; random: a coin, a control that shows nothing of the answer.
+    reward: Literal["verified", "random"] = "verified"
+    # group: reward less the group's mean; rejection: the reward, so that right rollouts alone push.
+    advantage: Literal["group", "rejection"] = "group"
     # Whether advantages are divided by a standard deviation, and by which.
     scale_rewards: Literal["none", "group", "batch"]
     # A checkpoint is written after so many steps.
@@ -279,6 +286,8 @@ class EvaluationConfig(StrictModel):
     folder: str = ""
     # Samples per problem, and the k of each pass@k.
     n: PositiveInt
+    # The same of the untrained policy: a study asks it once, for all its arms. None: n.
+    n_before: PositiveInt | None = None
     ks: list[int]
     # How an answer is drawn, as in Sampling.
     temperature: NonNegativeFloat
@@ -287,6 +296,14 @@ class EvaluationConfig(StrictModel):
     _enough = cross_field_rule(
         "ks: none may be above n", lambda section: max(section.ks, default=1) <= section.n
     )
+    _as_many = cross_field_rule(
+        "n_before: must not be below n",
+        lambda section: (section.n_before or section.n) >= section.n,
+    )
+
+    def samples(self, checkpoint: str) -> int:
+        """Samples per problem of a checkpoint: `before` may have more than the others."""
+        return self.n_before or self.n if checkpoint == "before" else self.n
 
 
 class SandboxLimits(StrictModel):

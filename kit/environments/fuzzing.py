@@ -2,7 +2,8 @@
 
 It answers with a failing input. The reward is 1 if and only if `pre_test_f(input)` passes and
 `test_f(input)` fails. A problem is valid (our choice) if execution finds both a witness (passes the
-precondition, fails the test) and a benign input (passes both).
+precondition, fails the test) and a benign input (passes both), among the teacher's inputs and edge
+values of ours (`edges`).
 
 An input of another type than the problem's own, such as `[None]` for `[1, 2]`, mostly makes f
 raise: it shows nothing about f. It is no witness, and a problem whose precondition lets one through

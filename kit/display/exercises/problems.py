@@ -3,6 +3,7 @@
 import io
 import math
 from collections.abc import Callable
+from unittest.mock import patch
 
 import pandas as pd
 
@@ -140,6 +141,9 @@ def sides(learner: Callable) -> None:
     if not answers:
         return
     once, again, turned = answers
+    plain = hash
+    with patch("builtins.hash", lambda value: plain(("another Python", value))):
+        restarted = call_learner(learner, origins)
     listed = isinstance(once, list) and len(once) == len(origins)
     if not listed or not {*once} <= {"train", "held_out"}:
         wanted = "a list of 'train' and 'held_out' is wanted, one for each of the"
@@ -156,6 +160,8 @@ def sides(learner: Callable) -> None:
         f"{held} of {len(files)} files are held out, about a quarter is wanted": 2 <= held <= 6,
         "two calls with the same seeds give different sides. Draw with `random.Random(0)`, or "
         "nobody can repeat the run": once == again,
+        "`hash` gives a text another number whenever Python starts, so the next session has other "
+        "sides. Sort the files and draw with `random.Random(0)`": once == restarted,
         "the same seeds in another order get other sides. Sort the files before you draw": (
             turned == once[::-1]
         ),
@@ -205,13 +211,15 @@ def mean_fall(learner: Callable) -> None:
         "turn before is the one of the same chain",
         "a 1 new 1.0;a 2 harder nan;b 1 new 0.75;b 2 harder 0.5": "An invalid draft has no pass "
         "rate. Taken for 0 it would count as a great fall",
+        "a 1 new 1.0;a 2 vary nan;a 3 harder 0.25;b 1 new 0.75;b 2 harder 0.5": "The turn just "
+        "before turn 3 is turn 2, which has no pass rate: dropped first, it would pair 3 with 1",
     }
     columns = ["chain_id", "turn", "asked", "p"]
     frames = [
         pd.read_csv(io.StringIO(turns), sep=" ", lineterminator=";", names=columns)
         for turns in lessons
     ]
-    rights = [0.5, 0.375, 0.5, 0.375, 0.25]
+    rights = [0.5, 0.375, 0.5, 0.375, 0.25, 0.25]
     judge_cases("mean_fall", learner, [*zip(frames, rights, lessons.values())])
 
 
