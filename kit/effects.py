@@ -6,7 +6,6 @@ can correct them for the number of its comparisons (`core.stats.holm`).
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -237,7 +236,7 @@ def trained(curves: pd.DataFrame, a: str, b: str, bins: Iterable[str]) -> Effect
 def steering(
     asked: pd.DataFrame,
     control: pd.DataFrame,
-    wish: Literal["harder", "easier"] = "harder",
+    wish: str = "harder",
     resamples: int = 2000,
     seed: int = 0,
 ) -> Effect:

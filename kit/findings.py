@@ -95,8 +95,7 @@ class Comparison:
     @property
     def text(self) -> str:
         """The comparison in words, for board and figure."""
-        where = " ".join((self.set, "+".join(self.bins), "+".join(self.groups))).strip()
-        where = " ".join(where.split())
+        where = " ".join(filter(None, (self.set, "+".join(self.bins), "+".join(self.groups))))
         pair = f"{self.a} − {self.b}"
         return {
             "better": f"pass@{self.k} on {where}: {pair}",
@@ -122,13 +121,12 @@ class Comparison:
         if self.kind == "kept":
             return multi_turn_yield(tables["yields"], self.over)
         if self.kind == "steered":
-            wish: Literal["harder", "easier"] = "harder" if self.a == "harder" else "easier"
-            return difficulty_steering(tables["turns"], tables["draws"], wish)
+            return difficulty_steering(tables["turns"], tables["draws"], self.a)
         scores = tables["scores"]
         missing = [arm for arm in (self.a, self.b) if arm not in set(scores.arm)]
         if missing:
-            null = 1.0 if self.kind == "spread" else 0.0
-            return Effect(null=null, untested=f"no training of {', '.join(missing)}")
+            why = f"no training of {', '.join(missing)}"
+            return Effect(null=float(self.kind == "spread"), untested=why)
         if self.kind == "trained":
             return trained(tables["curves"], self.a, self.b, self.bins)
         if self.bins:
@@ -144,7 +142,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Claim:
-    """A finding of the paper and the comparisons that must all support it."""
+    """A finding of the paper, or a control, and the comparisons that must all support it."""
 
     id: str
     statement: str
@@ -239,6 +237,18 @@ CLAIMS = (
         "as reported: gaps in difficulty give plateaus, a smooth range hands on from easier to "
         "harder problems (theory and small transformers, arXiv 2602.14872)",
     ),
+    Claim(
+        "C1",
+        "control (ours): the sandbox's verdict teaches more than a coin",
+        (Comparison("uniform", "random-reward"),),
+        "our choice",
+    ),
+    Claim(
+        "C2",
+        "control (ours): the group teaches more than right answers alone (rejection)",
+        (Comparison("uniform", "rejection"),),
+        "our choice",
+    ),
 )
 
 
@@ -300,8 +310,7 @@ def board(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
                 }
             )
     verdicts = {claim.id: claim.verdict(parts[claim.id]) for claim in CLAIMS}
-    found = pd.DataFrame(rows)
-    return found.assign(verdict=found.claim.map(verdicts))[BOARD]
+    return pd.DataFrame(rows).assign(verdict=lambda row: row.claim.map(verdicts))[BOARD]
 
 
 def multi_turn_yield(yields: pd.DataFrame, over: float = 4.0) -> Effect:
@@ -319,9 +328,7 @@ def multi_turn_yield(yields: pd.DataFrame, over: float = 4.0) -> Effect:
     return ratio_effect(both.ratio, both.low, both.high, over, seeds, min(kept))
 
 
-def difficulty_steering(
-    turns: pd.DataFrame, draws: pd.DataFrame, wish: Literal["harder", "easier"]
-) -> Effect:
+def difficulty_steering(turns: pd.DataFrame, draws: pd.DataFrame, wish: str) -> Effect:
     """F2: how much more the pass rate moves where the teacher was asked for `wish`.
 
     A turn asked harder starts high, and what starts high falls on a second draw by itself. So the

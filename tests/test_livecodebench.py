@@ -369,7 +369,9 @@ print(json.dumps([[system, question(SimpleNamespace(**g))] for g in given]))
 
 
 def test_a_line_of_many_words_is_read_no_further_than_the_wanted_one():
-    assert livecodebench.same_lines("1.0 2 ", "1 2.00") and not livecodebench.same_lines("1 2 3", "1 2")
+    assert livecodebench.same_lines("1.0 2 ", "1 2.00") and not livecodebench.same_lines(
+        "1 2 3", "1 2"
+    )
     assert not livecodebench.same_lines("1", "1 2") and not livecodebench.same_lines("1 2", "")
     tracemalloc.start()
     assert not livecodebench.same_lines("1 " * 3_000_000, "1 1")

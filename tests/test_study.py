@@ -219,7 +219,7 @@ def test_a_finished_study_is_collected_and_judged(prepared, tmp_path):
     )
     assert found["scores"].dropna(subset="bin")["bin"].unique().tolist() == ["easy"]
     board = findings.board(found | NO_ROUNDS)
-    assert list(dict.fromkeys(board.claim))[2:] == [f"F{k}" for k in range(2, 11)]
+    assert list(dict.fromkeys(board.claim))[2:] == [*(f"F{k}" for k in range(2, 11)), "C1", "C2"]
     assert set(board.verdict) == {"not tested at this scale"}, "two seeds of one arm are too few"
     finish(runs[-1], "one")
     after = findings.board(collect_study(tmp_path / "study") | NO_ROUNDS).query(
