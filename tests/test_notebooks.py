@@ -141,6 +141,13 @@ def test_a_finished_notebook_runs_again_if_another_value_is_asked_for(tmp_path):
     assert not runner.finished(done, notebook, tmp_path, {"P_MAX": 1.0})
 
 
+@pytest.mark.parametrize("name", ["02", "02_rounds"])
+def test_a_notebook_is_chosen_by_number_or_by_name(tmp_path, name):
+    """What it does not know is refused with the parameters of this one alone."""
+    with pytest.raises(RunError, match=r"there are ((?!P_MAX).)*TURNS((?!P_MAX).)*$"):
+        runner.run_notebooks("smoke", str(tmp_path), only=[name], parameters={"TRUNS": 2})
+
+
 def test_a_number_that_no_notebook_has_is_refused(tmp_path):
     with pytest.raises(RunError, match="no notebook is numbered 42"):
         runner.run_notebooks("smoke", str(tmp_path), only=["42"])
