@@ -13,7 +13,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from itertools import cycle
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,17 @@ def target_pass_rates(ask: str, numbers: RoundsConfig) -> list[float]:
     """
     bands = {part.name: [part.low, part.high] for part in NARROW}
     return bands.get(ask, numbers.target)
+
+
+def seeds_with_stones(seeds: Iterable[SeedSnippet], count: int) -> set[str]:
+    """Ids of the first `count` seeds that can have stepping stones.
+
+    These are to be trained on: none for held-out seeds, and none for real data.
+
+    Source: our choice.
+    """
+    able = (seed.id for seed in seeds if seed.split == "train" and not seed.as_is)
+    return set(islice(able, count))
 
 
 class Synthesis:
@@ -123,7 +134,7 @@ class Synthesis:
         """(seed, the environment that it serves, whether it has stepping stones)."""
         names = self.numbers.environments
         in_turn: defaultdict[str, Iterator] = defaultdict(lambda: cycle(names))
-        stones = self.numbers.stones
+        chosen = seeds_with_stones(seeds, self.numbers.stones)
         for seed in seeds:
             if seed.as_is:
                 # Real data are induction problems, as in the paper.
@@ -131,10 +142,7 @@ class Synthesis:
             else:
                 # The others serve the environments in turn, within their split (our choice).
                 env = self.environments[next(in_turn[seed.split])]
-                # Stepping stones are to be trained on: none for held-out seeds.
-                trained = seed.split == "train"
-                yield seed, env, trained and stones > 0
-                stones -= trained
+                yield seed, env, seed.id in chosen
 
     async def _all(self, work):
         """All seeds side by side, at most `in_flight` of them at once."""

@@ -24,7 +24,7 @@ INLINE_LIMIT = 5_000_000
 ROOM = INLINE_LIMIT - 500_000
 
 # Bytes: of a larger SVG (many points) the PNG is shown instead.
-LARGE = 150_000
+LARGE = 200_000
 
 # Step of the pipeline, its notebook, and texts with the counts of its manifest to show.
 STEPS = (

@@ -34,7 +34,7 @@ from kit.environments.verify import DeterminismCheck
 from kit.sandbox import cores
 from kit.seeds import seeds_from_frame
 from kit.serving import open_engine
-from kit.synthesis import Synthesis
+from kit.synthesis import Synthesis, seeds_with_stones
 
 
 class ScaleError(RuntimeError):
@@ -153,12 +153,12 @@ class Generate(Stage):
     def _chains(self):
         """The chains that each seed begins (see Synthesis), by its id."""
         rounds = self.of.profile.rounds
+        chosen = seeds_with_stones(self.seeds, rounds.stones)
         chains = {}
-        for number, seed in enumerate(self.seeds):
-            methods = {"multi": True, "single": rounds.baseline, "stones": number < rounds.stones}
-            if seed.as_is:
-                methods = {"real": True}
-            chains[seed.id] = {f"{name}-{seed.id}" for name, used in methods.items() if used}
+        for seed in self.seeds:
+            used = {"multi": True, "single": rounds.baseline, "stones": seed.id in chosen}
+            methods = ["real"] if seed.as_is else [name for name in used if used[name]]
+            chains[seed.id] = {f"{name}-{seed.id}" for name in methods}
         return chains
 
     def join(self, tasks):
