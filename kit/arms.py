@@ -231,18 +231,16 @@ NEEDED = (
 
 def _run_tables(folder):
     """The tables of one finished run, without its arm and seed."""
-    # Synthetic problems get the bin of their pass rate and their snippet; other sets have none.
+    # Synthetic problems get the bin of their pass rate; those of other sets have none.
     bins = read_manifest(folder)["profile"]["difficulty"]["bins"]
-    by_id = {
-        f"synthetic/{problem.id}": (bin_of(problem.p, bins), problem.seed_id)
+    bins_by_id = {
+        f"synthetic/{problem.id}": bin_of(problem.p, bins)
         for problem in records.load_problems(folder / "filtered.parquet")
     }
     scores = records.read_parquet(folder / "evaluation.parquet").drop(columns="samples")
-    facts = [by_id.get(i, (None, "")) for i in scores.problem_id]
-    own = pd.DataFrame(facts, columns=["bin", "seed_id"], index=scores.index, dtype=object)
     plan = records.read_parquet(folder / "plan.parquet").groupby("bin", as_index=False)
     return {
-        "scores": scores.join(own),
+        "scores": scores.assign(bin=scores.problem_id.map(bins_by_id)),
         "curves": records.read_parquet(folder / "train.parquet"),
         "drawn": plan.agg(prompts=("problem_id", "size"), problems=("problem_id", "nunique")),
     }

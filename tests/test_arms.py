@@ -276,17 +276,17 @@ def finished(run, arm, seed, extra):
     pd.DataFrame({"bin": ["easy"], "problem_id": ["a"]}).to_parquet(run / "plan.parquet")
     (run / "manifest.json").write_text(json.dumps({"profile": CPU.model_dump(), "stages": {}}))
     (run / "arm.json").write_text(json.dumps({"arm": arm, "seed": seed}))
-    return held
 
 
 def test_scores_know_the_snippet_and_keep_what_newer_runs_count(tmp_path):
-    held = finished(tmp_path / "easy" / "0", "easy", 0, {"malformed": 2, "lenient": 3})
+    counted = {"malformed": 2, "lenient": 3, "seed_id": "snippet"}
+    finished(tmp_path / "easy" / "0", "easy", 0, counted)
     finished(tmp_path / "easy" / "1", "easy", 1, {})
     scores = collect_study(tmp_path)["scores"]
     synthetic = scores[scores["set"] == "synthetic"]
-    assert set(synthetic.seed_id) == {held.seed_id} and set(synthetic.bin) == {"easy"}
-    assert set(scores[scores["set"] == "maths"].seed_id) == {""}
+    assert set(synthetic.bin) == {"easy"} and scores[scores["set"] == "maths"].bin.isna().all()
     assert scores[scores.seed == 0].lenient.tolist() == [3, 3]
+    assert set(scores[scores.seed == 0].seed_id) == {"snippet"}
     assert scores[scores.seed == 1].lenient.isna().all(), "an older run has none"
 
 
