@@ -182,6 +182,12 @@ CAPTIONS: dict[str, tuple] = {
         "Right: more by sampled answers, up: more by greedy ones. Right only: surer.",
         _trainings,
     ),
+    "07_form": (
+        "Form or skill, arm by arm?",
+        "The change on held-out synthetic problems: more answers that can be read, more right ones "
+        "of these; means over seeds.",
+        _rows("arm"),
+    ),
     "07_board": (
         "Which claims of the paper hold here?",
         "Effects with 95% intervals; the verdict beside them.",
