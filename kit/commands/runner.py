@@ -145,9 +145,11 @@ def _one(notebook: Path, folder: Path, parameters: dict, force: bool, console: C
             tempfile.TemporaryDirectory(prefix="kit-") as sockets,
             StageLine(notebook.stem, folder, console) as line,
         ):
-            kernel = {"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}
-            # A kernel that is stopped would complain into the terminal.
-            kernel["NotebookClient"] = {"extra_arguments": ["--IPKernelApp.log_level=50"]}
+            kernel: dict[str, dict] = {
+                "KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"},
+                # A kernel that is stopped would complain into the terminal.
+                "NotebookClient": {"extra_arguments": ["--IPKernelApp.log_level=50"]},
+            }
             papermill.execute_notebook(
                 str(notebook),
                 str(done),

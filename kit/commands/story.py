@@ -161,8 +161,8 @@ def _of_rollouts(folder):
     parts = []
     own = first_and_second_half(pass_rates_over_training(rollouts))
     if len(own):
-        snippet = _optional(folder, "filtered", "id", "seed_id").set_index("id").seed_id
-        clusters = own.problem_id.map(snippet).fillna(own.problem_id)
+        snippet = _optional(folder, "filtered", "id", "seed_id").set_index("id").seed_id.to_dict()
+        clusters = [snippet.get(name, name) for name in own.problem_id]
         change = mean_interval(own.after - own.before, bounds=(-1, 1), clusters=clusters)
         parts.append(
             f"on the {len(own)} problems drawn in both halves the pass rate {_moved(*change)}"
