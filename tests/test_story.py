@@ -97,7 +97,7 @@ def test_the_three_sentences_have_their_numbers(run):
     # A standard error of 0.2 / 3.92, and 10 degrees of freedom: (2.23 + 0.88) of them or so.
     assert re.match(r"A true change below about 0.1[56] on 30 held-out problems", limits)
     assert "one training with one seed" in limits
-    assert limits.endswith("2 of 4 claims are undecided (F1b and F2).")
+    assert limits.endswith("2 of 4 claims are undecided (F1b, F2).")
 
 
 @pytest.mark.parametrize(

@@ -37,17 +37,17 @@ def told(tmp_path, monkeypatch):
     return lambda: [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_a_bar_tells_its_state_at_most_once_a_second_and_its_end(told, capsys):
-    with tells.progress(total=9000, desc="seeds", initial=3) as bar:
-        for _ in range(8000):
-            bar.update()
-        bar.told -= 1
-        bar.set_postfix({"valid": 2}, refresh=False)
-    first, *_, last, end = [line["bar"] for line in told()]
-    assert (first["n"], first["initial"], first["total"]) == (3, 3, 9000)
-    assert (last["n"], last["prefix"], last["postfix"]) == (8003, "seeds", "valid=2")
-    assert end is None and len(told()) < 10
-    assert "8003/9000" in capsys.readouterr().out, "the saved page shows how it ended"
+def test_a_bar_tells_each_change_of_its_state_and_its_end(told, capsys):
+    with tells.progress(total=90, desc="seeds", initial=3) as bar:
+        for _ in range(100):
+            bar.set_postfix({"valid": 2}, refresh=False)
+            bar.update(0)
+        bar.update()
+    first, counted, last, end = [line["bar"] for line in told()]
+    assert (first["n"], first["initial"], first["total"]) == (3, 3, 90)
+    assert (counted["n"], counted["postfix"]) == (3, "valid=2")
+    assert (last["n"], last["prefix"]) == (4, "seeds") and end is None
+    assert "4/90" in capsys.readouterr().out, "the saved page shows how it ended"
 
 
 def test_a_bar_without_a_runner_or_with_a_full_disk_works(told, monkeypatch, capsys):
@@ -124,6 +124,12 @@ def test_without_a_terminal_there_are_plain_lines_now_and_then(tmp_path, monkeyp
     assert out.count("05_grpo warning: the form collapses") == 1
     assert "\x1b" not in out and "\r" not in out
     assert out.endswith("05_grpo 00:00\n"), "the bar has ended"
+
+
+def test_a_full_disk_does_not_end_a_notebook_by_its_log(tmp_path, monkeypatch):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/05_grpo.out").symlink_to("/dev/full")
+    assert followed(tmp_path, monkeypatch, [{"warning": "hot"}]).endswith("warning: hot\n")
 
 
 def test_without_a_terminal_a_short_notebook_has_one_line(tmp_path, monkeypatch):

@@ -73,15 +73,19 @@ class StageLine(threading.Thread):
         if self.live:
             self.live.stop()
         os.environ.pop(TELLS)
-        self._out.close()
+        with contextlib.suppress(OSError):
+            self._out.close()
 
     def write(self, text: str) -> None:
         """Takes what the notebook prints."""
-        self._out.write(plain_text(text))
+        # The notebook says it better if the disk is full.
+        with contextlib.suppress(OSError):
+            self._out.write(plain_text(text))
 
     def flush(self) -> None:
         """So that the log is never behind."""
-        self._out.flush()
+        with contextlib.suppress(OSError):
+            self._out.flush()
 
     def run(self):
         while not self._ended.wait(LOOK):

@@ -15,6 +15,7 @@ from kit.core.manifest import rests_on_recorded
 from kit.core.run import LABEL
 from kit.core.stats import mean_interval
 from kit.power import detectable
+from kit.rollouts import first_and_second_half, pass_rates_over_training
 
 # Sets of problems that stand for the whole, as far as a run has them.
 SETS = {"training": "problems of the training", "synthetic": "held-out problems"}
@@ -155,9 +156,6 @@ def _of_rollouts(folder):
     rollouts = _optional(folder, "rollouts", *names)
     if rollouts.empty:
         return []
-    # Imported here on purpose: it brings torch, which the runner needs for nothing else.
-    from kit.rollouts import first_and_second_half, pass_rates_over_training
-
     parts = []
     own = first_and_second_half(pass_rates_over_training(rollouts))
     if len(own):
@@ -187,7 +185,9 @@ def _of_limits(folder, manifest):
         parts.append("this is one training with one seed, another may go otherwise")
     for verdict in ("undecided", "not tested at this scale"):
         if claims := board.claim[board.verdict == verdict].tolist():
-            parts.append(f"{len(claims)} of {len(board)} claims are {verdict} ({listed(claims)})")
+            parts.append(
+                f"{len(claims)} of {len(board)} claims are {verdict} ({', '.join(claims)})"
+            )
     others = board.claim[~board.claim.isin(OF_THE_RUN)]
     if manifest["stages"].get("07_findings", {}).get("recorded") and len(others):
         parts.append("those after F2 are judged by recorded trainings, not by this run's")
@@ -195,9 +195,3 @@ def _of_limits(folder, manifest):
         parts.append("no claim is judged yet: this run has no board.parquet")
     text = "; ".join(parts) or f"all {len(board)} claims have a verdict"
     return text[0].upper() + text[1:]
-
-
-def listed(names: list[str]) -> str:
-    """`F1, F2 and F3`."""
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last

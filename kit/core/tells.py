@@ -64,12 +64,12 @@ def _tell(**line):
 
 
 class _ToldBar(tqdm.std.tqdm):
-    """A plain bar that tells its state, at most once a second, and when it ends."""
+    """A plain bar that tells its state whenever that has changed, and when it ends."""
 
     def __init__(self, **options):
         super().__init__(**options)
         self.started = time.time()
-        self.told = 0.0
+        self.told = None
         self._say()
 
     def update(self, n=1):
@@ -87,9 +87,9 @@ class _ToldBar(tqdm.std.tqdm):
         super().close()
 
     def _say(self):
-        if time.monotonic() - self.told < 1:
+        if self.told == (self.n, self.postfix):
             return
-        self.told = time.monotonic()
+        self.told = self.n, self.postfix
         state = self.format_dict
         names = ("n", "total", "initial", "prefix", "postfix", "unit", "rate")
         _tell(bar={name: state[name] for name in names} | {"started": self.started})
