@@ -95,7 +95,7 @@ def test_the_three_sentences_have_their_numbers(run):
     assert f"{held_out}, 95% [+0.10, +0.30] (+0.15 by form, +0.05 by skill)." in training
     assert "0.90" not in training, "of other sets the table tells"
     # A standard error of 0.2 / 3.92, and 10 degrees of freedom: (2.23 + 0.88) of them or so.
-    assert re.match(r"A true change below about 0.1[56] on 30 held-out problems", limits)
+    assert re.match(r"80% of such runs would find a true change of 0.1[56] on 30 held-out", limits)
     assert "one training with one seed" in limits
     assert limits.endswith("2 of 4 claims are undecided (F1b, F2).")
 

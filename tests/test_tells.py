@@ -95,7 +95,9 @@ def test_a_form_that_collapses_is_said(told, before, after, says):
     assert [text.startswith("the form collapses") for text in found] == [True] * says
 
 
-@pytest.mark.parametrize(("lost", "of", "says"), [(1, 20, False), (2, 20, True), (5, 10, False)])
+@pytest.mark.parametrize(
+    ("lost", "of", "says"), [(2, 9, False), (3, 3, True), (3, 60, False), (3, 59, True)]
+)
 def test_lost_answers_are_said_above_a_share_and_a_number(told, lost, of, says):
     tells.Watch().count(lost, of)
     found = warnings(told)

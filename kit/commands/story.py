@@ -180,7 +180,10 @@ def _of_limits(folder, manifest):
     for row in _voting(folder).values():
         if row.snippets > 1:
             least = detectable((row.high - row.low) / WIDTH, row.snippets - 1)
-            parts.append(f"a true change below about {least:.2f} on {_whole(row)} is mostly missed")
+            parts.append(
+                f"80% of such runs would find a true change of {least:.2f} on {_whole(row)}, and "
+                "fewer a smaller one"
+            )
     if _optional(folder, "train", "step").size:
         parts.append("this is one training with one seed, another may go otherwise")
     for verdict in ("undecided", "not tested at this scale"):

@@ -19,9 +19,9 @@ from kit.core.run import headless
 # The variable that names the file.
 TELLS = "KIT_TELLS"
 
-# When a stage warns (our choice). Share of answers that engine or sandbox lost, of so many or more.
+# When a stage warns (our choice). Share of answers that engine or sandbox lost, and the fewest.
 LOST_SHARE = 0.05
-LOST_OF = 20
+LOST_LEAST = 3
 # Share of groups whose rewards are all equal, in so many last steps of a training.
 DEAD_SHARE = 0.9
 DEAD_STEPS = 10
@@ -118,7 +118,7 @@ class Watch:
         """
         self.lost.append((lost, of))
         errors, answers, share = _shares(self.lost)
-        if answers >= LOST_OF and share > LOST_SHARE:
+        if errors >= LOST_LEAST and share > LOST_SHARE:
             self._once(
                 "lost",
                 f"engine or sandbox lost {errors} of {answers} answers ({share:.0%}); they are in "
