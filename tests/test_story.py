@@ -7,6 +7,7 @@ import pytest
 
 from kit.commands import cli, report, story
 from kit.core.manifest import RECORDED, read_manifest
+from kit.core.stats import mean_interval
 from tests.test_report import HOSTILE, read, stage, write
 
 
@@ -35,6 +36,13 @@ def difference(*rows):
 
 
 HELD_OUT = ("synthetic", "all", "sampled", 30, 11, 0.2, 0.1, 0.3)
+OTHERS = [
+    ("maths", "all", "sampled", 9, 9, 0.9, 0.8, 1.0),
+    ("synthetic", "fuzzing", "sampled", 9, 9, 0.9, 0.8, 1.0),
+    ("synthetic", "all", "greedy", 9, 9, 0.9, 0.8, 1.0),
+]
+# Two problems of one snippet.
+FIRST, SECOND = "multi-a-1", "single-a-2"
 
 
 def answers(*steps):
@@ -66,9 +74,9 @@ def run(tmp_path):
         "yields": pd.DataFrame(YIELDS),
         "train": pd.DataFrame({"step": [1, 2, 3, 4], "frac_reward_zero_std": [1.0, 0.0, 1.0, 1.0]}),
         "rollouts": answers(
-            ("p", (0, 0), 2), ("q", (0, 1), 0), ("p", (1, 1), 1), ("q", (1, None), 0)
+            (FIRST, (0, 0), 2), (SECOND, (0, 1), 0), (FIRST, (1, 1), 1), (SECOND, (1, None), 0)
         ),
-        "difference": difference(HELD_OUT, ("maths", "all", "sampled", 9, 9, 0.9, 0.8, 1.0)),
+        "difference": difference(HELD_OUT, *OTHERS),
         "form": pd.DataFrame({"set": ["synthetic"], "by_form": [0.15], "by_skill": [0.05]}),
         "board": board(F1a="supported", F1b="undecided", F2="undecided", F6="contradicted"),
     }
@@ -83,13 +91,20 @@ def told(folder):
 
 def test_the_three_sentences_have_their_numbers(run):
     teacher, training, limits = told(run).values()
-    assert teacher.startswith("It wrote 5 problems from 2 snippets; 4 were valid (80%, 95% [")
+    low, high = mean_interval([1, 1, 1, 1, 0], clusters=list("aaaab"))[1:]
+    share = f"80%, 95% [{low:.0%}, {high:.0%}]"
+    assert teacher.startswith(f"It wrote 5 problems from 2 snippets; 4 were valid ({share})")
     assert "the filters kept 2 of them. At equal cost, 60% of the multi-turn and 40% of the " in (
         teacher
     )
     assert teacher.endswith("ratio 1.50, 95% [0.90, 2.50], n = 2 snippets.")
     assert training.startswith("4 steps of GRPO, 75% of the groups without a signal; ")
-    assert "on the 2 problems drawn in both halves the pass rate rose by +0.75, 95% [" in training
+    low, high = mean_interval([1, 0.5], bounds=(-1, 1), clusters=list("aa"))[1:]
+    interval = f"95% [{low:+.2f}, {high:+.2f}], which may be chance"
+    assert (
+        f"on the 2 problems drawn in both halves the pass rate moved by +0.75, {interval}"
+        in training
+    )
     assert "malformed answers: 50% → 25% of n = 8" in training
     held_out = "on 30 held-out problems (of 11 snippets) the share solved rose by +0.20"
     assert f"{held_out}, 95% [+0.10, +0.30] (+0.15 by form, +0.05 by skill)." in training
