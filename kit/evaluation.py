@@ -14,13 +14,15 @@ gain may be form rather than skill: `malformed` counts the samples without an an
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from kit.core.config import Role, Sampling
-from kit.core.run import Run, progress
+from kit.core.run import Run
 from kit.core.stats import mean_interval, pass_at_k
+from kit.core.tells import Watch, progress
 from kit.core.types import MALFORMED, Item, clean, digest
 from kit.sandbox import Sandbox
 from kit.serving.engine import Engine, EngineDown, EngineError, NotRecorded
@@ -165,6 +167,7 @@ def evaluate(
 
     # Grade what is finished.
     graded = {}
+    watch = Watch()
     with (
         ThreadPoolExecutor(GRADERS) as pool,
         progress(total=len(asked), desc=f"evaluating {engine.name}") as bar,
@@ -172,7 +175,8 @@ def evaluate(
         for future in as_completed(asked):
             item, mode = asked[future]
             grading = pool.submit(_graded, item, mode, _completions(future), box)
-            grading.add_done_callback(lambda _: bar.update())
+            wanted = n if mode == "sampled" else 1
+            grading.add_done_callback(partial(_count, wanted, watch, bar))
             graded[item.id, mode] = grading
         rows = []
         for item in items:
@@ -189,6 +193,14 @@ def _completions(future):
         raise
     except EngineError:
         return []
+
+
+def _count(wanted, watch, bar, grading):
+    """Moves the bar, and counts what engine or sandbox lost of so many answers."""
+    if not grading.exception():
+        known = sum(outcome != "error" for _, _, outcome, *_ in grading.result())
+        watch.count(wanted - known, wanted)
+    bar.update()
 
 
 def _graded(item, mode, completions, box):

@@ -22,7 +22,8 @@ from IPython.display import display
 from pydantic import BaseModel
 
 from kit.core.records import Log
-from kit.core.run import headless, progress
+from kit.core.run import headless
+from kit.core.tells import Watch, progress
 from kit.core.types import Count, Problem
 from kit.environments.base import Environment, grade_all
 from kit.rollouts import rollout_rows
@@ -160,6 +161,7 @@ class Health(transformers.TrainerCallback):
         self.path = path
         self.switches = tuple(switches)
         self.panel = panel
+        self.watch = Watch()
 
     def on_step_begin(self, *_, **__):
         self.step_began = time.monotonic()
@@ -175,6 +177,7 @@ class Health(transformers.TrainerCallback):
         """Write down the answers of a step, see `rollouts.rollout_rows`: a line for all of them."""
         if self.rollouts:
             self.rollouts.append({"step": rows[0]["step"], "rollouts": rows})
+            self.watch.step(rows)
 
     def on_log(self, args, state, control, logs, **_):
         if not self.log or "reward" not in logs:

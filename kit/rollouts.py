@@ -6,7 +6,6 @@ The reward function of kit.grpo sees every answer; `grpo.Health` writes them dow
 from pathlib import Path
 
 import pandas as pd
-from accelerate.utils import gather_object
 from pydantic import BaseModel
 
 from kit.core.records import Log
@@ -58,6 +57,9 @@ def rollout_rows(
         The fields of Rollout, a group's answers one after the other.
     Source: our choice.
     """
+    # Imported here on purpose: it brings torch, and a reader of answers needs none.
+    from accelerate.utils import gather_object
+
     step = given["trainer_state"].global_step + 1
     columns = zip(triples, verdicts, bins, given["completion_ids"], given["slot"], strict=True)
     rows = [

@@ -21,7 +21,7 @@ from kit import environments
 from kit.core.bins import NARROW
 from kit.core.config import Profile, RoundsConfig
 from kit.core.records import Log, RecordError
-from kit.core.run import progress
+from kit.core.tells import Watch, progress
 from kit.core.types import Problem, Rejected, Sample, SeedSnippet, Verdict
 from kit.environments.base import Dialogue, Environment
 from kit.environments.verify import DeterminismCheck
@@ -97,6 +97,7 @@ class Synthesis:
             if row["status"] != "error":
                 self.done.setdefault((row["chain_id"], row["turn"]), place)
         self.counts: Counter[str] = Counter()
+        self.watch = Watch()
         # The progress bar, while `generate` runs.
         self.bar: Any = None
 
@@ -301,6 +302,9 @@ class Synthesis:
         if place not in self.done:
             self.done[place] = self.log.append(problem.model_dump())
             self.counts[problem.status] += 1
+            # A lost problem counts as one lost answer; attempts count as they are.
+            lost = problem.errors + (problem.status == "error")
+            self.watch.count(lost, lost + problem.n + (problem.status != "error"))
         self.bar.set_postfix(self.counts, refresh=False)
 
 

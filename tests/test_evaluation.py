@@ -308,6 +308,14 @@ def test_errors_are_not_zeros():
     assert asked["eval/good/sampled"] == (4, 0.6) and asked["eval/good/greedy"] == (1, 0.0)
 
 
+@pytest.mark.parametrize("bad", [0, 1])
+def test_lost_answers_are_said_while_the_stage_works(capsys, bad):
+    engine = FakeEngine(lambda key: EngineError("lost") if f"{bad}-" in key else "yes")
+    names = [f"{k}-item" for k in range(1, 9)]
+    evaluation.evaluate([item(name) for name in names], engine, None, 4, SAMPLING)
+    assert capsys.readouterr().out.count("warning: engine or sandbox lost") == bad
+
+
 def test_an_engine_that_is_gone_ends_the_stage():
     with pytest.raises(EngineDown):
         evaluation.evaluate(

@@ -129,6 +129,15 @@ def logged(folder, steps):
     return read_rollouts(folder / "rollouts.jsonl")
 
 
+def test_a_training_without_a_signal_says_so(tmp_path, capsys):
+    texts = ["<answer>6</answer>", "<answer>6</answer>", "<b>six</b>", "<answer>none</answer>"]
+    ids = [[5, 1]] * 4
+    logged(tmp_path / "short", [(step, texts, ids) for step in range(1, 10)])
+    assert "warning" not in capsys.readouterr().out
+    logged(tmp_path / "long", [(step, texts, ids) for step in range(1, 11)])
+    assert "warning: 20 of the last 20 groups have equal rewards" in capsys.readouterr().out
+
+
 def test_every_answer_is_kept_with_its_verdict(tmp_path):
     texts = ["<answer>6</answer>", "<answer>7</answer>", "<b>six</b> \ud800", "<answer>3</answer>"]
     rollouts = logged(tmp_path, [(1, texts, [[5, 1], [5, 6, 7], [5], [5, 0]])])

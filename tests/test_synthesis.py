@@ -235,12 +235,15 @@ def _done(value):
     return done
 
 
-def test_a_lost_student_is_an_error_not_a_zero_and_is_tried_again(tmp_path, boxes):
+def test_a_lost_student_is_an_error_not_a_zero_and_is_tried_again(tmp_path, boxes, capsys):
     def lost(messages, draw):
         raise EngineError("timeout")
 
     first = list(loop(tmp_path, boxes, student=lost).generate(SEEDS[:1]))
     assert {(p.status, p.n, p.p) for p in first} == {("error", 0, None)}
+    capsys.readouterr()
+    list(loop(tmp_path / "many", boxes, student=lost).generate(SEEDS))
+    assert capsys.readouterr().out.count("warning: engine or sandbox lost 3 of 3") == 1
     again = list(loop(tmp_path, boxes).generate(SEEDS[:1]))
     assert {p.status for p in again} == {"valid"}
 

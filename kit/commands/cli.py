@@ -1,4 +1,4 @@
-"""`python -m kit`: run, study, scale, plan, doctor, models, regrade, record, export."""
+"""`python -m kit`: run, study, scale, plan, doctor, models, regrade, report, record, export."""
 
 import contextlib
 import re
@@ -268,6 +268,17 @@ def regrade_command(
             table.add_row(*(escape(re.sub(r"[^ -~]", "?", str(value))) for value in row))
         console.print(table)
     console.print("written" if write else "nothing was written; --write does")
+
+
+@app.command("report")
+def report_command(run_dir: Annotated[str, Argument(help="a run folder")]) -> None:
+    """Write the page of a run anew, from what its folder holds."""
+    from kit.commands import report
+    from kit.core.manifest import RunError
+
+    if not Path(run_dir, "manifest.json").exists():
+        raise RunError(f"{run_dir} is no run folder: it has no manifest.json")
+    console.print(f"{report.write_report(run_dir)}", soft_wrap=True)
 
 
 @app.command("record")

@@ -14,7 +14,8 @@ from pathlib import Path
 import nbformat
 
 from kit.core.manifest import ROOT
-from kit.core.run import Run, progress, registered_endpoints
+from kit.core.run import Run, registered_endpoints
+from kit.core.tells import progress
 from kit.grpo import quiet_vllm
 
 # Accelerate's files.

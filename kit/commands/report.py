@@ -13,13 +13,13 @@ import jinja2
 import nbformat
 import pandas as pd
 
+from kit.commands.story import tell_story
 from kit.core import records
 from kit.core.manifest import read_manifest
 from kit.display.figures.captions import caption, order
 
 # Bytes of the page.
 INLINE_LIMIT = 5_000_000
-
 # Of these for pictures; a picture that does not fit is linked.
 ROOM = INLINE_LIMIT - 500_000
 
@@ -118,6 +118,7 @@ def write_report(folder: str | Path) -> Path:
         },
         evaluation=_evaluation(folder),
         board=_board(folder),
+        story=tell_story(folder, manifest),
     )
     out = folder / "report.html"
     out.write_text(page, encoding="utf-8")

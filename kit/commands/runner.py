@@ -22,6 +22,7 @@ from rich.console import Console
 from traitlets.config import Config
 
 from kit.commands import report
+from kit.commands.live import StageLine
 from kit.core import profile as profiles
 from kit.core.manifest import ROOT, RunError, note_stage, read_manifest
 from kit.serving import models
@@ -91,6 +92,7 @@ def run_notebooks(
         os.environ.setdefault(variable, value)
     console = Console()
     began = time.monotonic()
+    console.print(f"logs: {folder / 'logs'}", soft_wrap=True)
     if not only and not parameters.get("REPLAY"):
         _fetch(loaded, folder)
     given = {"PROFILE": profile, "RUN_DIR": str(folder), **parameters}
@@ -137,10 +139,17 @@ def _one(notebook: Path, folder: Path, parameters: dict, force: bool, console: C
         return False
     done.parent.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    console.print(f"{notebook.stem:24} ...")
     try:
         # The kernel's sockets are files of its own: no open TCP ports, and two runs do not meet.
-        with tempfile.TemporaryDirectory(prefix="kit-") as sockets:
+        with (
+            tempfile.TemporaryDirectory(prefix="kit-") as sockets,
+            StageLine(notebook.stem, folder, console) as line,
+        ):
+            kernel: dict[str, dict] = {
+                "KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"},
+                # A kernel that is stopped would complain into the terminal.
+                "NotebookClient": {"extra_arguments": ["--IPKernelApp.log_level=50"]},
+            }
             papermill.execute_notebook(
                 str(notebook),
                 str(done),
@@ -148,8 +157,10 @@ def _one(notebook: Path, folder: Path, parameters: dict, force: bool, console: C
                 cwd=str(NOTEBOOKS),
                 kernel_name="python3",
                 progress_bar=False,
+                stdout_file=line,
+                stderr_file=line,
                 start_timeout=600,
-                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
+                config=Config(kernel),
             )
     except papermill.PapermillExecutionError as error:
         _html(done)

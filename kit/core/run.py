@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import tqdm.auto
 
 from kit.core import profile as profiles
 from kit.core import records
@@ -251,16 +249,6 @@ class Run:
 def headless() -> bool:
     """Whether papermill executes this notebook (the runner says so)."""
     return os.environ.get("KIT_HEADLESS") == "1"
-
-
-def progress(**options):
-    """A tqdm bar: a widget for a person.
-
-    Where papermill executes it is plain text, so that the saved page shows how it ended.
-    """
-    if not headless():
-        return tqdm.auto.tqdm(**options)
-    return tqdm.std.tqdm(file=sys.stdout, mininterval=10, **options)
 
 
 def registered_endpoints(model: str, purpose: str = "answer") -> list[str]:

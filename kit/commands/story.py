@@ -1,0 +1,200 @@
+"""What happened in a run, in three sentences with numbers: the report opens with them.
+
+What the teacher did, what the training did, and what cannot be said. All come from the run's own
+tables; where one is missing its sentence says so.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kit.core import records
+from kit.core.manifest import rests_on_recorded
+from kit.core.run import LABEL
+from kit.core.stats import mean_interval
+from kit.power import detectable
+from kit.rollouts import first_and_second_half, pass_rates_over_training
+
+# Sets of problems that stand for the whole, as far as a run has them.
+SETS = {"training": "problems of the training", "synthetic": "held-out problems"}
+# Standard errors from one end of a 95% interval to the other.
+WIDTH = 2 * 1.96
+# Judged by the problems of the run itself; the others are by trainings of a study.
+OF_THE_RUN = ("F1a", "F1b", "F2")
+
+
+class _Missing(Exception):
+    """A table that a sentence needs is missing or damaged, or is that of an older kit."""
+
+
+def tell_story(folder: Path, manifest: dict) -> dict[str, str]:
+    """The sentences of a run.
+
+    Args:
+        folder: of the run.
+        manifest: its manifest.
+    Returns:
+        Title -> sentence; none if no notebook has begun.
+    Source: our choice.
+    """
+    if not manifest["stages"]:
+        return {}
+    # The last stage that each one rests on is earlier than this.
+    tellers: dict[str, tuple[Callable[[Path], str], str]] = {
+        "The teacher": (_of_teacher, "04"),
+        "The training": (_of_training, "07"),
+        "What cannot be said": (lambda folder: _of_limits(folder, manifest), ""),
+    }
+    found = {}
+    for title, (teller, before) in tellers.items():
+        try:
+            label = LABEL if rests_on_recorded(manifest, before) else ""
+            found[title] = f"{teller(folder)}{label}."
+        except _Missing as missing:
+            found[title] = f"Nothing is told here: this run has no {missing} yet."
+    return found
+
+
+def _table(folder, name, *columns):
+    """A table of the run with at least these columns and a row."""
+    try:
+        frame = records.read_parquet(folder / f"{name}.parquet")
+    except (FileNotFoundError, records.RecordError):
+        raise _Missing(f"{name}.parquet") from None
+    if frame.empty or not {*columns} <= {*frame}:
+        raise _Missing(f"{name}.parquet")
+    return frame
+
+
+def _optional(folder, name, *columns):
+    """The same, without rows where there is none."""
+    try:
+        return _table(folder, name, *columns)
+    except _Missing:
+        return pd.DataFrame(columns=list(columns))
+
+
+def _within(low, high, form):
+    return f"95% [{low:{form}}, {high:{form}}]"
+
+
+def _of_teacher(folder):
+    """From the filtered problems; how the two methods compare, from the yields."""
+    columns = ("method", "turn", "status", "seed_id", "kept")
+    every = _table(folder, "filtered", *columns)
+    # The first single draw is the chain's own first turn; real data are nobody's.
+    shared = (every.method == "single") & (every.turn == 1)
+    written = every[(every.method != "real") & ~shared & (every.status != "error")]
+    if written.empty:
+        raise _Missing("problem of a teacher")
+    valid = written.status == "valid"
+    share, low, high = mean_interval(valid, clusters=written.seed_id)
+    said = (
+        f"It wrote {len(written)} problems from {written.seed_id.nunique()} snippets; "
+        f"{valid.sum()} were valid ({share:.0%}, {_within(low, high, '.0%')}), and the filters "
+        f"kept {written.kept.sum()} of them"
+    )
+    names = ("environment", "ratio", "low", "high", "seeds", "multi_share", "single_share")
+    yields = _optional(folder, "yields", *names)
+    for row in yields[yields.environment == "all"].dropna(subset=["ratio", "low"]).itertuples():
+        said += (
+            f". At equal cost, {row.multi_share:.0%} of the multi-turn and {row.single_share:.0%} "
+            f"of the single-turn problems were kept: ratio {row.ratio:.2f}, "
+            f"{_within(row.low, row.high, '.2f')}, n = {row.seeds:.0f} snippets"
+        )
+    return said
+
+
+def _moved(value, low, high):
+    """A change in words: only an interval without 0 has a direction."""
+    numbers = f"by {value:+.2f}, {_within(low, high, '+.2f')}"
+    if low > 0:
+        return f"rose {numbers}"
+    if high < 0:
+        return f"fell {numbers}"
+    return f"moved {numbers}, which may be chance"
+
+
+def _of_training(folder):
+    """From the log and the answers of the training, and the paired differences."""
+    train = _table(folder, "train", "step", "frac_reward_zero_std")
+    dead = train.frac_reward_zero_std.mean()
+    parts = [f"{len(train)} steps of GRPO, {dead:.0%} of the groups without a signal"]
+    parts += _of_rollouts(folder)
+    difference = _voting(folder)
+    form = _optional(folder, "form", "set", "by_form", "by_skill").set_index("set")
+    for name, row in difference.items():
+        said = f"on {_whole(row)} the share solved {_moved(row.value, row.low, row.high)}"
+        if name in form.index:
+            split = form.loc[name]
+            said += f" ({split.by_form:+.2f} by form, {split.by_skill:+.2f} by skill)"
+        parts.append(said)
+    if not difference:
+        parts.append("nothing was evaluated before and after it")
+    return "; ".join(parts)
+
+
+def _voting(folder) -> dict[str, Any]:
+    """Set -> row of the paired differences of sampled answers, of SETS."""
+    names = ("set", "group", "mode", "n", "snippets", "value", "low", "high")
+    rows = _optional(folder, "difference", *names)
+    rows = rows[(rows.group == "all") & (rows["mode"] == "sampled") & rows.set.isin(list(SETS))]
+    found = {row.set: row for row in rows.itertuples()}
+    return {name: found[name] for name in SETS if name in found}
+
+
+def _whole(row):
+    """What a difference is about."""
+    return f"{row.n} {SETS[row.set]} (of {row.snippets} snippets)"
+
+
+def _of_rollouts(folder):
+    """The pass rate on the training's own problems and the malformed answers, early and late."""
+    names = ("step", "slot", "problem_id", "environment", "bin", "reward", "malformed", "cut_off")
+    rollouts = _optional(folder, "rollouts", *names)
+    if rollouts.empty:
+        return []
+    parts = []
+    own = first_and_second_half(pass_rates_over_training(rollouts))
+    if len(own):
+        snippet = _optional(folder, "filtered", "id", "seed_id").set_index("id").seed_id.to_dict()
+        clusters = [snippet.get(name, name) for name in own.problem_id]
+        change = mean_interval(own.after - own.before, bounds=(-1, 1), clusters=clusters)
+        parts.append(
+            f"on the {len(own)} problems drawn in both halves the pass rate {_moved(*change)}"
+        )
+    late = rollouts.step > rollouts.step.max() / 2
+    early, now = (rollouts.malformed[half].mean() for half in (~late, late))
+    parts.append(f"malformed answers: {early:.0%} → {now:.0%} of n = {len(rollouts)}")
+    return parts
+
+
+def _of_limits(folder, manifest):
+    """One training, what it could have shown, and the claims without a verdict."""
+    names = ("claim", "verdict", "mode")
+    board = _optional(folder, "board", *names)
+    board = board[board["mode"] == "sampled"].drop_duplicates("claim").astype({"claim": str})
+    parts = []
+    for row in _voting(folder).values():
+        if row.snippets > 1:
+            least = detectable((row.high - row.low) / WIDTH, row.snippets - 1)
+            parts.append(
+                f"80% of such runs would find a true change of {least:.2f} on {_whole(row)}, and "
+                "fewer a smaller one"
+            )
+    if _optional(folder, "train", "step").size:
+        parts.append("this is one training with one seed, another may go otherwise")
+    for verdict in ("undecided", "not tested at this scale"):
+        if claims := board.claim[board.verdict == verdict].tolist():
+            parts.append(
+                f"{len(claims)} of {len(board)} claims are {verdict} ({', '.join(claims)})"
+            )
+    others = board.claim[~board.claim.isin(OF_THE_RUN)]
+    if manifest["stages"].get("07_findings", {}).get("recorded") and len(others):
+        parts.append("those after F2 are judged by recorded trainings, not by this run's")
+    if board.empty:
+        parts.append("no claim is judged yet: this run has no board.parquet")
+    text = "; ".join(parts) or f"all {len(board)} claims have a verdict"
+    return text[0].upper() + text[1:]
