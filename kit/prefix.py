@@ -78,6 +78,8 @@ class _OncePerPrompt(_TRAINER):
 
     rollouts_share = True
     loss_shares = True
+    # TRL's: the batches of the last generation.
+    _buffered_inputs: Any
 
     def __init__(self, *given, **named):
         super().__init__(*given, **named)
@@ -166,16 +168,16 @@ class _OncePerPrompt(_TRAINER):
         logits_to_keep,
         batch_size=None,
         compute_entropy=False,
-        compute_aux_loss=False,
         **more,
     ):
         step = super()._get_per_token_logps_and_entropies
-        size = batch_size or len(input_ids)
-        sizes = (size, compute_entropy, compute_aux_loss)
-        as_trl = partial(step, model, input_ids, attention_mask, logits_to_keep, *sizes, **more)
-        special = compute_aux_loss or any(value is not None for value in more.values())
+        given = (model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy)
+        as_trl = partial(step, *given, **more)
+        # Images, or the routers of a mixture of experts.
+        special = any(value is not None and value is not False for value in more.values())
         if special or not self.loss_shares:
             return as_trl()
+        size = batch_size or len(input_ids)
         # In parts that fit into memory.
         if size < len(input_ids):
             ask = partial(
