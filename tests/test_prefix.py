@@ -4,6 +4,7 @@
 """
 
 from importlib.metadata import version
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -279,3 +280,42 @@ def test_recompute_keeps_trls_loss_and_our_rollouts(tmp_path, seen, capsys):
     trainer.train()
     assert seen[0] == (4, 6), "rollouts start from their prompts' cache"
     assert seen[-1][1] > 7 and (4, 6) not in seen[1:]
+
+
+class FakeTrainer:
+    """What TRL's trainer says of itself once it is made."""
+
+    is_fsdp_enabled = is_deepspeed_enabled = use_vllm = False
+    args = SimpleNamespace(gradient_checkpointing=False)
+    accelerator = SimpleNamespace(is_main_process=True)
+
+
+@pytest.mark.parametrize(
+    ("what", "shares", "sentence"),
+    [
+        ({}, (True, True), ""),
+        ({"use_vllm": True}, (True, True), "vLLM draws the rollouts and shares prompts in its own"),
+        ({"is_fsdp_enabled": True}, (False, False), "The weights lie in shards: each prompt is"),
+        ({"is_deepspeed_enabled": True}, (False, False), "The weights lie in shards: each"),
+    ],
+)
+def test_what_cannot_be_shared_is_said_at_the_start(capsys, what, shares, sentence):
+    trainer = prefix.shared(type("Fake", (FakeTrainer,), what))()
+    assert (trainer.rollouts_share, trainer.loss_shares) == shares
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == bool(sentence) and sentence in "".join(printed)
+
+
+def test_groups_come_together_and_images_stay_where_they_are():
+    batch = batch_of(4, PROMPTS[:2])
+    rows = torch.tensor([0, 4, 1, 5, 2, 6, 3, 7])
+    torn = [
+        {name: value[part] if value.ndim else value for name, value in batch.items()}
+        for part in rows.split(4)
+    ]
+    whole = prefix._together(torn)
+    for k, one in enumerate(whole):
+        for name, value in batch.items():
+            assert torch.equal(one[name], value[4 * k : 4 * k + 4] if value.ndim else value)
+    images = [one | {"num_images": [1] * 4} for one in torn]
+    assert prefix._together(images) is images
