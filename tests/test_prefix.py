@@ -319,3 +319,8 @@ def test_groups_come_together_and_images_stay_where_they_are():
             assert torch.equal(one[name], value[4 * k : 4 * k + 4] if value.ndim else value)
     images = [one | {"num_images": [1] * 4} for one in torn]
     assert prefix._together(images) is images
+
+
+def test_a_word_that_pads_is_a_word_where_it_is_in_the_prompt():
+    ids, mask = torch.tensor([[EOS, 5], [EOS, 5], [EOS, 5]]), torch.tensor([[0, 1], [1, 1], [0, 1]])
+    assert prefix._same(ids, mask) == [0, 1, 0]
