@@ -160,10 +160,7 @@ def board_markdown(found: pd.DataFrame) -> str:
         "| | the paper | here | verdict | in miniature | elsewhere |",
         "|---|---|---|---|---|---|",
     ]
-    voting = found[found["mode"] == "sampled"]
-    # What others report stands beside the first comparison of a claim.
-    voting = voting.assign(elsewhere=voting.elsewhere.where(~voting.claim.duplicated(), ""))
-    for row in voting.itertuples():
+    for row in report.voting_rows(found).itertuples():
         here = f"{row.comparison}: {report.found_here(row)}"
         lines.append(
             f"| {row.claim} | {row.statement} | {here} | {row.part} | not run | {row.elsewhere} |"

@@ -340,11 +340,20 @@ def found_here(row: Any) -> str:
     return f"{effect}, {row.seeds} {units}{n}, could find {row.smallest:.2f}"
 
 
+def voting_rows(board: pd.DataFrame) -> pd.DataFrame:
+    """The rows that decide; what others report stands beside the first one of a claim.
+
+    `board`: of `findings.board`.
+    """
+    rows = board[board["mode"] == "sampled"]
+    return rows.assign(elsewhere=rows.elsewhere.where(~rows.claim.duplicated(), ""))
+
+
 def _board(folder):
     """The comparisons with the effect on sampled answers; other modes stand in the figure."""
     board = _table(folder / "board.parquet")
     if "why" not in board:
         # There is none, or it was made by an older kit.
         return []
-    voting = board[board["mode"] == "sampled"]
+    voting = voting_rows(board)
     return [{**row._asdict(), "here": found_here(row)} for row in voting.itertuples()]
