@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from kit.commands import report
+from kit.commands import report, story
 from kit.commands.cards import GALLERY, RUN_CARD, STUDY_CARD, WHAT_A_ROW_IS
 from kit.core import records
 from kit.core.manifest import RECORDED, ROOT, RunError, read_manifest
@@ -160,8 +160,8 @@ def board_markdown(found: pd.DataFrame) -> str:
         "| | the paper | here | verdict | in miniature | elsewhere |",
         "|---|---|---|---|---|---|",
     ]
-    for row in report.voting_rows(found).itertuples():
-        here = f"{row.comparison}: {report.found_here(row)}"
+    for row in story.voting_rows(found).itertuples():
+        here = f"{row.comparison}: {story.found_here(row)}"
         lines.append(
             f"| {row.claim} | {row.statement} | {here} | {row.part} | not run | {row.elsewhere} |"
         )
@@ -283,12 +283,12 @@ def _of_policy(tables: dict[str, pd.DataFrame]) -> list[str]:
     changes = tables["difference"].query("group == 'all'")
     for row in changes.sort_values(["set", "mode"], ascending=False).itertuples():
         before, after = (
-            report.value_in_interval(scores.loc[checkpoint, row.set, row.mode])
+            story.value_in_interval(scores.loc[checkpoint, row.set, row.mode])
             for checkpoint in ("before", "after")
         )
         lines.append(
             f"| 06 | {row.set}, {row.mode} pass@1 before → after | {before} → {after}, "
-            f"n = {row.n}; paired {report.value_in_interval(row, '+.2f')} |"
+            f"n = {row.n}; paired {story.value_in_interval(row, '+.2f')} |"
         )
     return lines
 

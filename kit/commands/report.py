@@ -13,7 +13,7 @@ import jinja2
 import nbformat
 import pandas as pd
 
-from kit.commands.story import tell_story
+from kit.commands.story import found_here, tell_story, value_in_interval, voting_rows
 from kit.core import records
 from kit.core.manifest import read_manifest
 from kit.display.figures.captions import caption, order
@@ -280,13 +280,6 @@ def _table(path):
     return records.read_parquet(path) if path.exists() else pd.DataFrame()
 
 
-def value_in_interval(row: Any, form: str = ".2f") -> str:
-    """A row's value with its 95% interval, each in that format; a dash for no value."""
-    if pd.isna(row.value):
-        return "–"
-    return f"{row.value:{form}} [{row.low:{form}}, {row.high:{form}}]"
-
-
 def _evaluation(folder: Path) -> dict:
     """The checkpoints, and a row per set, mode and k.
 
@@ -325,28 +318,6 @@ def _evaluation(folder: Path) -> dict:
         for row in _table(folder / "form.parquet").itertuples()
     ]
     return {"checkpoints": list(whole.checkpoint.unique()), "rows": rows, "forms": forms}
-
-
-def found_here(row: Any) -> str:
-    """A comparison of the board in words: effect, what it rests on, and what it could have found.
-
-    `row`: of `findings.board`, as `itertuples` gives it.
-    """
-    if row.why:
-        return row.why
-    effect = value_in_interval(row, ".2f" if row.null else "+.2f")
-    units = "snippets" if row.claim in ("F1a", "F1b", "F2") else "seeds"
-    n = f", n = {row.problems}" if row.problems else ""
-    return f"{effect}, {row.seeds} {units}{n}, could find {row.smallest:.2f}"
-
-
-def voting_rows(board: pd.DataFrame) -> pd.DataFrame:
-    """The rows that decide; what others report stands beside the first one of a claim.
-
-    `board`: of `findings.board`.
-    """
-    rows = board[board["mode"] == "sampled"]
-    return rows.assign(elsewhere=rows.elsewhere.where(~rows.claim.duplicated(), ""))
 
 
 def _board(folder):

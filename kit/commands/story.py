@@ -198,3 +198,35 @@ def _of_limits(folder, manifest):
         parts.append("no claim is judged yet: this run has no board.parquet")
     text = "; ".join(parts) or f"all {len(board)} claims have a verdict"
     return text[0].upper() + text[1:]
+
+
+# ------------------------------------------------------------------ values and rows in words
+
+
+def value_in_interval(row: Any, form: str = ".2f") -> str:
+    """A row's value with its 95% interval, each in that format; a dash for no value."""
+    if pd.isna(row.value):
+        return "–"
+    return f"{row.value:{form}} [{row.low:{form}}, {row.high:{form}}]"
+
+
+def found_here(row: Any) -> str:
+    """A comparison of the board in words: effect, what it rests on, and what it could have found.
+
+    `row`: of `findings.board`, as `itertuples` gives it.
+    """
+    if row.why:
+        return row.why
+    effect = value_in_interval(row, ".2f" if row.null else "+.2f")
+    units = "snippets" if row.claim in ("F1a", "F1b", "F2") else "seeds"
+    n = f", n = {row.problems}" if row.problems else ""
+    return f"{effect}, {row.seeds} {units}{n}, could find {row.smallest:.2f}"
+
+
+def voting_rows(board: pd.DataFrame) -> pd.DataFrame:
+    """The rows that decide; what others report stands beside the first one of a claim.
+
+    `board`: of `findings.board`.
+    """
+    rows = board[board["mode"] == "sampled"]
+    return rows.assign(elsewhere=rows.elsewhere.where(~rows.claim.duplicated(), ""))
