@@ -49,7 +49,8 @@ def warn_at_once(text: str) -> None:
         text: what is wrong, and what to do.
     Source: our choice.
     """
-    print(f"warning: {text}", flush=True)
+    # A bar may stand in the last line.
+    print(f"\nwarning: {text}", flush=True)
     _tell(warning=text)
 
 
