@@ -187,7 +187,7 @@ def test_notebook_05_trains_with_the_seed_of_the_training_in_the_plans_order():
         "seed=run.train_seed",
         "shuffle_dataset=False",
         "controls.reward_by(numbers, verified, run.train_seed)",
-        "controls.trainer_by(numbers, GRPOTrainer)(",
+        "controls.trainer_by(numbers, GRPOTrainer)",
     ):
         assert said in source
 
