@@ -5,6 +5,7 @@ out: executed notebooks, HTML, figures, and one page that tells the run (kit/com
 """
 
 import contextlib
+import logging
 import os
 import subprocess
 import sys
@@ -90,6 +91,8 @@ def run_notebooks(
     os.environ["KIT_HEADLESS"] = "1"
     for variable, value in QUIET_MALLOC.items():
         os.environ.setdefault(variable, value)
+    # Of a kernel that is stopped asyncio would print a traceback; papermill raises what matters.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     console = Console()
     began = time.monotonic()
     console.print(f"logs: {folder / 'logs'}", soft_wrap=True)
