@@ -65,6 +65,7 @@ class Clock(TrainerCallback):
                 "tokens": self.tokens,
             }
         )
+        print({k: v if isinstance(v, str) else round(v, 2) for k, v in self.rows[-1].items()})
 
 
 def take_turns(group: int, pairs: int) -> pd.DataFrame:
