@@ -3,7 +3,8 @@
 A group is G answers to one prompt. TRL computes that prompt G times to draw them, and G times more
 for the loss. Here it is computed once, and its keys and values (the cache) are repeated: answers
 are drawn from there, and the loss' gradient flows back through them into the one prompt. What is
-sampled and learned is the same but for rounding.
+sampled and learned is the same but for rounding. Notebook 05 does not use it yet: what it saves on
+quiet cores has not been measured (tests/bench/prefix.py).
 """
 
 from functools import partial
