@@ -53,7 +53,7 @@ MAX_DEPTH = 60
 MAX_BITS = 1 << 20
 MAX_BYTES = 1 << 24
 # Values of one report, containers threefold: a list of 200,000 numbers travels, what would stall
-# the host for more than some 50 ms does not.
+# the host for more than some 100 ms does not.
 MAX_NODES = 250_000
 # So many keys of a set or dict may have one hash.
 SHARED = 64
