@@ -278,6 +278,17 @@ def collect_study(folder: Path) -> dict[str, pd.DataFrame]:
     }
 
 
+def recorded_study(folder: Path | None = None) -> dict[str, pd.DataFrame] | None:
+    """The tables of EMPTY that `python -m kit record` wrote; None if they are not all there.
+
+    `folder`: where they lie; None: data/recorded/study.
+    """
+    paths = {name: (folder or RECORDED / "study") / f"{name}.parquet" for name in EMPTY}
+    if not all(path.exists() for path in paths.values()):
+        return None
+    return {name: records.read_parquet(path) for name, path in paths.items()}
+
+
 def read_study(run: Run, folder: str | Path = "") -> tuple[dict[str, pd.DataFrame], str]:
     """The tables of a study, and what a figure's title says of them.
 
@@ -295,11 +306,11 @@ def read_study(run: Run, folder: str | Path = "") -> tuple[dict[str, pd.DataFram
     found = collect_study(folder)
     if len(found["scores"]):
         return found, ""
-    shipped = {name: RECORDED / "study" / f"{name}.parquet" for name in EMPTY}
-    if not all(path.exists() for path in shipped.values()):
+    shipped = recorded_study()
+    if shipped is None:
         return found, ""
     print(
         f"recorded data: {folder.name}/ has no finished run, so the study comes from data/recorded"
     )
     run.recorded.add("study")
-    return {name: records.read_parquet(path) for name, path in shipped.items()}, LABEL
+    return shipped, LABEL

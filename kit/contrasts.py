@@ -14,6 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from kit.core.stats import pass_at_k
+from kit.evaluation import snippets
 from kit.power import PAIRS, Components, detectable
 
 # The name of the policy before training; it has no seeds of its own.
@@ -58,10 +59,7 @@ def score_table(
     else:
         right = rows[RIGHT[mode]]
         value = [pass_at_k(int(n), int(solved), k) for n, solved in zip(rows.n, right)]
-    snippet = rows.problem_id
-    if "seed_id" in rows:
-        snippet = rows.seed_id.where(rows.seed_id.fillna("") != "", rows.problem_id)
-    long = rows.assign(value=value, snippet=snippet)
+    long = rows.assign(value=value, snippet=snippets(rows))
     table = long.pivot(index="seed", columns=["problem_id", "snippet"], values="value")
     table.attrs["arm"] = arm
     if mode != "greedy" and k == 1 and len(rows):
@@ -182,8 +180,8 @@ def _seed_and_rest(block, member, clusters):
 
 def _groups_of(columns):
     """The snippets of the problems as problems x clusters, 0 and 1; G of `contrast`."""
-    snippets, _ = pd.factorize(columns.get_level_values(-1))
-    member = np.eye(snippets.max() + 1)[snippets]
+    place, _ = pd.factorize(columns.get_level_values(-1))
+    member = np.eye(place.max() + 1)[place]
     return member, 1 / (member.mean(axis=0) ** 2).sum()
 
 
@@ -305,10 +303,10 @@ def variance_ratio(a: pd.DataFrame, b: pd.DataFrame, seed: int = 0) -> Estimate:
         return Estimate(untested="an arm has no answers")
     tables, gone = _complete([a, b])
     columns = tables[0].columns
-    snippets = columns.get_level_values(-1).nunique()
+    count = columns.get_level_values(-1).nunique()
     seeds = min(map(len, tables))
-    found = Estimate(seeds=seeds, problems=len(columns), clusters=snippets, left_out=gone)
-    if seeds < 2 or snippets < 2:
+    found = Estimate(seeds=seeds, problems=len(columns), clusters=count, left_out=gone)
+    if seeds < 2 or count < 2:
         return replace(found, untested="fewer than two seeds or snippets have answers in both arms")
     member, clusters = _groups_of(columns)
     rng = np.random.default_rng(seed)

@@ -17,11 +17,6 @@ from kit.findings import CLAIMS, Comparison
 from kit.held_out import real_items, synthetic_items
 from kit.power import Components, detectable, smallest_effect, smallest_ratio
 
-# What decides how many problems of a set there are.
-_SIZES = {"synthetic": "evaluation.synthetic", "real": "evaluation.real"} | {
-    "maths": "evaluation.maths"
-}
-
 
 def _asked(problems, profile):
     """The problems of notebook 06, as far as comparisons need them: set, group, bin."""
@@ -37,12 +32,7 @@ def _asked(problems, profile):
 
 def _count(comparison, asked):
     """How many problems a comparison is about."""
-    rows = asked[asked["set"] == comparison.set]
-    if comparison.bins:
-        rows = rows[rows.bin.isin(comparison.bins)]
-    if comparison.groups:
-        rows = rows[rows.group.isin(comparison.groups)]
-    return len(rows)
+    return len(comparison.within(asked[asked["set"] == comparison.set]))
 
 
 def _lacks(comparison, count, seeds, arms):
@@ -54,7 +44,7 @@ def _lacks(comparison, count, seeds, arms):
     if seeds < needed:
         return f"{seeds} seeds, {needed} are needed: --seeds"
     if comparison.kind in ("better", "alike") and count < PROBLEMS:
-        key = _SIZES[comparison.set]
+        key = f"evaluation.{comparison.set}"
         return f"{count} problems, {PROBLEMS} are needed: raise {key}, or make more held-out ones"
     return ""
 

@@ -116,6 +116,12 @@ class Comparison:
                 found.append("lenient")
         return found
 
+    def within(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The rows (columns `bin`, `group`) of the bins and groups that it is about."""
+        for column, wanted in (("bin", self.bins), ("group", self.groups)):
+            rows = rows[rows[column].isin(wanted)] if wanted else rows
+        return rows
+
     def effect(self, tables: dict[str, pd.DataFrame], mode: str = "sampled") -> Effect:
         """Its effect in the tables that `board` gets; untested, with the reason, without data."""
         if self.kind == "kept":
@@ -129,12 +135,8 @@ class Comparison:
             return Effect(null=float(self.kind == "spread"), untested=why)
         if self.kind == "trained":
             return trained(tables["curves"], self.a, self.b, self.bins)
-        if self.bins:
-            scores = scores[scores.bin.isin(self.bins)]
-        if self.groups:
-            scores = scores[scores.group.isin(self.groups)]
-        names = (self.a, self.b, UNTRAINED)
-        a, b, before = (score_table(scores, arm, self.set, mode, self.k) for arm in names)
+        rows, names = self.within(scores), (self.a, self.b, UNTRAINED)
+        a, b, before = (score_table(rows, arm, self.set, mode, self.k) for arm in names)
         if self.kind == "spread":
             return spread(a, b)
         return alike(a, b, before) if self.kind == "alike" else better(a, b)

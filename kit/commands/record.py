@@ -118,9 +118,11 @@ def record_study(folder: str | Path, out: Path = RECORDED / "study") -> Path:
 def recorded_board(folder: Path = RECORDED / "study") -> pd.DataFrame:
     """`findings.board` of a recorded study and, for F1 and F2, of the recorded run."""
     from kit import findings
-    from kit.arms import EMPTY
+    from kit.arms import recorded_study
 
-    study = {name: records.read_parquet(folder / f"{name}.parquet") for name in EMPTY}
+    study = recorded_study(folder)
+    if study is None:
+        raise RunError(f"no study is recorded in {folder}: python -m kit record STUDY")
     problems = records.load_problems(RECORDED / "filtered.parquet")
     yields = records.read_parquet(RECORDED / "yields.parquet")
     return findings.board(study | findings.round_tables(yields, problems))
@@ -228,12 +230,6 @@ def _card(manifest, out):
     )
 
 
-def _written(filtered):
-    """Which problems the teacher wrote; the first single draw of a seed is the chain's own."""
-    shared = (filtered.method == "single") & (filtered.turn == 1)
-    return (filtered.method != "real") & ~shared
-
-
 def _of_problems(tables: dict[str, pd.DataFrame], quality: pd.DataFrame) -> list[str]:
     """Notebooks 02 and 03: what the teacher wrote and the filters kept (F1, F2)."""
     # How good the teacher's problems are, and whether a turn moves the pass rate as asked.
@@ -249,7 +245,7 @@ def _of_problems(tables: dict[str, pd.DataFrame], quality: pd.DataFrame) -> list
     filtered = tables["filtered"]
     real = filtered.method == "real"
     usable = filtered[filtered.kept & filtered.p.between(0, 1, inclusive="neither")]
-    kept = usable[_written(usable)]
+    kept = usable[story.written_by_teacher(usable)]
     both = tables["yields"].set_index("environment").loc["all"]
     return [
         f"| 02 | problems written by the teacher | {overall.of['valid']}, of these valid "
@@ -299,7 +295,7 @@ def results(manifest: dict, out: Path) -> str:
     quality = teacher_quality(records.load_problems(out / "filtered.parquet"))
     # What was lost is part of no number, and is said below the table.
     filtered = tables["filtered"]
-    attempts = filtered[_written(filtered)].errors.sum()
+    attempts = filtered[story.written_by_teacher(filtered)].errors.sum()
     samples = tables["evaluation"].errors.sum()
     stages = manifest["stages"].values()
     programs = sum(facts.get("programs", {}).get("sandbox_error", 0) for facts in stages)

@@ -80,13 +80,20 @@ def _within(low, high, form):
     return f"95% [{low:{form}}, {high:{form}}]"
 
 
+def written_by_teacher(filtered: pd.DataFrame) -> pd.Series:
+    """Which rows (columns `method`, `turn`) are problems that the teacher wrote, each once.
+
+    The first single draw of a seed is the chain's own first turn; real data are nobody's.
+    """
+    shared = (filtered.method == "single") & (filtered.turn == 1)
+    return (filtered.method != "real") & ~shared
+
+
 def _of_teacher(folder):
     """From the filtered problems; how the two methods compare, from the yields."""
     columns = ("method", "turn", "status", "seed_id", "kept")
     every = _table(folder, "filtered", *columns)
-    # The first single draw is the chain's own first turn; real data are nobody's.
-    shared = (every.method == "single") & (every.turn == 1)
-    written = every[(every.method != "real") & ~shared & (every.status != "error")]
+    written = every[written_by_teacher(every) & (every.status != "error")]
     if written.empty:
         raise _Missing("problem of a teacher")
     valid = written.status == "valid"
@@ -218,7 +225,7 @@ def found_here(row: Any) -> str:
     if row.why:
         return row.why
     effect = value_in_interval(row, ".2f" if row.null else "+.2f")
-    units = "snippets" if row.claim in ("F1a", "F1b", "F2") else "seeds"
+    units = "snippets" if row.claim in OF_THE_RUN else "seeds"
     n = f", n = {row.problems}" if row.problems else ""
     return f"{effect}, {row.seeds} {units}{n}, could find {row.smallest:.2f}"
 

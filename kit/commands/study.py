@@ -19,11 +19,11 @@ from pathlib import Path
 import yaml
 from tqdm.auto import tqdm
 
-from kit.arms import EMPTY, arm_plans, load_arms
+from kit.arms import arm_plans, load_arms, recorded_study
 from kit.commands.runner import check_parameters, notebooks
 from kit.core import profile as profiles
 from kit.core import records
-from kit.core.manifest import RECORDED, RunError, read_manifest
+from kit.core.manifest import RunError, read_manifest
 from kit.core.types import digest
 
 STUDY_STAGES = ("05_grpo", "06_evaluation")
@@ -99,10 +99,9 @@ def what_it_finds(profile: str, data: Path, runs: list[Path]) -> str:
     """`design.study_power` of prepared runs as text; nothing of a recorded study, no forecast."""
     from kit.design import study_power
 
-    shipped = {name: RECORDED / "study" / f"{name}.parquet" for name in EMPTY}
-    if not all(path.exists() for path in shipped.values()):
+    recorded = recorded_study()
+    if recorded is None:
         return "no study is recorded whose variances would tell what this one can find"
-    recorded = {name: records.read_parquet(path) for name, path in shipped.items()}
     problems = records.load_problems(data / "filtered.parquet")
     arms = [run.parent.name for run in runs]
     seeds = len(runs) // len(set(arms))

@@ -11,14 +11,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-import pandas as pd
+from plans import turns
 from rich.console import Console
 from rich.table import Table
 
-from kit import curriculum, environments, grpo
+from kit import environments, grpo
 from kit.commands.runner import QUIET_MALLOC
-from kit.core import profile, records
-from kit.core.manifest import RECORDED
+from kit.core import profile
 from kit.sandbox import Sandbox
 
 if not QUIET_MALLOC.items() <= os.environ.items():  # glibc reads them when a process starts
@@ -30,23 +29,7 @@ from trl import GRPOConfig, GRPOTrainer  # noqa: E402
 def main(pairs: int, policy: str) -> None:
     settings = profile.load_profile("cpu", {"grpo.policy": policy})
     numbers, envs = settings.grpo, environments.make(settings.rounds)
-    problems = [
-        p
-        for p in records.load_problems(RECORDED / "filtered.parquet")
-        if p.kept and p.split == "train"
-    ]
-    plan = curriculum.plan(
-        problems,
-        "uniform",
-        pairs + 1,
-        numbers.prompts_per_step,
-        settings.curriculum.environments,
-        settings.difficulty.bins,
-        0,
-    )
-    twice = pd.concat([plan.assign(step=2 * plan.step + k) for k in (0, 1)]).sort_values(
-        ["step", "slot"], ignore_index=True
-    )
+    problems, twice = turns(settings, pairs)
     with tempfile.TemporaryDirectory() as folder, Sandbox() as box:
         health = grpo.Health(Path(folder, "train.jsonl"))
         ours = grpo.reward_function(problems, envs, box, health)

@@ -14,14 +14,14 @@ import time
 
 import pandas as pd
 import torch
+from plans import turns
 from rich.console import Console
 from rich.table import Table
 from transformers import TrainerCallback
 
-from kit import curriculum, environments, grpo, prefix
+from kit import environments, grpo, prefix
 from kit.commands.runner import QUIET_MALLOC
-from kit.core import profile, records
-from kit.core.manifest import RECORDED
+from kit.core import profile
 
 if not QUIET_MALLOC.items() <= os.environ.items():  # glibc reads them when a process starts
     os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | QUIET_MALLOC)
@@ -72,23 +72,7 @@ def take_turns(group: int, pairs: int) -> pd.DataFrame:
     """One training: a row per step, seconds of its parts."""
     settings = profile.load_profile("cpu")
     numbers, envs = settings.grpo, environments.make(settings.rounds)
-    problems = [
-        p
-        for p in records.load_problems(RECORDED / "filtered.parquet")
-        if p.kept and p.split == "train"
-    ]
-    plan = curriculum.plan(
-        problems,
-        "uniform",
-        pairs + 1,
-        numbers.prompts_per_step,
-        settings.curriculum.environments,
-        settings.difficulty.bins,
-        0,
-    )
-    twice = pd.concat([plan.assign(step=2 * plan.step + k) for k in (0, 1)]).sort_values(
-        ["step", "slot"], ignore_index=True
-    )
+    problems, twice = turns(settings, pairs)
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         config = GRPOConfig(
