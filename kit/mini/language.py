@@ -1,0 +1,157 @@
+"""The language of the miniature: functions of one list of digits, one step a line.
+
+A function is drawn with its inputs, so that its steps can be looked at on them: each step changes
+the first list, and no list grows long. What is drawn here is a draft like any model's: the kit's
+own path verifies it.
+"""
+
+import random
+import re
+from functools import cache
+
+from kit.core.types import Problem
+
+# What a step makes of xs, what undoes it (any list that it turns into xs will do), and the K of it.
+_KINDS = (
+    ("xs[::-1]", "xs[::-1]", "0"),
+    ("sorted(xs)", "xs", "0"),
+    ("sorted(xs, reverse=True)", "xs", "0"),
+    ("xs[1:]", "xs[:1] + xs", "0"),
+    ("xs[:-1]", "xs + xs[-1:]", "0"),
+    ("xs[1:] + xs[:1]", "xs[-1:] + xs[:-1]", "0"),
+    ("xs + xs[:2]", "xs[:-2]", "0"),
+    ("xs[::2]", "[x for x in xs for _ in 'ab']", "0"),
+    ("list(dict.fromkeys(xs))", "xs", "0"),
+    ("xs + [len(xs)]", "xs[:-1]", "0"),
+    ("[sum(xs[:i + 1]) for i in range(len(xs))]", "[b - a for a, b in zip([0] + xs, xs)]", "0"),
+    ("[x + K for x in xs]", "[x - K for x in xs]", "12345"),
+    ("[x * K for x in xs]", "[x // K for x in xs]", "23"),
+    ("[abs(x - K) for x in xs]", "[x + K for x in xs]", "2345"),
+    ("[x for x in xs if x % 2 == K]", "xs", "01"),
+    ("[x for x in xs if x > K]", "xs", "2345"),
+)
+
+# Each step of the language, and what undoes it.
+STEPS = {
+    step.replace("K", k): undo.replace("K", k) for step, undo, values in _KINDS for k in values
+}
+
+# Lists are no longer, and numbers no larger (our choice: short answers).
+_LONGEST = 8
+_LARGEST = 99
+
+# Of fuzzing: the precondition, and what is measured of the result.
+_PRE_TEST = """def pre_test_f(xs):
+    return type(xs) is list and len(xs) <= 6 and all((type(x) is int and 0 <= x <= 9 for x in xs))"""
+_MEASURES = {"len": len, "sum": sum, "max": max}
+
+
+@cache
+def _compiled(expression):
+    return compile(expression, "step", "eval")
+
+
+def apply_step(step: str, xs: list[int]) -> list[int]:
+    """The list that a step of ours makes of a list."""
+    return eval(_compiled(step), {"xs": xs})
+
+
+def apply_steps(steps: list[str], xs: list[int]) -> list[list[int]]:
+    """The lists that the steps make of a list, one after the other."""
+    lists = []
+    for step in steps:
+        xs = apply_step(step, xs)
+        lists.append(xs)
+    return lists
+
+
+def program_of(steps: list[str]) -> str:
+    """The function f of some steps, in the kit's normal form."""
+    return "\n".join(["def f(xs):", *(f"    xs = {step}" for step in steps), "    return xs"])
+
+
+def steps_of(code: str) -> list[str]:
+    """The steps of our language that stand in a code, in order."""
+    return [step for step in re.findall(r"^\s*xs = (.+)$", code, re.M) if step in STEPS]
+
+
+def draw_input(rng: random.Random) -> list[int]:
+    """A list of three to six digits."""
+    return [rng.randrange(10) for _ in range(rng.randint(3, 6))]
+
+
+def fits(steps: list[str], inputs: list[list[int]]) -> bool:
+    """Whether each step changes the first input's list, and all lists stay short and small."""
+    for number, xs in enumerate(inputs):
+        before = xs
+        for after in apply_steps(steps, xs):
+            if not (1 <= len(after) <= _LONGEST and max(after) <= _LARGEST):
+                return False
+            if number == 0 and after == before:
+                return False
+            before = after
+    return True
+
+
+def draw_steps(
+    rng: random.Random, depth: int, inputs: list[list[int]], atoms: list[str], begun: list[str]
+) -> list[str]:
+    """Steps that fit the inputs: `begun`, then others of `atoms` at random places, up to `depth`.
+
+    Raises StopIteration if none of them fits.
+    """
+    steps = begun
+    while len(steps) < depth:
+        place = rng.randint(0, len(steps))
+        longer = (
+            [*steps[:place], atom, *steps[place:]] for atom in rng.sample(atoms, len(atoms))
+        )
+        steps = next(found for found in longer if fits(found, inputs))
+    return steps
+
+
+def draw_problem(
+    rng: random.Random, environment: str, steps: list[str], inputs: list[list[int]]
+) -> Problem:
+    """A problem about a function: its inputs, for induction a hint, for fuzzing a test.
+
+    The test's bound is the largest of some values, the more the deeper the function is, so a deep
+    function's test is rarely broken. The first input breaks it.
+    """
+    facts = {}
+    if environment == "induction":
+        facts["message"] = f"number of steps: {len(steps)}"
+    if environment == "fuzzing":
+        name = rng.choice(list(_MEASURES))
+        more = inputs + [draw_input(rng) for _ in range(2 ** (len(steps) + 1))]
+        values = [_MEASURES[name](apply_steps(steps, xs)[-1] or [0]) for xs in more]
+        bound = max(values)
+        # The witness comes first.
+        inputs = [more.pop(values.index(bound)), *more][: len(inputs)]
+        measured = "max(f(xs), default=0)" if name == "max" else f"{name}(f(xs))"
+        test = f"def test_f(xs):\n    return {measured} < {bound}"
+        facts |= {"pre_test": _PRE_TEST, "test": test}
+    return Problem(
+        environment=environment,
+        program=program_of(steps),
+        inputs=[str(xs) for xs in inputs],
+        outputs=[str(apply_steps(steps, xs)[-1]) for xs in inputs],
+        **facts,
+    )
+
+
+def worked_answer(problem: Problem) -> str:
+    """A right answer with its way to it: the list after each step; backwards in abduction."""
+    if problem.environment == "induction":
+        return problem.program
+    steps = steps_of(problem.program)
+    xs = eval(problem.inputs[0])
+    lists = [] if problem.environment == "fuzzing" else apply_steps(steps, xs)
+    if problem.environment == "abduction":
+        # Undo step by step; where that leads to another output, the way of the problem's own input.
+        output = lists[-1]
+        undone = apply_steps([STEPS[step] for step in reversed(steps)], output)
+        right = apply_steps(steps, undone[-1])[-1:] == [output]
+        lists = undone if right else [xs, *lists[:-1]][::-1]
+    *way, last = lists or [xs]
+    return "\n".join([*map(str, way), f"<answer>{last}</answer>"])

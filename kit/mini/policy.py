@@ -1,0 +1,262 @@
+"""The small policy: tokenizer, architecture, and the warm start that gives it its first skill.
+
+`python -m kit models --make mini` makes it anew: next-token training on worked examples of the four
+environments, with the library's trainer. Stop it anywhere and run it again: it goes on.
+"""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import sys
+from collections import Counter
+from itertools import accumulate
+from pathlib import Path
+
+import torch
+import transformers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+
+from kit.core.types import Problem
+from kit.environments import KINDS
+from kit.environments.base import grade_all
+from kit.grpo import last_checkpoint, save_policy
+from kit.mini.language import STEPS, draw_input, draw_problem, draw_steps, worked_answer
+from kit.sandbox import Sandbox
+
+# What the warm start is made by (our choice). A stage: optimizer steps, the share of each
+# environment in them, and the weights of the depths 1, 2, 3.
+RECIPE = {
+    "seed": 0,
+    "width": 128,
+    "layers": 4,
+    "batch": 64,
+    "learning_rate": 2e-3,
+    "stages": [
+        [3000, {"deduction": 1}, [5, 4, 0.3]],
+        [9000, {"deduction": 1, "abduction": 1, "induction": 1, "fuzzing": 0.5}, [5, 4, 0.5]],
+    ],
+    # The learning rate falls to zero over the last steps.
+    "decay": 2000,
+}
+# Tokens that a prompt and its answer may have together.
+CONTEXT = 256
+# The messages before the last one explain the form of an answer: the warm start has taught it.
+_TEMPLATE = "{{ messages[-1]['content'] }}{% if add_generation_prompt %}<go>{% endif %}"
+# A token is a line of a function, a digit with what stands before it, or the text between.
+_PIECES = r"\n    (?:xs = |return type)[^\n]*|\n?\[\d|, \d|\d|\n?[^\d\n]+?(?=\n?\[\d|, \d|\d|\n|$)|\n"
+# Examples from which the vocabulary comes, and how often a piece must occur there.
+_TEXTS, _OFTEN = 4000, 4
+_ENVIRONMENTS = {name: kind() for name, kind in KINDS.items()}
+
+
+def draw_example(rng: random.Random, name: str, depth: int) -> Problem:
+    """A problem of an environment whose function has so many steps; its outputs are computed."""
+    inputs = [draw_input(rng) for _ in range(_ENVIRONMENTS[name].inputs)]
+    return draw_problem(rng, name, draw_steps(rng, depth, inputs, list(STEPS), []), inputs)
+
+
+class Examples(torch.utils.data.Dataset):
+    """The examples of the warm start, each drawn by its number; one environment in each batch."""
+
+    def __init__(self, recipe: dict, tokenizer):
+        self.recipe = recipe
+        self.tokenizer = tokenizer
+        self.ends = list(accumulate(steps for steps, *_ in recipe["stages"]))
+
+    def __len__(self):
+        return self.ends[-1] * self.recipe["batch"]
+
+    def __getitem__(self, number):
+        step = number // self.recipe["batch"]
+        stage = next(k for k, end in enumerate(self.ends) if step < end)
+        _, shares, depths = self.recipe["stages"][stage]
+        seed = self.recipe["seed"]
+        (name,) = random.Random(f"batch {seed} {step}").choices([*shares], [*shares.values()])
+        rng = random.Random(f"example {seed} {number}")
+        (depth,) = rng.choices(range(1, len(depths) + 1), depths)
+        problem = draw_example(rng, name, depth)
+        asked = _ENVIRONMENTS[name].solve_prompt(problem)
+        prompt = self.tokenizer.apply_chat_template(
+            asked, add_generation_prompt=True, return_dict=False
+        )
+        answer = self.tokenizer(worked_answer(problem))["input_ids"]
+        # The loss is about the answer and its end alone.
+        answer.append(self.tokenizer.eos_token_id)
+        return {"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer}
+
+
+def make_tokenizer(seed: int):
+    """The tokenizer: a vocabulary of whole pieces of the language; other text becomes bytes.
+
+    Args:
+        seed: of the examples that the vocabulary comes from.
+    Returns:
+        A tokenizer of transformers with a chat template that shows the last message.
+    Source: our choice.
+    """
+    rng = random.Random(f"vocabulary {seed}")
+    pieces = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_PIECES), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    counts: Counter[str] = Counter()
+    for number in range(_TEXTS):
+        name = [*_ENVIRONMENTS][number % len(_ENVIRONMENTS)]
+        problem = draw_example(rng, name, 1 + number % 3)
+        asked = _ENVIRONMENTS[name].solve_prompt(problem)[-1]["content"]
+        for text in (asked, worked_answer(problem)):
+            counts.update(piece for piece, _ in pieces.pre_tokenize_str(text))
+    special = ["<pad>", "<eos>", "<go>"]
+    known = sorted(piece for piece, count in counts.items() if count >= _OFTEN)
+    words = dict.fromkeys([*special, *sorted(pre_tokenizers.ByteLevel.alphabet()), *known])
+    vocabulary = {word: number for number, word in enumerate(words)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [], ignore_merges=True))
+    tokenizer.pre_tokenizer = pieces
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(special)
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="<eos>",
+        additional_special_tokens=["<go>"],
+        padding_side="left",
+        chat_template=_TEMPLATE,
+        model_max_length=CONTEXT,
+    )
+
+
+def make_model(recipe: dict, tokenizer):
+    """The architecture of Llama with heads of 32, as small as the recipe says, untrained."""
+    transformers.set_seed(recipe["seed"])
+    width = recipe["width"]
+    return transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=width,
+            num_hidden_layers=recipe["layers"],
+            num_attention_heads=width // 32,
+            intermediate_size=width * 8 // 3 // 32 * 32,
+            max_position_embeddings=CONTEXT,
+            tie_word_embeddings=True,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            bos_token_id=None,
+        )
+    )
+
+
+def pass_rates(model, tokenizer, problems: list[Problem], attempts: int, box: Sandbox) -> list:
+    """The share of right answers of a policy to each problem, at temperature 1."""
+    rates = []
+    for start in range(0, len(problems), 32):
+        some = problems[start : start + 32]
+        asked = [_ENVIRONMENTS[problem.environment].solve_prompt(problem) for problem in some]
+        prompts = tokenizer.apply_chat_template(
+            asked, add_generation_prompt=True, padding=True, return_dict=True, return_tensors="pt"
+        )
+        with torch.no_grad():
+            written = model.generate(
+                **prompts, do_sample=True, top_k=0, max_new_tokens=64, num_return_sequences=attempts
+            )
+        width = prompts["input_ids"].shape[1]
+        answers = tokenizer.batch_decode(written[:, width:], skip_special_tokens=True)
+        triples = [
+            (_ENVIRONMENTS[problem.environment], problem, answers[k * attempts + j])
+            for k, problem in enumerate(some)
+            for j in range(attempts)
+        ]
+        passed = [verdict.outcome == "passed" for verdict in grade_all(triples, box)]
+        rates += [
+            sum(passed[k : k + attempts]) / attempts for k in range(0, len(passed), attempts)
+        ]
+    return rates
+
+
+class Progress(transformers.TrainerCallback):
+    """Writes down what the policy can do: pass rates by environment and depth."""
+
+    def __init__(self, folder: Path, every: int = 1000, problems: int = 32, attempts: int = 4):
+        self.log = folder / "log.jsonl"
+        self.every = every
+        self.problems = problems
+        self.attempts = attempts
+
+    def on_log(self, args, state, control, logs, **_):
+        self._note({"step": state.global_step, **logs})
+
+    def on_step_end(self, args, state, control, model, processing_class, **_):
+        if state.global_step % self.every:
+            return
+        model.eval()
+        rng = random.Random("progress")
+        with Sandbox() as box:
+            for name in _ENVIRONMENTS:
+                rates = {}
+                for depth in (1, 2, 3, 4):
+                    some = [draw_example(rng, name, depth) for _ in range(self.problems)]
+                    found = pass_rates(model, processing_class, some, self.attempts, box)
+                    rates[depth] = round(sum(found) / len(found), 3)
+                self._note({"step": state.global_step, "environment": name, **rates})
+        model.train()
+
+    def _note(self, row):
+        with self.log.open("a") as file:
+            print(json.dumps(row), file=file)
+
+
+def make_policy(folder: Path, recipe: dict | None = None) -> None:
+    """Make the small policy anew, or go on where that was stopped.
+
+    Args:
+        folder: gets `model.safetensors`, tokenizer and `made.json` (recipe, digest); until then
+            checkpoints and `log.jsonl` lie in `<folder>.part`.
+        recipe: as RECIPE, which is the default.
+    Source: our choice.
+    """
+    recipe = recipe or RECIPE
+    part = Path(f"{folder}.part")
+    part.mkdir(parents=True, exist_ok=True)
+    tokenizer = make_tokenizer(recipe["seed"])
+    examples = Examples(recipe, tokenizer)
+    arguments = transformers.TrainingArguments(
+        output_dir=str(part / "checkpoints"),
+        max_steps=len(examples) // recipe["batch"],
+        per_device_train_batch_size=recipe["batch"],
+        train_sampling_strategy="sequential",
+        learning_rate=recipe["learning_rate"],
+        lr_scheduler_type="warmup_stable_decay",
+        lr_scheduler_kwargs={"num_decay_steps": recipe["decay"]},
+        warmup_steps=50,
+        adam_beta2=0.98,
+        weight_decay=0.05,
+        use_cpu=not torch.cuda.is_available(),
+        seed=recipe["seed"],
+        save_steps=250,
+        save_total_limit=2,
+        logging_steps=100,
+        disable_tqdm=True,
+        report_to="none",
+    )
+    trainer = transformers.Trainer(
+        make_model(recipe, tokenizer),
+        arguments,
+        data_collator=transformers.DataCollatorForSeq2Seq(tokenizer),
+        train_dataset=examples,
+        processing_class=tokenizer,
+        callbacks=[Progress(part)],
+    )
+    trainer.train(resume_from_checkpoint=last_checkpoint(part / "checkpoints"))
+    save_policy(trainer, part / "policy")
+    weights = (part / "policy" / "model.safetensors").read_bytes()
+    made = {"recipe": recipe, "sha256": hashlib.sha256(weights).hexdigest()}
+    (part / "policy" / "made.json").write_text(json.dumps(made, indent=1) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(part / "policy", folder)
+
+
+if __name__ == "__main__":
+    make_policy(Path(sys.argv[1]))
