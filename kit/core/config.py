@@ -61,8 +61,9 @@ class Role(StrictModel):
 
     # The name of a model, as kit/serving/models.py or the endpoint knows it.
     model: str
-    # vllm: a child process on this machine; openai: an endpoint; replay: the recording.
-    engine: Literal["vllm", "openai", "replay"] = "vllm"
+    # vllm: a child process on this machine; openai: an endpoint; replay: the recording;
+    # script: a teacher that is a program (kit/mini/teacher.py).
+    engine: Literal["vllm", "openai", "replay", "script"] = "vllm"
     # How its answers are drawn.
     sampling: Sampling
     # Tokens of prompt and answer together.
@@ -77,6 +78,10 @@ class Role(StrictModel):
     extra: dict[str, JsonValue] = {}
     # A stage stops after so many minutes without an answer from any endpoint.
     patience: PositiveFloat = 10.0
+    _no_model = cross_field_rule(
+        "engine: script asks no language model: it goes with model: script, see mini.yaml",
+        lambda role: role.engine != "script" or role.model == "script",
+    )
 
 
 class Needs(StrictModel):

@@ -287,11 +287,21 @@ class Environment:
 
 
 def grade_all(items: list[tuple[Environment, Problem, str]], box: Sandbox) -> list[Verdict]:
-    """Verdicts for (environment, problem, completion) triples: the only way from text to reward."""
+    """Verdicts for (environment, problem, completion) triples: the only way from text to reward.
+
+    Equal answers to one problem are run once.
+    """
+    # The place of each different triple, by what makes it different.
+    first: dict[tuple[int, int, str], int] = {}
+    places = [
+        first.setdefault((id(env), id(problem), completion), k)
+        for k, (env, problem, completion) in enumerate(items)
+    ]
     verdicts: dict[int, Verdict] = {}
     pending = []
     # Malformed answers fail at once; the programs of all others start side by side.
-    for k, (env, problem, completion) in enumerate(items):
+    for k in first.values():
+        env, problem, completion = items[k]
         try:
             answer = env.read_answer(problem, completion)
             job = env.job(problem, answer)
@@ -316,7 +326,7 @@ def grade_all(items: list[tuple[Environment, Problem, str]], box: Sandbox) -> li
                 verdicts[k] = env.judge(problem, answer, result)
             except Exception as fault:
                 verdicts[k] = Verdict.of_fault(fault)
-    return [verdicts[k] for k in range(len(items))]
+    return [verdicts[place] for place in places]
 
 
 def demo(

@@ -11,29 +11,35 @@ from functools import cache
 
 from kit.core.types import Problem
 
-# What a step makes of xs, what undoes it (any list that it turns into xs will do), and the K of it.
+# What a step makes of xs, what undoes it (any list that it turns into xs will do), its values of K,
+# and what in a snippet of code suggests it.
 _KINDS = (
-    ("xs[::-1]", "xs[::-1]", "0"),
-    ("sorted(xs)", "xs", "0"),
-    ("sorted(xs, reverse=True)", "xs", "0"),
-    ("xs[1:]", "xs[:1] + xs", "0"),
-    ("xs[:-1]", "xs + xs[-1:]", "0"),
-    ("xs[1:] + xs[:1]", "xs[-1:] + xs[:-1]", "0"),
-    ("xs + xs[:2]", "xs[:-2]", "0"),
-    ("xs[::2]", "[x for x in xs for _ in 'ab']", "0"),
-    ("list(dict.fromkeys(xs))", "xs", "0"),
-    ("xs + [len(xs)]", "xs[:-1]", "0"),
-    ("[sum(xs[:i + 1]) for i in range(len(xs))]", "[b - a for a, b in zip([0] + xs, xs)]", "0"),
-    ("[x + K for x in xs]", "[x - K for x in xs]", "12345"),
-    ("[x * K for x in xs]", "[x // K for x in xs]", "23"),
-    ("[abs(x - K) for x in xs]", "[x + K for x in xs]", "2345"),
-    ("[x for x in xs if x % 2 == K]", "xs", "01"),
-    ("[x for x in xs if x > K]", "xs", "2345"),
+    ("xs[::-1]", "xs[::-1]", "0", "revers|::-1|last"),
+    ("sorted(xs)", "xs", "0", "sort|order|min"),
+    ("sorted(xs, reverse=True)", "xs", "0", "sort|order|max"),
+    ("xs[1:]", "xs[:1] + xs", "0", r"\[1:|pop|next|first"),
+    ("xs[:-1]", "xs + xs[-1:]", "0", r":-1\]|strip|end|last"),
+    ("xs[1:] + xs[:1]", "xs[-1:] + xs[:-1]", "0", "shift|rotat|move|swap|while "),
+    ("xs + xs[:2]", "xs[:-2]", "0", r"append|extend|\+="),
+    ("xs[::2]", "[x for x in xs for _ in 'ab']", "0", "range|step|slice|::"),
+    ("list(dict.fromkeys(xs))", "xs", "0", r"dict|set\(|unique|seen|key"),
+    ("xs + [len(xs)]", "xs[:-1]", "0", r"len\(|count|size"),
+    (
+        "[sum(xs[:i + 1]) for i in range(len(xs))]",
+        "[b - a for a, b in zip([0] + xs, xs)]",
+        "0",
+        "sum|total|result|accum",
+    ),
+    ("[x + K for x in xs]", "[x - K for x in xs]", "12345", r" \+ |for |add|insert"),
+    ("[x * K for x in xs]", "[x // K for x in xs]", "23", r" \*+ |mul|scale"),
+    ("[abs(x - K) for x in xs]", "[x + K for x in xs]", "2345", r"abs| - |match |diff|dist"),
+    ("[x for x in xs if x % 2 == K]", "xs", "01", r" % | == |if |odd|even"),
+    ("[x for x in xs if x > K]", "xs", "2345", r" >=? | <=? |if |filter"),
 )
 
 # Each step of the language, and what undoes it.
 STEPS = {
-    step.replace("K", k): undo.replace("K", k) for step, undo, values in _KINDS for k in values
+    step.replace("K", k): undo.replace("K", k) for step, undo, values, _ in _KINDS for k in values
 }
 
 # Lists are no longer, and numbers no larger (our choice: short answers).
@@ -75,6 +81,15 @@ def steps_of(code: str) -> list[str]:
     return [step for step in re.findall(r"^\s*xs = (.+)$", code, re.M) if step in STEPS]
 
 
+def suggested_steps(snippet: str) -> list[str]:
+    """The steps that a snippet of code suggests, each the more often the more does (at most 4)."""
+    steps = []
+    for step, _, values, words in _KINDS:
+        often = min(4, len(re.findall(words, snippet)))
+        steps += [step.replace("K", k) for k in values] * often
+    return steps
+
+
 def draw_input(rng: random.Random) -> list[int]:
     """A list of three to six digits."""
     return [rng.randrange(10) for _ in range(rng.randint(3, 6))]
@@ -93,21 +108,31 @@ def fits(steps: list[str], inputs: list[list[int]]) -> bool:
     return True
 
 
-def draw_steps(
-    rng: random.Random, depth: int, inputs: list[list[int]], atoms: list[str], begun: list[str]
-) -> list[str]:
-    """Steps that fit the inputs: `begun`, then others of `atoms` at random places, up to `depth`.
+def draw_function(
+    rng: random.Random, depth: int, count: int, atoms: list[str], begun: list[str]
+) -> tuple[list[str], list[list[int]]]:
+    """A function of `depth` steps and `count` inputs: `begun`, others of `atoms` at random places.
 
-    Raises StopIteration if none of them fits.
+    Where nothing fits, it is shorter.
     """
-    steps = begun
-    while len(steps) < depth:
-        place = rng.randint(0, len(steps))
-        longer = (
-            [*steps[:place], atom, *steps[place:]] for atom in rng.sample(atoms, len(atoms))
-        )
-        steps = next(found for found in longer if fits(found, inputs))
-    return steps
+    best: tuple[list[str], list[list[int]]] = ([], [])
+    for _ in range(20):
+        inputs = [draw_input(rng) for _ in range(count)]
+        steps = begun
+        while len(steps) < depth:
+            place = rng.randint(0, len(steps))
+            longer = (
+                [*steps[:place], atom, *steps[place:]] for atom in rng.sample(atoms, len(atoms))
+            )
+            found = next((found for found in longer if fits(found, inputs)), None)
+            if found is None:
+                break
+            steps = found
+        if len(steps) == depth:
+            return steps, inputs
+        if len(steps) > max(len(best[0]), len(begun)):
+            best = steps, inputs
+    return best
 
 
 def draw_problem(

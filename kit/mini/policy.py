@@ -22,7 +22,7 @@ from kit.core.types import Problem
 from kit.environments import KINDS
 from kit.environments.base import grade_all
 from kit.grpo import last_checkpoint, save_policy
-from kit.mini.language import STEPS, draw_input, draw_problem, draw_steps, worked_answer
+from kit.mini.language import STEPS, draw_function, draw_problem, worked_answer
 from kit.sandbox import Sandbox
 
 # What the warm start is made by (our choice). A stage: optimizer steps, the share of each
@@ -53,8 +53,8 @@ _ENVIRONMENTS = {name: kind() for name, kind in KINDS.items()}
 
 def draw_example(rng: random.Random, name: str, depth: int) -> Problem:
     """A problem of an environment whose function has so many steps; its outputs are computed."""
-    inputs = [draw_input(rng) for _ in range(_ENVIRONMENTS[name].inputs)]
-    return draw_problem(rng, name, draw_steps(rng, depth, inputs, list(STEPS), []), inputs)
+    function = draw_function(rng, depth, _ENVIRONMENTS[name].inputs, [*STEPS], [])
+    return draw_problem(rng, name, *function)
 
 
 class Examples(torch.utils.data.Dataset):

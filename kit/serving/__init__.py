@@ -3,13 +3,14 @@
 from kit.core.config import Role
 from kit.core.manifest import RECORDED
 from kit.core.run import Run, registered_endpoints
+from kit.mini.teacher import ScriptedTeacher
 from kit.serving.endpoint import Endpoint
 from kit.serving.engine import Engine, Replay
 from kit.serving.local import VLLM
 
 
 def open_engine(run: Run, role: Role, purpose: str, name: str = "") -> Engine:
-    """The engine that `role.engine` names: a vLLM here, an endpoint, or a replay of the recording.
+    """The engine that `role.engine` names: a vLLM, an endpoint, the recording, or a script.
 
     Args:
         run: its completions and its log lie in this run's folder; its seed is the run's.
@@ -25,6 +26,8 @@ def open_engine(run: Run, role: Role, purpose: str, name: str = "") -> Engine:
     if role.engine == "replay":
         return Replay(role, RECORDED / "completions.parquet", name)
     log = run.path(f"completions/{run.stage}-{purpose}.jsonl")
+    if role.engine == "script":
+        return ScriptedTeacher(role, log, name, run.seed)
     if role.engine == "openai":
         # Addresses that a scheduler chose go before those of the profile.
         addresses = registered_endpoints(role.model) or role.endpoints

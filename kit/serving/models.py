@@ -6,14 +6,35 @@ of these sources safe to use is the sha256 in the table `weights.MODELS`. The GG
 turned into bfloat16 safetensors, once. Stop it anywhere and run it again: it continues.
 """
 
+import hashlib
+import json
 from pathlib import Path
 
 import huggingface_hub as hub
 
 from kit.core.config import HUB_SECONDS
+from kit.core.manifest import ROOT
 from kit.serving import weights
 from kit.serving.gguf import converted
-from kit.serving.weights import ModelUnavailable
+from kit.serving.weights import ModelDigestError, ModelUnavailable
+
+
+# Policies that the kit makes itself (kit.mini.policy), by name.
+SMALL_POLICIES = {"mini": ROOT / "data" / "mini"}
+
+
+def _small_policy(name):
+    """The folder of a policy of ours, if its weights are those that its recipe made."""
+    folder = SMALL_POLICIES[name]
+    make = f"make it anew with `python -m kit models --make {name}`"
+    try:
+        made = json.loads((folder / "made.json").read_bytes())
+        found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    except FileNotFoundError as error:
+        raise ModelUnavailable(f"{error.filename} is not there: {make}") from None
+    if found != made["sha256"]:
+        raise ModelDigestError(f"{folder} holds other weights than its made.json says: {make}")
+    return folder
 
 
 def _snapshot(name):
@@ -45,6 +66,8 @@ def model_path(name: str) -> Path:
         DiskFull: there is no room for it.
     Source: our choice.
     """
+    if name in SMALL_POLICIES:
+        return _small_policy(name)
     if name in weights.MODELS:
         return converted(weights.MODELS[name])
     folder = Path(name).expanduser()
@@ -53,7 +76,7 @@ def model_path(name: str) -> Path:
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return _snapshot(name)
     raise ModelUnavailable(
-        f"there is no model {name!r}: give one of {', '.join(weights.MODELS)}, a model of the hub "
+        f"there is no model {name!r}: give one of {', '.join([*SMALL_POLICIES, *weights.MODELS])}, a model of the hub "
         "as owner/name, or a checkpoint folder that exists"
     )
 
