@@ -223,6 +223,9 @@ def models_command(
     fetch: Annotated[
         list[str] | None, Option(help="name of a model to fetch now; may be repeated")
     ] = None,
+    make: Annotated[
+        str, Option(help="name of a small policy to make anew: its warm start, from nothing")
+    ] = "",
 ) -> None:
     """List the models: what is there, where it comes from, its licence and size."""
     from kit.serving import models
@@ -230,6 +233,11 @@ def models_command(
 
     for name in fetch or []:
         models.model_path(name)
+    if make:
+        from kit.mini.policy import make_policy
+
+        with stoppable():
+            make_policy(make)
     columns = ("model", "state", "where from", "licence", "size")
     table = Table(*columns, caption=f"kept in {cache_folder()}")
     for card in models.model_cards():

@@ -1,1 +1,1 @@
-"""The paper in miniature: a small language of list functions, a scripted teacher, a small policy."""
+"""The paper in miniature: a small language, a scripted teacher, a small policy."""

@@ -7,7 +7,9 @@ own path verifies it.
 
 import random
 import re
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 from kit.core.types import Problem
 
@@ -38,7 +40,7 @@ _KINDS = (
 )
 
 # Each step of the language, and what undoes it.
-STEPS = {
+SMALL_STEPS = {
     step.replace("K", k): undo.replace("K", k) for step, undo, values, _ in _KINDS for k in values
 }
 
@@ -47,9 +49,11 @@ _LONGEST = 8
 _LARGEST = 99
 
 # Of fuzzing: the precondition, and what is measured of the result.
-_PRE_TEST = """def pre_test_f(xs):
-    return type(xs) is list and len(xs) <= 6 and all((type(x) is int and 0 <= x <= 9 for x in xs))"""
-_MEASURES = {"len": len, "sum": sum, "max": max}
+_PRE_TEST = (
+    "def pre_test_f(xs):\n    return type(xs) is list and len(xs) <= 6 and "
+    "all((type(x) is int and 0 <= x <= 9 for x in xs))"
+)
+_MEASURES: dict[str, Callable] = {"len": len, "sum": sum, "max": max}
 
 
 @cache
@@ -78,7 +82,7 @@ def program_of(steps: list[str]) -> str:
 
 def steps_of(code: str) -> list[str]:
     """The steps of our language that stand in a code, in order."""
-    return [step for step in re.findall(r"^\s*xs = (.+)$", code, re.M) if step in STEPS]
+    return [step for step in re.findall(r"^\s*xs = (.+)$", code, re.M) if step in SMALL_STEPS]
 
 
 def suggested_steps(snippet: str) -> list[str]:
@@ -143,7 +147,7 @@ def draw_problem(
     The test's bound is the largest of some values, the more the deeper the function is, so a deep
     function's test is rarely broken. The first input breaks it.
     """
-    facts = {}
+    facts: dict[str, Any] = {}
     if environment == "induction":
         facts["message"] = f"number of steps: {len(steps)}"
     if environment == "fuzzing":
@@ -175,7 +179,7 @@ def worked_answer(problem: Problem) -> str:
     if problem.environment == "abduction":
         # Undo step by step; where that leads to another output, the way of the problem's own input.
         output = lists[-1]
-        undone = apply_steps([STEPS[step] for step in reversed(steps)], output)
+        undone = apply_steps([SMALL_STEPS[step] for step in reversed(steps)], output)
         right = apply_steps(steps, undone[-1])[-1:] == [output]
         lists = undone if right else [xs, *lists[:-1]][::-1]
     *way, last = lists or [xs]

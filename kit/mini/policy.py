@@ -9,7 +9,6 @@ import json
 import os
 import random
 import shutil
-import sys
 from collections import Counter
 from itertools import accumulate
 from pathlib import Path
@@ -18,34 +17,48 @@ import torch
 import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
+from kit.core.config import EnvironmentName, StrictModel
 from kit.core.types import Problem
 from kit.environments import KINDS
 from kit.environments.base import grade_all
 from kit.grpo import last_checkpoint, save_policy
-from kit.mini.language import STEPS, draw_function, draw_problem, worked_answer
+from kit.mini.language import SMALL_STEPS, draw_function, draw_problem, worked_answer
 from kit.sandbox import Sandbox
+from kit.serving.models import SMALL_POLICIES
+from kit.serving.weights import ModelUnavailable
 
-# What the warm start is made by (our choice). A stage: optimizer steps, the share of each
-# environment in them, and the weights of the depths 1, 2, 3.
-RECIPE = {
-    "seed": 0,
-    "width": 128,
-    "layers": 4,
-    "batch": 64,
-    "learning_rate": 2e-3,
-    "stages": [
-        [3000, {"deduction": 1}, [5, 4, 0.3]],
-        [9000, {"deduction": 1, "abduction": 1, "induction": 1, "fuzzing": 0.5}, [5, 4, 0.5]],
-    ],
-    # The learning rate falls to zero over the last steps.
-    "decay": 2000,
-}
+
+class Recipe(StrictModel):
+    """What a small policy is made by; a comment above a field explains it.
+
+    Source: our choice.
+    """
+
+    # Of the vocabulary, the first weights and all examples.
+    seed: int = 0
+    # Of a layer; its heads are 32 wide.
+    width: int = 128
+    layers: int = 4
+    # Examples of an optimizer step, and its rate, which falls to zero over the last `decay` steps.
+    batch: int = 64
+    learning_rate: float = 2e-3
+    decay: int = 2000
+    # Each: its number of steps, the weights of the environments, the weights of depths 1, 2, 3.
+    stages: list[tuple[int, dict[EnvironmentName, float], list[float]]] = [
+        (3000, {"deduction": 1}, [5, 4, 0.3]),
+        (9000, {"deduction": 1, "abduction": 1, "induction": 1, "fuzzing": 0.5}, [5, 4, 0.5]),
+    ]
+
+
+RECIPES = {"mini": Recipe()}
 # Tokens that a prompt and its answer may have together.
 CONTEXT = 256
 # The messages before the last one explain the form of an answer: the warm start has taught it.
 _TEMPLATE = "{{ messages[-1]['content'] }}{% if add_generation_prompt %}<go>{% endif %}"
 # A token is a line of a function, a digit with what stands before it, or the text between.
-_PIECES = r"\n    (?:xs = |return type)[^\n]*|\n?\[\d|, \d|\d|\n?[^\d\n]+?(?=\n?\[\d|, \d|\d|\n|$)|\n"
+_PIECES = (
+    r"\n    (?:xs = |return type)[^\n]*|\n?\[\d|, \d|\d|\n?[^\d\n]+?(?=\n?\[\d|, \d|\d|\n|$)|\n"
+)
 # Examples from which the vocabulary comes, and how often a piece must occur there.
 _TEXTS, _OFTEN = 4000, 4
 _ENVIRONMENTS = {name: kind() for name, kind in KINDS.items()}
@@ -53,26 +66,26 @@ _ENVIRONMENTS = {name: kind() for name, kind in KINDS.items()}
 
 def draw_example(rng: random.Random, name: str, depth: int) -> Problem:
     """A problem of an environment whose function has so many steps; its outputs are computed."""
-    function = draw_function(rng, depth, _ENVIRONMENTS[name].inputs, [*STEPS], [])
+    function = draw_function(rng, depth, _ENVIRONMENTS[name].inputs, [*SMALL_STEPS], [])
     return draw_problem(rng, name, *function)
 
 
 class Examples(torch.utils.data.Dataset):
     """The examples of the warm start, each drawn by its number; one environment in each batch."""
 
-    def __init__(self, recipe: dict, tokenizer):
+    def __init__(self, recipe: Recipe, tokenizer):
         self.recipe = recipe
         self.tokenizer = tokenizer
-        self.ends = list(accumulate(steps for steps, *_ in recipe["stages"]))
+        self.ends = list(accumulate(steps for steps, *_ in recipe.stages))
 
     def __len__(self):
-        return self.ends[-1] * self.recipe["batch"]
+        return self.ends[-1] * self.recipe.batch
 
     def __getitem__(self, number):
-        step = number // self.recipe["batch"]
+        step = number // self.recipe.batch
         stage = next(k for k, end in enumerate(self.ends) if step < end)
-        _, shares, depths = self.recipe["stages"][stage]
-        seed = self.recipe["seed"]
+        _, shares, depths = self.recipe.stages[stage]
+        seed = self.recipe.seed
         (name,) = random.Random(f"batch {seed} {step}").choices([*shares], [*shares.values()])
         rng = random.Random(f"example {seed} {number}")
         (depth,) = rng.choices(range(1, len(depths) + 1), depths)
@@ -129,15 +142,15 @@ def make_tokenizer(seed: int):
     )
 
 
-def make_model(recipe: dict, tokenizer):
+def make_model(recipe: Recipe, tokenizer):
     """The architecture of Llama with heads of 32, as small as the recipe says, untrained."""
-    transformers.set_seed(recipe["seed"])
-    width = recipe["width"]
+    transformers.set_seed(recipe.seed)
+    width = recipe.width
     return transformers.LlamaForCausalLM(
         transformers.LlamaConfig(
             vocab_size=len(tokenizer),
             hidden_size=width,
-            num_hidden_layers=recipe["layers"],
+            num_hidden_layers=recipe.layers,
             num_attention_heads=width // 32,
             intermediate_size=width * 8 // 3 // 32 * 32,
             max_position_embeddings=CONTEXT,
@@ -170,9 +183,7 @@ def pass_rates(model, tokenizer, problems: list[Problem], attempts: int, box: Sa
             for j in range(attempts)
         ]
         passed = [verdict.outcome == "passed" for verdict in grade_all(triples, box)]
-        rates += [
-            sum(passed[k : k + attempts]) / attempts for k in range(0, len(passed), attempts)
-        ]
+        rates += [sum(passed[k : k + attempts]) / attempts for k in range(0, len(passed), attempts)]
     return rates
 
 
@@ -208,33 +219,39 @@ class Progress(transformers.TrainerCallback):
             print(json.dumps(row), file=file)
 
 
-def make_policy(folder: Path, recipe: dict | None = None) -> None:
-    """Make the small policy anew, or go on where that was stopped.
+def make_policy(name: str) -> None:
+    """Make a small policy anew, or go on where that was stopped.
+
+    Its folder in `data/` gets the weights, the tokenizer and `made.json` (recipe, digest of the
+    weights); until then checkpoints and `log.jsonl` lie in `<folder>.part`.
 
     Args:
-        folder: gets `model.safetensors`, tokenizer and `made.json` (recipe, digest); until then
-            checkpoints and `log.jsonl` lie in `<folder>.part`.
-        recipe: as RECIPE, which is the default.
+        name: a key of RECIPES.
+    Raises:
+        ModelUnavailable: there is no recipe of that name.
     Source: our choice.
     """
-    recipe = recipe or RECIPE
+    if name not in RECIPES:
+        raise ModelUnavailable(f"no recipe for {name!r}: there are {', '.join(RECIPES)}")
+    recipe = RECIPES[name]
+    folder = SMALL_POLICIES[name]
     part = Path(f"{folder}.part")
     part.mkdir(parents=True, exist_ok=True)
-    tokenizer = make_tokenizer(recipe["seed"])
+    tokenizer = make_tokenizer(recipe.seed)
     examples = Examples(recipe, tokenizer)
     arguments = transformers.TrainingArguments(
         output_dir=str(part / "checkpoints"),
-        max_steps=len(examples) // recipe["batch"],
-        per_device_train_batch_size=recipe["batch"],
+        max_steps=len(examples) // recipe.batch,
+        per_device_train_batch_size=recipe.batch,
         train_sampling_strategy="sequential",
-        learning_rate=recipe["learning_rate"],
+        learning_rate=recipe.learning_rate,
         lr_scheduler_type="warmup_stable_decay",
-        lr_scheduler_kwargs={"num_decay_steps": recipe["decay"]},
+        lr_scheduler_kwargs={"num_decay_steps": recipe.decay},
         warmup_steps=50,
         adam_beta2=0.98,
         weight_decay=0.05,
         use_cpu=not torch.cuda.is_available(),
-        seed=recipe["seed"],
+        seed=recipe.seed,
         save_steps=250,
         save_total_limit=2,
         logging_steps=100,
@@ -252,11 +269,7 @@ def make_policy(folder: Path, recipe: dict | None = None) -> None:
     trainer.train(resume_from_checkpoint=last_checkpoint(part / "checkpoints"))
     save_policy(trainer, part / "policy")
     weights = (part / "policy" / "model.safetensors").read_bytes()
-    made = {"recipe": recipe, "sha256": hashlib.sha256(weights).hexdigest()}
+    made = {"recipe": recipe.model_dump(), "sha256": hashlib.sha256(weights).hexdigest()}
     (part / "policy" / "made.json").write_text(json.dumps(made, indent=1) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(part / "policy", folder)
-
-
-if __name__ == "__main__":
-    make_policy(Path(sys.argv[1]))

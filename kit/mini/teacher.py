@@ -14,7 +14,7 @@ from kit.core.config import Role, StrictModel
 from kit.core.programs import copied
 from kit.core.types import Problem
 from kit.mini.language import (
-    STEPS,
+    SMALL_STEPS,
     draw_function,
     draw_problem,
     program_of,
@@ -124,7 +124,7 @@ class ScriptedTeacher(Engine):
         for kept in range(min(len(old), depth - 1), -1, -1):
             places = sorted(rng.sample(range(len(old)), kept))
             begun = [old[place] for place in places]
-            steps, inputs = draw_function(rng, depth, count, [*STEPS], begun)
+            steps, inputs = draw_function(rng, depth, count, [*SMALL_STEPS], begun)
             if steps and not copied(program_of(steps), program):
                 break
         return steps, inputs

@@ -18,7 +18,6 @@ from kit.serving import weights
 from kit.serving.gguf import converted
 from kit.serving.weights import ModelDigestError, ModelUnavailable
 
-
 # Policies that the kit makes itself (kit.mini.policy), by name.
 SMALL_POLICIES = {"mini": ROOT / "data" / "mini"}
 
@@ -75,9 +74,10 @@ def model_path(name: str) -> Path:
         return folder
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return _snapshot(name)
+    known = ", ".join([*SMALL_POLICIES, *weights.MODELS])
     raise ModelUnavailable(
-        f"there is no model {name!r}: give one of {', '.join([*SMALL_POLICIES, *weights.MODELS])}, a model of the hub "
-        "as owner/name, or a checkpoint folder that exists"
+        f"there is no model {name!r}: give one of {known}, a model of the hub as owner/name, or a "
+        "checkpoint folder that exists"
     )
 
 
