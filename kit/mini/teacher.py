@@ -121,10 +121,11 @@ class ScriptedTeacher(Engine):
         if rng.random() < self.settings.copies:
             return draw_function(rng, len(old), count, [], old)
         depth = min(max(1, _NEXT[wish](len(old))), self.settings.deepest)
+        others = [step for step in SMALL_STEPS if step not in old]
         for kept in range(min(len(old), depth - 1), -1, -1):
             places = sorted(rng.sample(range(len(old)), kept))
             begun = [old[place] for place in places]
-            steps, inputs = draw_function(rng, depth, count, [*SMALL_STEPS], begun)
+            steps, inputs = draw_function(rng, depth, count, others, begun)
             if steps and not copied(program_of(steps), program):
                 break
         return steps, inputs
