@@ -31,6 +31,7 @@ import pandas as pd
 from kit.core.config import Profile
 from kit.core.programs import unstable_name
 from kit.core.types import SeedSnippet, digest
+from kit.mini.language import drawn_functions
 from kit.sandbox import PRELOAD
 
 # Beside the standard library: well-kept pure Python that our dependencies bring along (our choice).
@@ -88,7 +89,11 @@ def sample_seeds(profile: Profile) -> list[SeedSnippet]:
     shown = wild_seeds(asked.wild, asked.lines, profile.seed) + functions
     # Real data: further functions, none of which a teacher is shown.
     enough = asked.real + asked.problems
-    others = real_seeds(enough, profile.seed, asked.problem_lines) if asked.problems else []
+    others: list[SeedSnippet] = []
+    if asked.problems and asked.corpus == "mini":
+        others = drawn_functions(asked.problems, profile.seed)
+    elif asked.problems:
+        others = real_seeds(enough, profile.seed, asked.problem_lines)
     new = [seed.model_copy(update={"as_is": True}) for seed in others if seed not in functions]
     as_is = new[: asked.problems]
     return split_seeds(shown, asked.held_out, profile.seed) + split_seeds(

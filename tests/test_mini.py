@@ -89,6 +89,18 @@ def test_worked_answers_are_right_by_the_kit_s_own_verification_and_grading(name
             assert verdict.outcome == "passed", (problem, answer)
 
 
+def test_what_stands_for_real_data_is_mostly_easy_and_becomes_induction_problems(check):
+    functions = language.drawn_functions(60)
+    assert functions[:20] == language.drawn_functions(20)
+    steps = [len(language.steps_of(function.text)) for function in functions]
+    assert steps.count(1) > 20 and max(steps) >= 5
+    first = functions[0]
+    induction = ENVS["induction"]
+    draft = induction.real(first.text, first.generator, first.task, check.primary)
+    problem = induction.verify(draft, check)
+    assert problem.message == f"number of steps: {steps[0]}" and len(problem.outputs) == 5
+
+
 # The teacher
 
 
@@ -163,7 +175,7 @@ def test_what_the_teacher_cannot_do_is_said():
         with pytest.raises(EngineDown, match="one_call"):
             engine.submit(next(KINDS["deduction"]().propose(SNIPPETS[0])), 1, "b").result()
     with pytest.raises(EngineError, match="lower extra.deepest"):
-        teacher(deepest=30)
+        teacher(deepest=50)
     with pytest.raises(ProfileError, match="teacher.engine: script"):
         profile.load_profile("cpu", {"teacher.engine": "script"})
 

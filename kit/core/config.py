@@ -105,6 +105,8 @@ class SeedsConfig(StrictModel):
     real: NonNegativeInt
     # Further real functions, taken as induction problems as they are.
     problems: NonNegativeInt
+    # Where these come from: CodeI/O, or the language of the miniature (kit/mini).
+    corpus: Literal["codeio", "mini"] = "codeio"
     # The longest of these functions, in lines.
     problem_lines: int = Field(50, ge=5)
     # The shortest and the longest wild snippet, in lines.

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from kit.core.types import Problem
+from kit.core.types import Problem, SeedSnippet, digest
 
 # What a step makes of xs, what undoes it (any list that it turns into xs will do), its values of K,
 # and what in a snippet of code suggests it.
@@ -47,6 +47,11 @@ SMALL_STEPS = {
 # Lists are no longer, and numbers no larger (our choice: short answers).
 _LONGEST = 8
 _LARGEST = 99
+
+# Of what stands for real data: the shares of numbers of steps, and how inputs are made.
+_REAL_DEPTHS = {1: 0.55, 2: 0.2, 3: 0.1, 4: 0.05, 5: 0.05, 6: 0.05}
+_GENERATOR = """def generate_inputs(rng):
+    return {'xs': [rng.randrange(10) for _ in range(rng.randint(3, 6))]}"""
 
 # Of fuzzing: the precondition, and what is measured of the result.
 _PRE_TEST = (
@@ -167,6 +172,35 @@ def draw_problem(
         outputs=[str(apply_steps(steps, xs)[-1]) for xs in inputs],
         **facts,
     )
+
+
+def drawn_functions(n: int, seed: int = 0) -> list[SeedSnippet]:
+    """Functions that stand for real data in the miniature: most are easy, a few very hard.
+
+    They are drawn without feedback from any student, which is what the paper says of real sets.
+
+    Args:
+        n: how many different ones.
+        seed: number of the draw; the first ones of a larger draw are those of a smaller one.
+    Returns:
+        Functions `main_solution` with a generator of inputs, as those of CodeI/O are.
+    Source: our choice.
+    """
+    rng = random.Random(f"functions {seed}")
+    found: dict[str, SeedSnippet] = {}
+    while len(found) < n:
+        (depth,) = rng.choices([*_REAL_DEPTHS], [*_REAL_DEPTHS.values()])
+        steps, _ = draw_function(rng, depth, 3, [*SMALL_STEPS], [])
+        text = program_of(steps).replace("def f", "def main_solution")
+        found[text] = SeedSnippet(
+            id=digest(text),
+            text=text,
+            source="real",
+            origin=f"miniature:{len(found)}",
+            task=f"number of steps: {len(steps)}",
+            generator=_GENERATOR,
+        )
+    return [*found.values()]
 
 
 def worked_answer(problem: Problem) -> str:

@@ -52,7 +52,7 @@ class Recipe(StrictModel):
 
 RECIPES = {"mini": Recipe()}
 # Tokens that a prompt and its answer may have together.
-CONTEXT = 256
+CONTEXT = 512
 # The messages before the last one explain the form of an answer: the warm start has taught it.
 _TEMPLATE = "{{ messages[-1]['content'] }}{% if add_generation_prompt %}<go>{% endif %}"
 # A token is a line of a function, a digit with what stands before it, or the text between.
@@ -85,7 +85,6 @@ class Examples(torch.utils.data.Dataset):
         step = number // self.recipe.batch
         stage = next(k for k, end in enumerate(self.ends) if step < end)
         _, shares, depths = self.recipe.stages[stage]
-        seed = self.recipe.seed
         # A batch has one environment and one depth: its texts are about equally long.
         batch = random.Random(f"batch {self.recipe.seed} {step}")
         (name,) = batch.choices([*shares], [*shares.values()])

@@ -93,6 +93,7 @@ class Child:
             # The first line says that the model is loaded.
             assert self.process.stdout
             if not self.process.stdout.readline():
+                self.gone = True
                 raise EngineDown(self._died())
             Thread(target=self._read, daemon=True).start()
 
