@@ -299,13 +299,13 @@ def read_study(run: Run, folder: str | Path = "") -> tuple[dict[str, pd.DataFram
         folder: of the study; empty: `runs/study-<profile>`.
     Returns:
         `scores`, `curves` and `drawn` as `collect_study` gives them, without rows if nothing is
-        recorded either; and a label, empty for own data.
+        recorded either; and a label, for own data the run's `scale`.
     Source: our choice.
     """
     folder = Path(folder or ROOT / "runs" / f"study-{run.profile.name}")
     found = collect_study(folder)
     if len(found["scores"]):
-        return found, ""
+        return found, run.scale
     shipped = recorded_study()
     if shipped is None:
         return found, ""

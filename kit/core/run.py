@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 # What a figure's title says about recorded data.
 LABEL = " (recorded data)"
+# And about data of the profile mini: they say nothing about the paper at its scale.
+MINIATURE = " (in miniature)"
 
 # Keys of a profile that describe a run and change nothing in it.
 ABOUT = {"about", "minutes", "needs"}
@@ -84,10 +86,19 @@ class Run:
 
         Returns:
             Empty if all data are this run's own, from its first stage to this one; else LABEL.
+            MINIATURE stands before it if the teacher is a script.
         Source: our choice.
         """
-        manifest = read_manifest(self.folder)
-        return LABEL if self.recorded or rests_on_recorded(manifest, self.stage) else ""
+        recorded = self.recorded or rests_on_recorded(read_manifest(self.folder), self.stage)
+        return self.scale + (LABEL if recorded else "")
+
+    @property
+    def scale(self) -> str:
+        """MINIATURE for a profile with a scripted teacher, else empty.
+
+        Source: our choice.
+        """
+        return MINIATURE if self.profile.teacher.model == "script" else ""
 
     @property
     def on_cpu(self) -> bool:
