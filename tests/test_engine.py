@@ -189,6 +189,15 @@ STAMMERS = {
 }
 
 
+def test_a_child_that_never_came_up_says_so_to_everybody(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    child = Child({"model": str(tmp_path)}, None)
+    child.users = 1
+    for _ in range(2):
+        with pytest.raises(EngineDown, match="ended"):
+            child.ask({"n": 1}).result(30)
+
+
 @pytest.mark.parametrize("program", STAMMERS.values(), ids=STAMMERS)
 def test_a_child_that_ends_or_stammers_leaves_nobody_waiting(program):
     child = Child({"model": "none"}, None)

@@ -18,6 +18,7 @@ from kit.core.programs import (
     unstable_name,
 )
 from kit.core.types import Problem, Reason, Rejected
+from kit.environments.base import grade_all
 from kit.environments.verify import DeterminismCheck
 from kit.sandbox import Sandbox
 
@@ -29,6 +30,17 @@ ONE_CALL = environments.make(profile.load_profile("cpu", {"rounds.form": "one_ca
 def boxes():
     with Sandbox(workers=2) as box, Sandbox(workers=2, hash_seed=1) as other:
         yield DeterminismCheck(box, other)
+
+
+def test_equal_answers_to_a_problem_are_run_once(boxes):
+    env, program = ENVS["abduction"], "def f(n):\n    return n * 2"
+    one = env.verify(env.draft(program, ["3"]), boxes)
+    two = env.verify(env.draft(program, ["4"]), boxes)
+    before = boxes.primary.counts["ok"]
+    asked = [(one, 3), (two, 3), (one, 3), (one, 4), (two, 4), (one, 3)]
+    verdicts = grade_all([(env, x, f"<answer>{n}</answer>") for x, n in asked], boxes.primary)
+    assert [v.reward for v in verdicts] == [1, 0, 1, 0, 1, 1]
+    assert boxes.primary.counts["ok"] - before == 4
 
 
 @pytest.mark.parametrize("name", environments.KINDS)
