@@ -30,6 +30,9 @@ ACTIVE = {"gpt-oss-120b": 5.1, "gpt-oss-20b": 3.6}
 # Bytes per parameter; other models have 2.
 QUANTISED = {"gpt-oss-120b": 0.55, "gpt-oss-20b": 0.65}
 
+# Billions of parameters of those in the miniature: a script has none.
+SMALL = {"script": 0.0, "mini": 0.0008}
+
 # Of a policy of which only the last ones are trained.
 LAYERS = 24
 
@@ -71,6 +74,8 @@ class PlanError(ValueError):
 def billions(model: str) -> tuple[float, float]:
     """(all, active) parameters in billions, from the model's name. Raises PlanError."""
     short = model.rpartition("/")[2].lower()
+    if short in SMALL:
+        return SMALL[short], SMALL[short]
     found = re.search(r"(\d+(?:\.\d+)?)(b|m)(?![a-z])", short)
     if not found:
         raise PlanError(f"the name {model!r} does not say how many parameters the model has")
