@@ -117,6 +117,16 @@ def test_the_recorded_rounds_decide_what_notebook_07_says():
     assert board.why[board.adjusted.isna()].astype(bool).all(), "each untested one says why"
 
 
+def test_what_a_script_wrote_decides_nothing_about_teachers():
+    problems = records.load_problems(RECORDED / "filtered.parquet")
+    yields = records.read_parquet(RECORDED / "yields.parquet")
+    written = [problem.with_(teacher="script") for problem in problems]
+    board = findings.board(
+        {"scores": pd.DataFrame(columns=["arm"])} | findings.round_tables(yields, written)
+    )
+    assert set(board.verdict) == {UNTESTED} and board.why.astype(bool).all()
+
+
 def test_the_board_in_the_readme_is_that_of_the_recorded_data():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert record.board_markdown(record.recorded_board()) in text, (
