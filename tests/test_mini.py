@@ -9,7 +9,9 @@ import shutil
 from collections import Counter
 
 import pytest
+import transformers
 
+from kit import grpo
 from kit.core import profile
 from kit.core.config import Role, Sampling
 from kit.core.profile import ProfileError
@@ -228,6 +230,37 @@ def test_other_weights_than_the_recipe_made_are_refused(tmp_path, monkeypatch):
     shutil.rmtree(folder)
     with pytest.raises(ModelUnavailable, match="no recipe"):
         policy.make_policy("maxi")
+
+
+class Stops(transformers.TrainerCallback):
+    """Saves at step 3, is interrupted at step 4; counts the steps that are done."""
+
+    def __init__(self, at=0):
+        self.at, self.steps = at, []
+
+    def on_step_end(self, args, state, control, **_):
+        self.steps.append(state.global_step)
+        control.should_save = state.global_step == 3
+        if state.global_step == self.at:
+            raise KeyboardInterrupt
+
+
+def test_a_warm_start_goes_on_where_it_was_stopped_and_ends_in_the_same_weights(
+    tmp_path, monkeypatch
+):
+    recipe = policy.Recipe(width=32, layers=1, batch=4, stages=[(6, {"deduction": 1}, [1])])
+    for name in ("whole", "torn"):
+        monkeypatch.setitem(policy.RECIPES, name, recipe)
+        monkeypatch.setitem(models.SMALL_POLICIES, name, tmp_path / name)
+    policy.make_policy("whole")
+    with pytest.raises(KeyboardInterrupt):
+        policy.make_policy("torn", [Stops(at=4)])
+    assert not (tmp_path / "torn").exists()
+    policy.make_policy("torn", [again := Stops()])
+    assert again.steps == [4, 5, 6]
+    whole, torn = (models.model_path(name) for name in ("whole", "torn"))
+    assert (whole / "made.json").read_text() == (torn / "made.json").read_text()
+    assert grpo.tokenizer("torn").get_vocab() == policy.make_tokenizer(0).get_vocab()
 
 
 def test_the_teacher_is_no_student():
