@@ -206,9 +206,7 @@ def test_other_text_has_tokens_too_and_they_lead_back(words):
 
 
 def test_an_example_is_known_by_its_number_and_only_its_answer_counts(words):
-    recipe = policy.Recipe(
-        batch=4, stages=[(2, {"deduction": 1}, [1]), (2, {"fuzzing": 1}, [0, 1])]
-    )
+    recipe = policy.Recipe(batch=4, stages=[(2, {"deduction": [1]}), (2, {"fuzzing": [0, 1]})])
     drawn, again = policy.Examples(recipe, words), policy.Examples(recipe, words)
     assert len(drawn) == 16 and all(drawn[k] == again[k] for k in range(16))
     assert "What does f" in words.decode(drawn[7]["input_ids"])
@@ -248,7 +246,7 @@ class Stops(transformers.TrainerCallback):
 def test_a_warm_start_goes_on_where_it_was_stopped_and_ends_in_the_same_weights(
     tmp_path, monkeypatch
 ):
-    recipe = policy.Recipe(width=32, layers=1, batch=4, stages=[(6, {"deduction": 1}, [1])])
+    recipe = policy.Recipe(width=32, layers=1, batch=4, stages=[(6, {"deduction": [1]})])
     for name in ("whole", "torn"):
         monkeypatch.setitem(policy.RECIPES, name, recipe)
         monkeypatch.setitem(models.SMALL_POLICIES, name, tmp_path / name)

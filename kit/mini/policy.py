@@ -42,10 +42,18 @@ class Recipe(StrictModel):
     batch: int = 64
     learning_rate: float = 2e-3
     decay: int = 2000
-    # Each: its number of steps, the weights of the environments, the weights of depths 1, 2, 3.
-    stages: list[tuple[int, dict[EnvironmentName, float], list[float]]] = [
-        (3000, {"deduction": 1}, [5, 4, 0.3]),
-        (9000, {"deduction": 1, "abduction": 1, "induction": 1, "fuzzing": 0.5}, [5, 4, 0.5]),
+    # Each: how many steps, and by environment the weights of functions of 1, 2, 3 lines.
+    stages: list[tuple[int, dict[EnvironmentName, list[float]]]] = [
+        (2500, {"deduction": [5, 4, 0.3]}),
+        (
+            5500,
+            {
+                "deduction": [3, 1.5],
+                "abduction": [5, 4, 0.3],
+                "induction": [5, 4, 0.3],
+                "fuzzing": [3, 2, 0.2],
+            },
+        ),
     ]
 
 
@@ -75,7 +83,7 @@ class Examples(torch.utils.data.Dataset):
     def __init__(self, recipe: Recipe, tokenizer):
         self.recipe = recipe
         self.tokenizer = tokenizer
-        self.ends = list(accumulate(steps for steps, *_ in recipe.stages))
+        self.ends = list(accumulate(steps for steps, _ in recipe.stages))
 
     def __len__(self):
         return self.ends[-1] * self.recipe.batch
@@ -83,11 +91,11 @@ class Examples(torch.utils.data.Dataset):
     def __getitem__(self, number):
         step = number // self.recipe.batch
         stage = next(k for k, end in enumerate(self.ends) if step < end)
-        _, shares, depths = self.recipe.stages[stage]
+        _, weights = self.recipe.stages[stage]
         # A batch has one environment and one depth: its texts are about equally long.
+        kinds = {(name, depth): w for name in weights for depth, w in enumerate(weights[name], 1)}
         batch = random.Random(f"batch {self.recipe.seed} {step}")
-        (name,) = batch.choices([*shares], [*shares.values()])
-        (depth,) = batch.choices(range(1, len(depths) + 1), depths)
+        ((name, depth),) = batch.choices([*kinds], [*kinds.values()])
         rng = random.Random(f"example {self.recipe.seed} {number}")
         problem = draw_example(rng, name, depth)
         asked = _ENVIRONMENTS[name].solve_prompt(problem)
