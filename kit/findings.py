@@ -1,9 +1,8 @@
 """What the paper claims, which arms of a study test it, and a verdict by rules.
 
 The rules were written before any data was looked at. An arm is a line of `arms.yaml`; `arm_plans`
-turns arms and problems into training plans, `run_study` trains and evaluates them with notebooks 05
-and 06, `collect_study` reads their run folders, CLAIMS say what is compared, `board` gives the
-verdicts. `effects` has the rules of one comparison, `contrasts` the formulas.
+turns arms into plans, `run_study` trains and evaluates them, `collect_study` reads their folders,
+CLAIMS say what is compared, `board` gives the verdicts by the rules in `effects` and `contrasts`.
 """
 
 from collections.abc import Iterable
@@ -259,15 +258,13 @@ def round_tables(yields: pd.DataFrame, problems: Iterable[Problem]) -> dict[str,
 
     Args:
         yields: yields.yield_table.
-        problems: filtered ones of all methods.
+        problems: filtered ones of all methods; a script's do not count, it obeys by construction.
     Returns:
         `yields`; `turns` and `draws`: teacher.turn_changes of chains and of independent draws.
-        No rows where a script was the teacher: it does what it is asked by construction.
     Source: our choice.
     """
-    problems = list(problems)
-    if any(problem.teacher == "script" for problem in problems):
-        yields, problems = yields.iloc[:0], []
+    problems = [problem for problem in problems if problem.teacher != "script"]
+    yields = yields if any(problem.teacher for problem in problems) else yields.iloc[:0]
     draws = turn_changes(problems, "single")
     return {"yields": yields, "turns": turn_changes(problems), "draws": draws}
 
