@@ -104,7 +104,7 @@ def turn_changes(problems: Iterable[Problem], method: str = "multi") -> pd.DataF
             if problem.method == method and problem.p is not None
         ],
         columns=[*key, "turn", "after"],
-    )
+    ).astype({"turn": int, "after": float})
     # Each turn meets the next one of its chain.
     before = after.assign(turn=after.turn + 1, before=after.after)
     pairs = after.merge(before[["chain_id", "turn", "before"]])

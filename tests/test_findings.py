@@ -125,6 +125,9 @@ def test_what_a_script_wrote_decides_nothing_about_teachers():
         {"scores": pd.DataFrame(columns=["arm"])} | findings.round_tables(yields, written)
     )
     assert set(board.verdict) == {UNTESTED} and board.why.astype(bool).all()
+    # Notebook 07 describes the moves, also where there are none.
+    assert findings.round_tables(yields, written)["turns"].change.describe()["count"] == 0
+    assert "mean" in findings.round_tables(yields, written)["draws"].change.describe()
 
 
 def test_the_board_in_the_readme_is_that_of_the_recorded_data():
