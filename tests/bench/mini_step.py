@@ -44,6 +44,11 @@ class Clock(transformers.TrainerCallback):
         self.seconds.append(time.monotonic() - self.began)
 
 
+def constant(prompts, **_):
+    """A reward that runs nothing."""
+    return [1.0] * len(prompts)
+
+
 def by_trl(found, reward, steps):
     """Seconds of the steps of TRL's trainer."""
     from trl import GRPOConfig, GRPOTrainer
@@ -139,11 +144,14 @@ if __name__ == "__main__":
         found = problems(DeterminismCheck(box, other))
         verified = grpo.reward_function(found, ENVS, box)
         measured = {
-            "TRL, the sandbox's verdicts": by_trl(found, verified, steps),
-            "TRL, a constant": by_trl(found, lambda prompts, **_: [1.0] * len(prompts), steps),
-            "by hand, the sandbox's verdicts": by_hand(found, box, steps),
+            "TRL, the sandbox's verdicts": lambda: by_trl(found, verified, steps),
+            "by hand, the sandbox's verdicts": lambda: by_hand(found, box, steps),
+            "TRL, a constant": lambda: by_trl(found, constant, steps),
         }
-    for name, seconds in measured.items():
-        # The first steps warm up.
-        middle = statistics.median(seconds[3:])
-        print(f"{name:32} {middle:.3f} s a step (median of {len(seconds) - 3})")
+        for name, seconds in measured.items():
+            # The first steps warm up.
+            counted = seconds()[3:]
+            print(
+                f"{name:32} {statistics.median(counted):.3f} s a step (median of {len(counted)})",
+                flush=True,
+            )
