@@ -41,17 +41,17 @@ class Recipe(StrictModel):
     # Examples of an optimizer step, and its rate, which falls to zero over the last `decay` steps.
     batch: int = 64
     learning_rate: float = 2e-3
-    decay: int = 2000
+    decay: int = 1000
     # Each: how many steps, and by environment the weights of functions of 1, 2, 3 lines.
     stages: list[tuple[int, dict[EnvironmentName, list[float]]]] = [
         (2500, {"deduction": [5, 4, 0.3]}),
         (
-            5500,
+            4000,
             {
-                "deduction": [3, 1.5],
+                "deduction": [5, 3, 0.2],
                 "abduction": [5, 4, 0.3],
                 "induction": [5, 4, 0.3],
-                "fuzzing": [3, 2, 0.2],
+                "fuzzing": [1.5, 1],
             },
         ),
     ]
