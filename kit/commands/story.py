@@ -172,9 +172,10 @@ def _of_rollouts(folder):
         parts.append(
             f"on the {len(own)} problems drawn in both halves the pass rate {_moved(*change)}"
         )
-    late = rollouts.step > rollouts.step.max() / 2
-    early, now = (rollouts.malformed[half].mean() for half in (~late, late))
-    parts.append(f"malformed answers: {early:.0%} → {now:.0%} of n = {len(rollouts)}")
+    graded = rollouts.dropna(subset="reward")
+    late = graded.step > graded.step.max() / 2
+    early, now = (graded.malformed[half].mean() for half in (~late, late))
+    parts.append(f"malformed answers: {early:.0%} → {now:.0%} of n = {len(graded)}")
     return parts
 
 
