@@ -17,7 +17,7 @@ from kit.benchmarks.published import published_items
 from kit.core.config import Sampling
 from kit.core.stats import mean_interval, pass_at_k
 from kit.core.types import Item, Problem, Reason, Verdict
-from kit.held_out import synthetic_items
+from kit.held_out import synthetic_items, training_items
 from kit.integrations.lm_eval import write_samples
 from kit.sandbox import Sandbox, SandboxUnavailable
 from kit.serving.engine import Completion, EngineDown, EngineError
@@ -421,6 +421,16 @@ def test_synthetic_takes_kept_held_out_problems_in_equal_numbers():
     assert [i.data["problem"]["behaviour"] for i in left] == ["c"], (
         "written otherwise, but it returns what a training problem returns"
     )
+
+
+def test_the_training_set_is_what_the_plan_drew():
+    problems = [problem(k, split="train") for k in range(8)] + [problem(20)]
+    drawn = [problems[k].id for k in (1, 1, 5, 3)] + ["of another run"]
+    chosen = training_items(problems, drawn, ENVIRONMENTS, 9)
+    assert sorted(i.id for i in chosen) == sorted(f"training/{i}" for i in {*drawn[:4]})
+    assert {i.set for i in chosen} == {"training"}
+    again = training_items(problems[::-1], drawn[::-1], ENVIRONMENTS, 2)
+    assert [i.id for i in again] == [i.id for i in chosen[:2]], "the same draw in any order"
 
 
 def test_synthetic_is_graded_by_its_environment(box):

@@ -45,7 +45,7 @@ def train(folder: Path, rate: float, seed: int, count: int, numbers: dict, held_
     if not (folder / "filtered.parquet").exists():
         records.save_problems(some_problems(seed, count), folder / "filtered.parquet")
     stages = [word for stage in ("04", "05", "06") for word in ("--only", stage)]
-    values = [word for pair in (f"LEARNING_RATE={rate:.1e}", f"SEED={seed}") for word in ("-p", pair)]
+    values = ["-p", f"LEARNING_RATE={rate:.1e}", "-p", f"SEED={seed}"]
     command = [sys.executable, "-m", "kit", "run", "--profile", str(profile), "--out", str(folder)]
     subprocess.run([*command, *stages, *values], check=True)
 
