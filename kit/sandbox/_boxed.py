@@ -129,40 +129,46 @@ def encode(value, max_bytes: int = MAX_BYTES):
         raise Unencodable("not a plain value") from None
 
 
-# Tag -> what makes the value: from text, or from a list of decoded parts.
-_FROM_TEXT: dict = {
-    "i": lambda digits: int(digits, 16),
-    "f": float,
-    "b": bytes.fromhex,
-    "a": bytearray.fromhex,
+def _dict(pairs):
+    _spread([key for key, _ in pairs])
+    return dict(pairs)
+
+
+# Tag -> type of what follows it in JSON, and what makes the value of that.
+_TAGS: dict = {
+    "i": (str, lambda digits: int(digits, 16)),
+    "f": (str, float),
+    "b": (str, bytes.fromhex),
+    "a": (str, bytearray.fromhex),
+    "t": (list, tuple),
+    "c": (list, lambda pair: complex(*pair)),
+    "d": (list, _dict),
+    "s": (list, lambda parts: set(_spread(parts))),
+    "z": (list, lambda parts: frozenset(_spread(parts))),
 }
-_FROM_PARTS: dict = {"t": tuple, "c": lambda pair: complex(*pair)}
 
 
-def decode(wire, depth: int = 0):
-    """Turn what `encode` made into the plain value again. Made for hostile input.
+def _tagged(node):
+    ((tag, body),) = node.items()
+    kind, make = _TAGS[tag]
+    # A text of a million signs is no tuple of so many.
+    if type(body) is not kind:
+        raise ValueError("malformed value")
+    return make(body)
 
-    Raises ValueError, TypeError, KeyError or OverflowError; TooBig for keys that were chosen to
-    share their hashes, because a set of n of them costs n * n steps.
+
+# json.loads would make a new one each time.
+_DECODER = json.JSONDecoder(object_hook=_tagged)
+
+
+def decode(text: str):
+    """Turn JSON of what `encode` made into the plain value again. Made for hostile input.
+
+    The parser walks: Python runs for tagged values only, so a long list costs little.
+    Raises ValueError, TypeError, KeyError, OverflowError or RecursionError; TooBig for keys that
+    were chosen to share their hashes, because a set of n of them costs n * n steps.
     """
-    if depth > MAX_DEPTH:
-        raise ValueError("nested too deeply")
-    kind = type(wire)
-    if kind is list:
-        # Most items are plain, and a call for each would cost the host more than all else.
-        return [decode(item, depth + 1) if type(item) in (list, dict) else item for item in wire]
-    if kind is not dict:
-        return wire
-    ((tag, body),) = wire.items()
-    if tag == "d":
-        keys = _spread([decode(key, depth + 1) for key, _ in body])
-        return dict(zip(keys, [decode(item, depth + 1) for _, item in body], strict=True))
-    if tag in _FROM_TEXT:
-        return _FROM_TEXT[tag](body)
-    parts = decode(list(body), depth)
-    if tag in ("s", "z"):
-        return (set if tag == "s" else frozenset)(_spread(parts))
-    return _FROM_PARTS[tag](parts)
+    return _DECODER.decode(text)
 
 
 def _spread(keys):
@@ -178,7 +184,7 @@ _STEPS = {**dict.fromkeys(b"[{", 1), **dict.fromkeys(b"]}", -1)}
 
 
 def load(line: bytes):
-    """`json.loads` of a report that a program may have forged, once its size is known.
+    """`decode` of a report that a program may have forged, once its size is known.
 
     Raises TooBig for more than MAX_NODES values, and ValueError for brackets too deep: a host that
     has raised its recursion limit would crash on these.
@@ -193,7 +199,7 @@ def load(line: bytes):
         # A value of ours takes up to three brackets a level, and its line one more.
         if max(itertools.accumulate(steps), default=0) > 3 * MAX_DEPTH + 4:
             raise ValueError("nested too deeply")
-    return json.loads(line)
+    return decode(line.decode())
 
 
 # ----------------------------------------------------------------------------- the system calls
@@ -523,8 +529,7 @@ class Zygote:
             os.dup2(null, fd)
 
         # What runs here has no first time in a child, which would copy the pages it changes.
-        work = {"code": WARM, "calls": [["f", [[3, {"t": ["a"]}]]]] * 20}
-        run_calls(work, null, 1 << 20)
+        run_calls({"code": WARM, "calls": [["f", '[[3, {"t": ["a"]}]]']] * 20}, null, MAX_BYTES)
 
         # The byte SEALED, the output, and one byte too many.
         self.buffer = memoryview(bytearray(config["output"] + 2))

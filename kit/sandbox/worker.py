@@ -199,7 +199,7 @@ def encode_job(job: Job) -> bytes:
     """The job on the wire."""
     calls = []
     if job.stdin is None:
-        calls = [[name, list(map(_boxed.encode, args))] for name, args in job.calls]
+        calls = [[name, json.dumps([*map(_boxed.encode, args)])] for name, args in job.calls]
     order = {"code": job.code, "stdin": job.stdin, "seed": job.seed, "calls": calls}
     data = json.dumps(order).encode()
     return _boxed.JOB_HEADER.pack(len(data), job.times) + data
@@ -222,9 +222,9 @@ def _read_result(job: Job, data: bytes, ending: int, code: int) -> Result:
         try:
             kind, value = _boxed.load(line)
             if kind == "load":
-                return Result("load_error", detail=str(value)[:80])
+                return Result("load_error", detail=str.__getitem__(value, slice(80)))
             fine = kind == "ok"
-            values.append(("ok", _boxed.decode(value)) if fine else ("err", str(value)[:80]))
+            values.append(("ok", value) if fine else ("err", str.__getitem__(value, slice(80))))
         except _boxed.TooBig as fault:
             return Result("overflow", tuple(values), detail=str(fault))
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError, MemoryError):
