@@ -602,14 +602,22 @@ class Zygote:
             finally:
                 os._exit(code)
 
-        # Collect what it writes, then stop it. The signal does no harm to a child that has ended:
-        # its exit code stands, and its number is not given away before the wait.
+        # Collect what it writes, then stop it, unless it has ended.
         os.close(write_end)
-        size, ending = self._watch(child, read_end, times)
-        if ending == TIMEOUT and self.filter and _happened(child, os.WSTOPPED):
-            ending = LOST
-        os.kill(child, signal.SIGKILL)
-        _, status, usage = os.wait4(child, 0)
+        try:
+            end = os.pidfd_open(child)
+        except (AttributeError, OSError):
+            # Kernels before 5.3, gVisor, macOS.
+            end = None
+        size, ending, ended = self._watch(child, end, read_end, times)
+        if end:
+            os.close(end)
+        if not ended:
+            if ending == TIMEOUT and self.filter and _stands_still(child):
+                ending = LOST
+            os.kill(child, signal.SIGKILL)
+            ended = os.wait4(child, 0)
+        _, status, usage = ended
         os.close(read_end)
         code = os.waitstatus_to_exitcode(status)
 
@@ -625,10 +633,11 @@ class Zygote:
         # Nothing of this program is left for the next fork.
         self.buffer[:size] = bytes(size)
 
-    def _watch(self, child: int, fd: int, times: int) -> tuple[int, int]:
+    def _watch(self, child: int, end: int | None, fd: int, times: int) -> tuple:
         """Collect output until it ends or goes beyond a limit.
 
-        Returns (bytes in the buffer, how it ended). The wall clock ends only a program that sleeps.
+        `end` is readable when the child has ended. Returns (bytes in the buffer, how it ended, what
+        wait4() said or None). The wall clock ends only a program that sleeps.
         One that a busy machine starves goes on as long as it uses the CPU at all. With `times`
         above 1 the limits of time begin anew with every line, which is a call: `times` times at
         most, because a program can write lines of its own.
@@ -641,11 +650,12 @@ class Zygote:
         if self.gate:
             self.gate.alive = 1
             poll.register(self.gate.fd, select.POLLIN)
-        if times == 1:
-            # Most programs end at once. What they wrote is read then: to wake for every line costs
-            # more than all else here.
-            poll.register(fd, 0)
-            poll.poll(10)
+        if end:
+            poll.register(end, select.POLLIN)
+            if times == 1:
+                # Most programs end at once. What they wrote is read then: to wake for every line
+                # costs more than all else here.
+                poll.poll(50)
         poll.register(fd, select.POLLIN)
         closed = False
         while size < len(self.buffer):
@@ -655,29 +665,29 @@ class Zygote:
                 since, spent = now, used
             left = min(since + wall - now, cpu - used)
             if left <= 0:
-                return size, TIMEOUT
-            # Who closes his output has not ended yet.
-            if closed and _happened(child, os.WEXITED):
-                return size, ENDED
+                return size, TIMEOUT, None
 
             # Take what there is.
-            for ready, _ in poll.poll(1 if closed else max(5, left * 1000)):
-                if ready != fd:
+            for ready, _ in poll.poll(max(5, left * 1000) if end or not closed else 1):
+                if ready == end:
+                    poll.unregister(end)
+                elif ready != fd:
                     self.gate.answer()
-                    continue
-                count = os.readv(fd, [self.buffer[size:]])
-                if not count:
-                    closed = True
-                    poll.unregister(fd)
-                    # Mostly it ends within microseconds.
-                    for _ in range(20):
-                        if _happened(child, os.WEXITED):
-                            return size, ENDED
-                size += count
-                if count and times > 1 and self.buffer[size - 1] == NEWLINE:
-                    since, spent, times = time.monotonic(), cpu_seconds(child), times - 1
-                    cpu = spent + self.config["cpu"]
-        return size, OVERFLOW
+                else:
+                    count = os.readv(fd, [self.buffer[size:]])
+                    if not count:
+                        closed = True
+                        poll.unregister(fd)
+                    size += count
+                    if count and times > 1 and self.buffer[size - 1] == NEWLINE:
+                        since, spent, times = time.monotonic(), cpu_seconds(child), times - 1
+                        cpu = spent + self.config["cpu"]
+            # Who closes his output has not ended yet.
+            if closed:
+                ended = os.wait4(child, os.WNOHANG)
+                if ended[0]:
+                    return size, ENDED, ended
+        return size, OVERFLOW, None
 
     def _child(self, job_size, times, result):
         """The life of a child: read the job, give up all rights, run the program."""
@@ -724,12 +734,8 @@ class Zygote:
                 raise OSError(ctypes.get_errno(), "seccomp")
 
 
-def _happened(child, event):
-    """Whether a child has ended (WEXITED) or stands still (WSTOPPED). It can be asked again."""
-    if not hasattr(os, "waitid"):
-        # macOS, where programs run without walls: it counts as ended when its output does.
-        return event == os.WEXITED
-    return os.waitid(os.P_PID, child, event | os.WNOHANG | os.WNOWAIT) is not None
+def _stands_still(child):
+    return os.waitid(os.P_PID, child, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def cpu_seconds(pid: int) -> float:
