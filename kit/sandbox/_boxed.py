@@ -36,13 +36,15 @@ RESULT_HEADER = struct.Struct("<IBi")
 JOB_HEADER = struct.Struct("<II")
 NEWLINE = 10
 # First byte of a child: its limits and its filter are in force, and the program writes the rest.
-SEALED = b"+"
+# JSON does not mind it.
+SEALED = b" "
 # Exit codes of a child. A program gains nothing by forging them: both say that it is at fault.
 NO_LOAD = 120
 TOO_BIG = 121
 # Share of a core. A program that uses less until the wall clock runs out sleeps. One that uses more
 # may only be starved by other processes. The host asks for less where cores are scarce.
 IDLE = 0.05
+# What the zygote runs once itself.
 WARM = "def f(x):\n    return [str(k) for k in x]"
 # Threads that a program may have at a time.
 THREADS = 256
@@ -53,11 +55,15 @@ OWN_SIGNALS = "SEGV ABRT BUS FPE ILL TRAP SYS PIPE XCPU XFSZ".split()
 MAX_DEPTH = 60
 MAX_BITS = 1 << 20
 MAX_BYTES = 1 << 24
-# Values of one report, containers threefold: a list of 200,000 numbers travels, what would stall
-# the host for more than some 100 ms does not.
+# What one report may hold, so that the host reads the worst in some 50 ms. Bytes:
+MAX_REPORT = 4 << 20
+# Values, containers and floats threefold: a list of 200,000 integers travels.
 MAX_NODES = 250_000
-# So many keys of a set or dict may have one hash.
-SHARED = 64
+# Keys of a set or dict, and how many of them may have one hash.
+MAX_KEYS = 1 << 16
+SHARED = 16
+# Decimal digits of a number: of ours, the longer ones are sent in hex.
+MAX_DIGITS = 400
 
 
 class Unencodable(ValueError):
@@ -66,6 +72,9 @@ class Unencodable(ValueError):
 
 class TooBig(ValueError):
     """The value takes more bytes than may be sent."""
+
+
+_WALKED: tuple = ((list, ""), (tuple, "t"), (set, "s"), (frozenset, "z"))
 
 
 def encode(value, max_bytes: int = MAX_BYTES):
@@ -103,16 +112,12 @@ def encode(value, max_bytes: int = MAX_BYTES):
             part = float.__float__(part)
             return part if part - part == 0 else {"f": float.__repr__(part)}
         # Containers. A dict keeps its order: whoever prints the value needs it.
-        if isinstance(part, list):
-            return [walk(item, depth) for item in list.__iter__(part)]
-        if isinstance(part, tuple):
-            return {"t": [walk(item, depth) for item in tuple.__iter__(part)]}
+        for base, tag in _WALKED:
+            if isinstance(part, base):
+                items = [walk(item, depth) for item in base.__iter__(part)]
+                return {tag: items} if tag else items
         if isinstance(part, dict):
             return {"d": [[walk(key, depth), walk(item, depth)] for key, item in dict.items(part)]}
-        if isinstance(part, set):
-            return {"s": [walk(item, depth) for item in set.__iter__(part)]}
-        if isinstance(part, frozenset):
-            return {"z": [walk(item, depth) for item in frozenset.__iter__(part)]}
         if isinstance(part, bytes):
             spend(2 * bytes.__len__(part))
             return {"b": bytes.hex(part)}
@@ -129,32 +134,31 @@ def encode(value, max_bytes: int = MAX_BYTES):
         raise Unencodable("not a plain value") from None
 
 
-def _dict(pairs):
-    _spread([key for key, _ in pairs])
-    return dict(pairs)
-
-
-# Tag -> type of what follows it in JSON, and what makes the value of that.
+# Tag -> what makes the value, from a text or from a list of values.
 _TAGS: dict = {
-    "i": (str, lambda digits: int(digits, 16)),
-    "f": (str, float),
-    "b": (str, bytes.fromhex),
-    "a": (str, bytearray.fromhex),
-    "t": (list, tuple),
-    "c": (list, lambda pair: complex(*pair)),
-    "d": (list, _dict),
-    "s": (list, lambda parts: set(_spread(parts))),
-    "z": (list, lambda parts: frozenset(_spread(parts))),
+    "i": lambda digits: int(digits, 16),
+    "f": float,
+    "b": bytes.fromhex,
+    "a": bytearray.fromhex,
+    "t": tuple,
+    "c": lambda pair: complex(*pair),
+    "d": dict,
+    "s": set,
+    "z": frozenset,
 }
 
 
 def _tagged(node):
     ((tag, body),) = node.items()
-    kind, make = _TAGS[tag]
     # A text of a million signs is no tuple of so many.
-    if type(body) is not kind:
+    if type(body) is not (str if tag in "ifba" else list):
         raise ValueError("malformed value")
-    return make(body)
+    if tag in "dsz" and len(body) > SHARED:
+        keys = [pair[0] for pair in body] if tag == "d" else body
+        # A set of n keys that share a hash costs n * n steps.
+        if len(keys) > MAX_KEYS or max(Counter(map(hash, keys)).values()) > SHARED:
+            raise TooBig("too many keys, or colliding ones")
+    return _TAGS[tag](body)
 
 
 # json.loads would make a new one each time.
@@ -166,39 +170,39 @@ def decode(text: str):
 
     The parser walks: Python runs for tagged values only, so a long list costs little.
     Raises ValueError, TypeError, KeyError, OverflowError or RecursionError; TooBig for keys that
-    were chosen to share their hashes, because a set of n of them costs n * n steps.
+    were chosen to share their hashes.
     """
     return _DECODER.decode(text)
 
 
-def _spread(keys):
-    """The keys of a set or dict, where no hash is shared by many."""
-    if len(keys) > SHARED and max(Counter(map(hash, keys)).values()) > SHARED:
-        raise TooBig("colliding keys")
-    return keys
-
-
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"?')
-_FLAT = re.compile(rb"[^][{}]+")
-_STEPS = {**dict.fromkeys(b"[{", 1), **dict.fromkeys(b"]}", -1)}
+_STEPS = dict(zip(b"[{]}", (1, 1, -1, -1)))
+# What is left of a report where it is counted. Digits become 0.
+_ALIKE = bytes.maketrans(b"123456789E", b"000000000e")
+_OTHERS = bytes(set(range(256)) - set(b'"[]{},:.eE0123456789'))
 
 
 def load(line: bytes):
-    """`decode` of a report that a program may have forged, once its size is known.
+    """`decode` of a report that a program may have forged, once it is known what that costs.
 
-    Raises TooBig for more than MAX_NODES values, and ValueError for brackets too deep: a host that
-    has raised its recursion limit would crash on these.
+    Raises TooBig for what is too much, and ValueError for brackets too deep (a host that has raised
+    its recursion limit would crash on these) or numbers too long.
     """
-    commas, openings = line.count(b","), line.count(b"[") + line.count(b"{")
-    if commas + 3 * openings > MAX_NODES or openings > MAX_DEPTH:
-        # Some of these may stand in strings.
-        bare = _STRINGS.sub(b"", line)
-        if bare.count(b",") + 3 * (bare.count(b"[") + bare.count(b"{")) > MAX_NODES:
+    if len(line) > MAX_REPORT:
+        raise TooBig("too many bytes")
+    # A short line cannot cost much.
+    if len(line) > 1000:
+        # Without strings: these are every second part between quotes.
+        bare = line.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_ALIKE, _OTHERS)
+        bare = b"".join(bare.replace(b'""', b"").split(b'"')[::2])
+        # A brace counts by its colon, of which it may have more.
+        treble = sum(map(bare.count, (b"[", b":", b".", b"0e")))
+        if bare.count(b",") + 3 * treble > MAX_NODES:
             raise TooBig("too many values")
-        steps = map(_STEPS.__getitem__, _FLAT.sub(b"", bare))
+        steps = map(_STEPS.__getitem__, bare.translate(None, b",:.e0"))
         # A value of ours takes up to three brackets a level, and its line one more.
-        if max(itertools.accumulate(steps), default=0) > 3 * MAX_DEPTH + 4:
-            raise ValueError("nested too deeply")
+        deepest = max(itertools.accumulate(steps), default=0)
+        if deepest > 3 * MAX_DEPTH + 4 or b"0" * MAX_DIGITS in bare:
+            raise ValueError("nested too deeply, or a number too long")
     return decode(line.decode())
 
 
@@ -276,19 +280,18 @@ def seccomp_filter(machine: str) -> bytes:
     """
     calls = system_calls(machine)
     clone, clone3 = calls.pop("clone"), calls.pop("clone3")
+    # When it is loaded, the kernel tries it on every call there is: in turn, that took longer.
+    search = _search(sorted(calls.values()))
     program = [
         # libc falls back to clone, whose flags the filter can see.
         (_EQUAL, 0, 1, clone3),
         (_RETURN, 0, 0, _MISSING),
         # Threads may begin, processes and namespaces may not.
-        (_EQUAL, 0, 5, clone),
+        (_EQUAL, 0, 3, clone),
         (_LOAD, 0, 0, _ARGUMENT),
         (_MASK, 0, 0, _THREAD | _NAMESPACES),
-        (_EQUAL, 0, 1, _THREAD),
-        (_RETURN, 0, 0, _ALLOW),
-        (_RETURN, 0, 0, _DENY),
-        # When it is loaded, the kernel tries it on every call there is: in turn, that took longer.
-        *_search(sorted(calls.values())),
+        (_EQUAL, len(search), len(search) + 1, _THREAD),
+        *search,
         (_RETURN, 0, 0, _ALLOW),
         (_RETURN, 0, 0, _DENY),
     ]
@@ -299,10 +302,8 @@ def thread_filter(machine: str) -> bytes:
     """The filter of `ThreadGate`: it asks before a thread begins or ends, and allows the rest."""
     calls = system_calls(machine)
     program = [
-        (_EQUAL, 0, 1, calls["exit"]),
-        (_RETURN, 0, 0, _ASK),
-        (_EQUAL, 1, 0, calls["clone"]),
-        (_RETURN, 0, 0, _ALLOW),
+        (_EQUAL, 4, 0, calls["exit"]),
+        (_EQUAL, 0, 4, calls["clone"]),
         (_LOAD, 0, 0, _ARGUMENT),
         (_MASK, 0, 0, _THREAD),
         (_EQUAL, 0, 1, _THREAD),
@@ -313,15 +314,10 @@ def thread_filter(machine: str) -> bytes:
 
 
 def filter_program(code: bytes):
-    """struct sock_fprog, with the buffer that it points to."""
-    memory = ctypes.create_string_buffer(code, len(code))
-
-    class Program(ctypes.Structure):
-        _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_void_p)]
-
-    program = Program(len(code) // 8, ctypes.addressof(memory))
-    program.keep = memory
-    return program
+    """struct sock_fprog, and behind it the code that it points to."""
+    memory = ctypes.create_string_buffer(bytes(16) + code)
+    struct.pack_into("HP", memory, 0, len(code) // 8, ctypes.addressof(memory) + 16)
+    return memory
 
 
 class ThreadGate:
@@ -346,7 +342,7 @@ class ThreadGate:
         # PR_SET_NO_NEW_PRIVS, then seccomp(SET_MODE_FILTER, NEW_LISTENER): all children inherit it.
         libc.prctl(38, 1, 0, 0, 0)
         program = filter_program(thread_filter(machine))
-        number = {"x86_64": 317, "aarch64": 277}[machine]
+        number = 317 if machine == "x86_64" else 277
         self.fd = libc.syscall(number, 1, 8, ctypes.byref(program))
         if self.fd < 0:
             raise OSError(ctypes.get_errno(), "seccomp listener")
@@ -530,6 +526,7 @@ class Zygote:
 
         # What runs here has no first time in a child, which would copy the pages it changes.
         run_calls({"code": WARM, "calls": [["f", '[[3, {"t": ["a"]}]]']] * 20}, null, MAX_BYTES)
+        del sys.modules["solution"]
 
         # The byte SEALED, the output, and one byte too many.
         self.buffer = memoryview(bytearray(config["output"] + 2))
@@ -613,7 +610,8 @@ class Zygote:
         if end:
             os.close(end)
         if not ended:
-            if ending == TIMEOUT and self.filter and _stands_still(child):
+            stopped = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+            if ending == TIMEOUT and self.filter and os.waitid(os.P_PID, child, stopped):
                 ending = LOST
             os.kill(child, signal.SIGKILL)
             ended = os.wait4(child, 0)
@@ -626,8 +624,8 @@ class Zygote:
         if ending == ENDED and code < 0 and spent >= self.config["cpu"] * times:
             ending = TIMEOUT
         elif ending == ENDED and code < 0 and self.filter:
-            own = signal.Signals(-code).name.removeprefix("SIG") in OWN_SIGNALS
-            ending = ENDED if own else LOST
+            if signal.Signals(-code).name.removeprefix("SIG") not in OWN_SIGNALS:
+                ending = LOST
         write_all(self.results, RESULT_HEADER.pack(size, ending, code))
         write_all(self.results, self.buffer[:size])
         # Nothing of this program is left for the next fork.
@@ -669,11 +667,7 @@ class Zygote:
 
             # Take what there is.
             for ready, _ in poll.poll(max(5, left * 1000) if end or not closed else 1):
-                if ready == end:
-                    poll.unregister(end)
-                elif ready != fd:
-                    self.gate.answer()
-                else:
+                if ready == fd:
                     count = os.readv(fd, [self.buffer[size:]])
                     if not count:
                         closed = True
@@ -682,6 +676,10 @@ class Zygote:
                     if count and times > 1 and self.buffer[size - 1] == NEWLINE:
                         since, spent, times = time.monotonic(), cpu_seconds(child), times - 1
                         cpu = spent + self.config["cpu"]
+                elif ready == end:
+                    poll.unregister(end)
+                elif self.gate:
+                    self.gate.answer()
             # Who closes his output has not ended yet.
             if closed:
                 ended = os.wait4(child, os.WNOHANG)
@@ -712,6 +710,7 @@ class Zygote:
         """Limits, no root, no system calls. A failure ends the child before the program begins."""
         for kind, limit in self.limits:
             if times > 1 and kind == resource.RLIMIT_CPU:
+                # Only where there is no lower one already.
                 if resource.getrlimit(kind)[1] == resource.RLIM_INFINITY:
                     limit *= times
             try:
@@ -732,10 +731,6 @@ class Zygote:
             prctl = self.libc.prctl
             if prctl(38, 1, 0, 0, 0) or prctl(22, 2, ctypes.byref(self.filter), 0, 0):
                 raise OSError(ctypes.get_errno(), "seccomp")
-
-
-def _stands_still(child):
-    return os.waitid(os.P_PID, child, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def cpu_seconds(pid: int) -> float:
