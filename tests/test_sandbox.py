@@ -4,9 +4,11 @@ import ast
 import contextlib
 import ctypes
 import itertools
+import json
 import math
 import os
 import random
+import struct
 import subprocess
 import sys
 import textwrap
@@ -278,11 +280,11 @@ def test_wire_refuses_forged_values():
         {"t": [], "s": []},
     ]:
         with pytest.raises((ValueError, TypeError, KeyError)):
-            _boxed.decode(forged)
+            _boxed.decode(json.dumps(forged))
     colliding = [{"i": format(k * (2**61 - 1), "x")} for k in range(20_000)]
     begin = time.thread_time()
     with pytest.raises(ValueError):
-        _boxed.decode({"s": colliding})
+        _boxed.decode(json.dumps({"s": colliding}))
     assert time.thread_time() - begin < 1
 
 
@@ -400,6 +402,41 @@ def test_system_call_numbers_agree_with_libseccomp():
             )
             assert found == number, (machine, name)
         assert len(_boxed.seccomp_filter(machine)) % 8 == 0
+
+
+def verdict(program: bytes, call: int, architecture: int, argument: int) -> int:
+    """What the kernel makes of a filter of classic BPF."""
+    steps = list(struct.iter_unpack("=HBBI", program))
+    known = {0: call, 4: architecture, 16: argument}
+    at = value = 0
+    while True:
+        code, yes, no, number = steps[at]
+        at += 1
+        if code == 0x06:
+            return number
+        if code == 0x20:
+            value = known[number]
+        elif code == 0x54:
+            value &= number
+        else:
+            met = {0x15: value == number, 0x35: value >= number}[code]
+            at += yes if met else no
+
+
+@pytest.mark.parametrize("machine", _boxed.MACHINES)
+def test_the_filter_lets_pass_what_is_listed_and_nothing_else(machine):
+    program = _boxed.seccomp_filter(machine)
+    _, architecture = _boxed.MACHINES[machine]
+    calls = _boxed.system_calls(machine)
+    clone, clone3 = calls.pop("clone"), calls.pop("clone3")
+    thread, process, namespace = 0x3D0F00, 0x01200011, 0x10010000
+    for number in [*range(1200), 0x40000000, 1 << 31, (1 << 32) - 1]:
+        for argument in (0, thread, process, namespace):
+            found = verdict(program, number, architecture, argument) >> 16
+            started = number == clone and argument == thread
+            assert (found == 0x7FFF) == (number in calls.values() or started), (number, argument)
+        assert verdict(program, number, 0, 0) == _boxed._DENY
+    assert verdict(program, clone3, architecture, thread) == _boxed._MISSING
 
 
 def test_seed_and_hash_seed(box):
