@@ -348,21 +348,29 @@ def test_two_runs_at_once_have_sockets_of_their_own(tmp_path, monkeypatch):
 def test_a_fork_is_not_counted_twice_in_the_peak_of_memory():
     """An engine that starts a program is there twice for a moment, with the same pages.
 
-    What lives on is counted.
+    What lives on is counted. On a busy machine a short life may last over a second: such a try is
+    made again.
     """
     script = """if True:
         import os, time
         from kit.commands.runner import PeakMemory
         held = b"x" * 600_000_000
         def peak(children, seconds):
+            longest = 0
             with PeakMemory() as memory:
                 for _ in range(children):
+                    began = time.monotonic()
                     if not os.fork():
                         time.sleep(seconds)
                         os._exit(0)
                     os.wait()
-            return memory.gb
-        print(peak(20, 0.2), peak(1, 4))"""
+                    longest = max(longest, time.monotonic() - began)
+            return memory.gb, longest
+        brief, longest = peak(20, 0.2)
+        while longest > 0.9:
+            brief, longest = peak(20, 0.2)
+        lasting, longest = peak(1, 4)
+        print(brief, lasting)"""
     said = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script], check=True, capture_output=True, text=True
     ).stdout
