@@ -34,8 +34,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 def piece(nodeid: str) -> str:
     """The name of the piece that a test belongs to."""
-    name = nodeid.rpartition("/")[2] if "[" not in nodeid else nodeid.partition("[")[0]
-    name = name.rpartition("/")[2]
+    name = nodeid.partition("[")[0].rpartition("/")[2]
     return next((start for start in PIECES if name.startswith(start)), name.partition("::")[0])
 
 
