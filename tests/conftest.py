@@ -1,32 +1,26 @@
-"""Tests side by side: `pytest -n 2`, as `make test` says it, and what each process then gets.
+"""Tests side by side: `pytest -n 3`, as `make test` says it, and what each process then gets.
 
 A file stays in one process, in its own order, so that what its tests share (an engine, an executed
-notebook, a sandbox) is made once. Long tests that share nothing are pieces of their own. The
-longest pieces begin first, the many short ones fill up the end.
+notebook, a sandbox) is made once. What holds a model is one piece too: memory. The longest pieces
+begin first, the many short ones fill up the end. Three processes for two cores: many tests wait.
 """
 
 import os
 
 import pytest
 
-# Tests of one piece: the first words of their names, after the file's.
-PIECES = (
-    "test_notebooks.py::test_a_killed_study",
-    "test_notebooks.py::test_filters_plan_and_board",
-    "test_notebooks.py::test_rounds_replay",
-)
+# What a test's file and name begin with -> its piece; all others belong to that of their file.
+PIECES = {
+    "test_notebooks.py::test_filters_plan_and_board": "filters",
+    "test_notebooks.py::test_rounds_replay": "replay",
+    "test_launch.py": "models",
+    "test_notebooks.py": "models",
+    "test_server.py": "models",
+}
 # The longest first; all others follow in their own order.
-FIRST = (
-    PIECES[0],
-    "test_launch.py",
-    "test_server.py",
-    "test_notebooks.py",
-    *PIECES[1:],
-    "test_shards.py",
-    "test_attacks.py",
-)
+FIRST = ("models", "filters", "test_shards.py", "replay", "test_attacks.py", "test_evaluation.py")
 
-# One core for each process: two threads of one wait for each other while the other's work goes on.
+# Two threads of one process would wait for each other while another process has their core.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
@@ -35,7 +29,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 def piece(nodeid: str) -> str:
     """The name of the piece that a test belongs to."""
     name = nodeid.partition("[")[0].rpartition("/")[2]
-    return next((start for start in PIECES if name.startswith(start)), name.partition("::")[0])
+    known = (PIECES[start] for start in PIECES if name.startswith(start))
+    return next(known, name.partition("::")[0])
 
 
 def place(item) -> int:
