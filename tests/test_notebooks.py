@@ -208,7 +208,7 @@ def test_filters_plan_and_board_from_recorded_problems(tmp_path):
 
 @pytest.mark.model
 @pytest.mark.notebook
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @pytest.mark.skipif(
     not (RECORDED / "filtered.parquet").exists(), reason="no data/recorded in this checkout"
 )
@@ -260,9 +260,8 @@ def train_undisturbed(command, run, killed):
                 send(process)
 
     def wait_for(path, words=""):
-        end = time.monotonic() + 600
         while not path.exists() or words not in path.read_text():
-            assert running.poll() is None and time.monotonic() < end, f"nothing wrote {path}"
+            assert running.poll() is None, f"it ended and {path} is not there"
             time.sleep(0.05)
 
     try:
