@@ -184,7 +184,8 @@ PLOTS = {
 def texts(drawn):
     figure = drawn.figure
     figure.canvas.draw()
-    return [t.get_text() for t in figure.findobj(plt.Text) if t.get_text() and t.get_visible()]
+    found = [t for t in figure.findobj(plt.Text) if t.get_text() and t.get_visible()]
+    return [t.get_text().replace("\n", " ") for t in found]
 
 
 @pytest.mark.filterwarnings("error")

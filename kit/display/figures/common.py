@@ -166,9 +166,9 @@ def _legend(place, names, **where):
     place.legend(**legend_marks(colours), ncols=4, handletextpad=0.1, columnspacing=1.2, **where)
 
 
-def in_set(name: str, n: int, snippets: int = 0) -> str:
-    """A set of problems in words, with its n and, where they are known, its snippets."""
-    of = f" of {counted(snippets, 'snippet')}" if snippets else ""
+def in_set(name: str, n: int, snippets: pd.Series | None = None) -> str:
+    """A set of problems in words, with its n and, where each one's is known, its snippets."""
+    of = "" if snippets is None else f" of {counted(snippets.nunique(), 'snippet')}"
     return f"{SETS.get(name, name)} (n = {n}{of})"
 
 

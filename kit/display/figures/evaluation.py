@@ -148,11 +148,10 @@ def draw_paired(df: pd.DataFrame, label: str = "") -> Figure:
     title = f"Problem by problem, before and after{label}"
     note = "no problem has been evaluated twice yet"
     df = df.dropna(subset=["before", "after"]).assign(change=df.after - df.before)
-    clustered = df.assign(seed_id=df.get("seed_id", df.index))
     found = [
-        f"on {in_set(name, len(part), part.seed_id.nunique() * ('seed_id' in df))} "
-        f"{moved(*mean_interval(part.change, bounds=(-1, 1), clusters=part.seed_id))}"
-        for name, part in of_whole(clustered).groupby("set", sort=False)
+        f"on {in_set(name, len(part), part.get('seed_id'))} "
+        f"{moved(*mean_interval(part.change, bounds=(-1, 1), clusters=part.get('seed_id')))}"
+        for name, part in of_whole(df).groupby("set", sort=False)
     ]
     if found:
         title = f"pass@1 {'; '.join(found)}{label}"

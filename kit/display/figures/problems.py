@@ -287,16 +287,16 @@ def draw_lineage(
     chain_ids = list(chain_ids)
     all_chains = counted(df.chain_id.nunique(), "chain")
     df = df[df.chain_id.isin(chain_ids)].sort_values("turn")
+    # Before the filters nothing is kept: what is valid counts as alive.
+    df = df.assign(alive=df.kept | (df.dropped_by + df.reason == ""))
     chains = dict(list(df.groupby("chain_id")))
     chosen = [chains[chain] for chain in chain_ids if chain in chains][:most]
     title = f"Chains, turn by turn{label}"
     if chosen:
         drawn = pd.concat(chosen)
-        dropped = len(drawn) - _alive(drawn).sum()
-        title = f"{len(chosen)} of {all_chains}: {dropped} of {counted(len(drawn), 'turn')} dropped"
-        if graded := drawn.p.count():
-            title += f", mean pass rate {drawn.p.mean():.2f} of {graded} graded"
-        title += label
+        dropped = len(drawn) - drawn.alive.sum()
+        turns = counted(len(drawn), "turn")
+        title = f"{len(chosen)} of {all_chains}: {dropped} of {turns} dropped (crosses){label}"
     note = "no chain to draw yet"
     layout = (3, 3.5, 2.7)
     figure, axes = panels(
@@ -305,19 +305,10 @@ def draw_lineage(
     # All panels share their limits.
     for ax, chain in zip(axes, chosen):
         _chain(ax, chain)
-        turns = df.turn.max()
-        ax.set(
-            xlim=(0.6, turns + 0.6),
-            ylim=(-0.3, 1.12),
-            xticks=range(1, turns + 1),
-            yticks=[0, 0.5, 1],
-        )
+        most = df.turn.max()
+        ax.set(xlim=(0.6, most + 0.6), ylim=(-0.3, 1.12))
+        ax.set(xticks=range(1, most + 1), yticks=[0, 0.5, 1])
     return figure
-
-
-def _alive(turns):
-    """Which turns are kept; before the filters nothing is kept: what is valid counts as alive."""
-    return turns.kept | (turns.dropped_by + turns.reason == "")
 
 
 def _chain(ax, chain):
@@ -326,8 +317,7 @@ def _chain(ax, chain):
     colour = ENVIRONMENT_COLOURS.get(name, INK)
     ax.set_title(f"{name} · {chain.chain_id.iloc[0][:10]}", color=colour, weight="bold")
     _shade_dropped(ax.axhspan, 0.04)
-    chain = chain.assign(y=chain.p.fillna(-0.17), alive=_alive(chain))
-    turns = {turn.id: turn for turn in chain.itertuples()}
+    turns = {turn.id: turn for turn in chain.assign(y=chain.p.fillna(-0.17)).itertuples()}
     box = {"fc": "white", "ec": "none", "pad": 0.8}
     for turn in turns.values():
         parent = turns.get(turn.parent_id)

@@ -119,8 +119,7 @@ def draw_heat(df: pd.DataFrame, label: str = "") -> Axes:
             f"{trained[of].max():.2f} (n = {tables.problems[of].max():.0f})"
             for of in value.dropna(axis=1)
         ]
-        count = counted(len(trained), "arm")
-        title = f"pass@1 before → after, in {count}: {'; '.join(found)}{label}"
+        title = f"pass@1 before → after, n = {len(trained)} arms: {'; '.join(found)}{label}"
     ax = axes_of(None, size, title, mean)
     text = value.map("{:.2f}\n".format) + tables.problems[columns].map("n = {:.0f}".format)
     sns.heatmap(

@@ -58,11 +58,11 @@ def draw_sensitivity(df: pd.DataFrame, label: str = "") -> Figure:
     Source: our choice.
     """
     title = f"How much do our own thresholds decide?{label}"
-    chosen, others = (df[df.chosen == which].kept for which in (True, False))
-    if len(chosen) and len(others):
+    chosen = df.kept[df.chosen]
+    if len(chosen):
         title = (
-            f"The chosen thresholds keep {counted(chosen.iloc[0], 'problem')}, with one of them "
-            f"changed, {others.min()} to {others.max()} (n = {len(others)} other settings){label}"
+            f"The chosen thresholds keep {counted(chosen.iloc[0], 'problem')}, the n = {len(df)} "
+            f"settings here {df.kept.min()} to {df.kept.max()}{label}"
         )
     note = "no problem has been filtered yet"
     figure, facets = facet_panels(
@@ -187,11 +187,8 @@ def draw_funnel(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Ax
     title = "What becomes of the problems"
     n = int(total.sum())
     if n:
-        ends = counts.sum(axis=1).reindex(REASONS, fill_value=0)
-        kept = ends.pop("kept")
+        kept = counts[counts.index == "kept"].to_numpy().sum()
         title = f"Of {counted(n, 'problem')} the filters kept {kept:.0f} ({kept / n:.0%})"
-        if ends.any():
-            title += f"; the largest loss: {ends.idxmax()} ({ends.max():.0f})"
     ax = axes_of(ax, (8, 5.4), f"{title}{label}", " · ".join(parts))
     if not n:
         return empty_axes(ax, "no problem has been filtered yet")
