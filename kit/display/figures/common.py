@@ -1,5 +1,6 @@
 """What all figures share: style, colours, panels, intervals, legends, notes."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from textwrap import wrap
@@ -60,7 +61,10 @@ def text_at(ax: Axes, x: float, y: float, text: str, ha: str = "left", **options
 
 
 def _wrapped(title, inches):
-    return "\n".join(wrap(title, int(LETTERS * inches), break_on_hyphens=False))
+    """The title in lines; what stands in brackets is not parted."""
+    title = re.sub(r"[\[(][^])]+", lambda part: part[0].replace(" ", "\xa0"), title)
+    lines = wrap(title, int(LETTERS * inches), break_on_hyphens=False)
+    return "\n".join(lines).replace("\xa0", " ")
 
 
 def _titled(title, width, height, *grid, **options):

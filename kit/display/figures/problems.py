@@ -55,7 +55,7 @@ def draw_seeds(df: pd.DataFrame, label: str = "") -> Figure:
     if df.empty:
         return empty_figure(f"Seeds: origin, and length with split{label}", "no seed yet")
     title = (
-        f"Of {counted(len(df), 'seed snippet')} {(df.source == 'wild').sum()} are wild and "
+        f"Of {len(df)} seed snippets {(df.source == 'wild').sum()} are wild and "
         f"{(df.split == 'held_out').sum()} held out; median length {df.lines.median():.0f} "
         f"lines{label}"
     )
@@ -122,8 +122,8 @@ def draw_pass_rates(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -
     if rows:
         p = pd.concat(rows.values()).p
         title = (
-            f"{counted(len(p), 'graded problem')}: mean pass rate {p.mean():.2f}, "
-            f"{1 - p.between(*KEPT).mean():.0%} of them in the grey zones"
+            f"Of {len(p)} graded problems {1 - p.between(*KEPT).mean():.0%} lie in the grey "
+            f"zones; mean pass rate {p.mean():.2f}"
         )
     ax = axes_of(ax, size, f"{title}{label}", "grey: dropped by the filter")
     if not rows:
@@ -285,7 +285,7 @@ def draw_lineage(
         lengths = df.groupby("chain_id", sort=False).agg({"p": "count", "asked": "nunique"})
         chain_ids = lengths.sort_values(["p", "asked"], ascending=False, kind="stable").index
     chain_ids = list(chain_ids)
-    all_chains = counted(df.chain_id.nunique(), "chain")
+    all_chains = df.chain_id.nunique()
     df = df[df.chain_id.isin(chain_ids)].sort_values("turn")
     # Before the filters nothing is kept: what is valid counts as alive.
     df = df.assign(alive=df.kept | (df.dropped_by + df.reason == ""))
@@ -295,8 +295,10 @@ def draw_lineage(
     if chosen:
         drawn = pd.concat(chosen)
         dropped = len(drawn) - drawn.alive.sum()
-        turns = counted(len(drawn), "turn")
-        title = f"{len(chosen)} of {all_chains}: {dropped} of {turns} dropped (crosses){label}"
+        title = (
+            f"{len(chosen)} of {all_chains} chains: {dropped} of {len(drawn)} turns dropped "
+            f"(crosses){label}"
+        )
     note = "no chain to draw yet"
     layout = (3, 3.5, 2.7)
     figure, axes = panels(

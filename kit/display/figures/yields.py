@@ -61,8 +61,8 @@ def draw_sensitivity(df: pd.DataFrame, label: str = "") -> Figure:
     chosen = df.kept[df.chosen]
     if len(chosen):
         title = (
-            f"The chosen thresholds keep {counted(chosen.iloc[0], 'problem')}, the n = {len(df)} "
-            f"settings here {df.kept.min()} to {df.kept.max()}{label}"
+            f"The chosen thresholds keep {chosen.iloc[0]} problems, the {len(df)} settings shown "
+            f"{df.kept.min()} to {df.kept.max()}{label}"
         )
     note = "no problem has been filtered yet"
     figure, facets = facet_panels(
@@ -294,7 +294,7 @@ def draw_bins(df: pd.DataFrame, label: str = "", scheme: str = "broad") -> Figur
     counts = pd.crosstab(graded.bin.astype(object).fillna("in no bin"), graded.environment)
     counts = counts.reindex(index=names, columns=list(ENVIRONMENT_COLOURS), fill_value=0)
     found = ", ".join(f"{n} {name}" for name, n in counts.sum(axis=1).items())
-    title = f"{found}, of {counted(len(graded), 'graded problem')}{label}"
+    title = f"{found}, of {len(graded)} graded problems{label}"
     figure, (left, right) = panels(2, (2, 5, 3.6), title, width_ratios=(1.35, 1))
     # Left: the pass rates above a strip of bins per scheme.
     tallest = stacks(left, graded, 0, 1, _grid(graded))
