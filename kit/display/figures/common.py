@@ -42,7 +42,7 @@ DOTS_BELOW = 50
 # Paper: multi-turn keeps more than this many times the share of single-turn.
 PAPER_RATIO = 4
 # Of a title, per inch.
-LETTERS = 9.5
+LETTERS = 10.5
 DASHED: dict[str, Any] = {"lw": 0.9, "ls": (0, (4, 3)), "zorder": 1}
 
 
@@ -62,7 +62,7 @@ def text_at(ax: Axes, x: float, y: float, text: str, ha: str = "left", **options
 
 def _wrapped(title, inches):
     """The title in lines; what stands in brackets is not parted."""
-    title = re.sub(r"[\[(][^])]+", lambda part: part[0].replace(" ", "\xa0"), title)
+    title = re.sub(r"(95% )?[\[(][^])]+", lambda part: part[0].replace(" ", "\xa0"), title)
     lines = wrap(title, int(LETTERS * inches), break_on_hyphens=False)
     return "\n".join(lines).replace("\xa0", " ")
 

@@ -188,8 +188,8 @@ def draw_form_and_skill(df: pd.DataFrame, label: str = "") -> Axes:
     Source: our choice.
     """
     found = [
-        f"{in_set(row.set, row.n)} {row.change:+.2f} ({row.by_form:+.2f} by form, "
-        f"{row.by_skill:+.2f} by skill)"
+        f"{in_set(row.set, row.n)} {row.change:+.2f} ({row.by_form:+.2f} form, "
+        f"{row.by_skill:+.2f} skill)"
         for row in of_whole(df).itertuples()
     ]
     title = (

@@ -176,5 +176,5 @@ def draw_sharpening(df: pd.DataFrame, label: str = "") -> Figure:
         problems = counted(int(part.problems.max()), "problem")
         ax.set(xlabel="sampled: change", title=f"{name}\n{problems}")
         ax.xaxis.set_major_locator(MaxNLocator(4))
-    figure.legend(**legend_marks(colours), loc="outside right upper")
+    figure.legend(**legend_marks(colours), loc="outside right center")
     return figure

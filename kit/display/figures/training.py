@@ -167,12 +167,13 @@ def _first_and_last(df, ylabel):
     for arm, part in df.groupby("arm", sort=False):
         early = part.value[part.step < start + near].mean()
         late = part.value[part.step > end - near].mean()
-        n = int(part.n_problems.max()) or counted(part.seed.nunique(), "seed")
+        n = part.n_problems.max()
         if np.isfinite(late - early):
-            found.append(f"{arm} {early:.2f} → {late:.2f} (n = {n})".strip())
+            found.append(f"{arm} {early:.2f} → {late:.2f}{f' (n = {n:.0f})' if n else ''}")
     if not found:
         return f"Learning curves: {ylabel}"
-    return f"{ylabel}, first → last quarter of steps {start:g} to {end:g}: {', '.join(found)}"
+    span = f"first → last quarter of steps {start:g} to {end:g}"
+    return f"{ylabel}, {span}: {', '.join(found)} (n = {counted(df.seed.nunique(), 'seed')})"
 
 
 def draw_learning(
