@@ -415,6 +415,8 @@ def test_titles_of_the_training_say_its_halves_and_the_plans_shares():
     steps = pd.DataFrame({"step": range(1, 9), "value": [4, 2, 0, 0, 0, 0, 1, 2], "arm": "a"})
     said = "entropy, first → last quarter of steps 1 to 8: a 3.00 → 1.50 (n = 1 seed)"
     assert title(figures.draw_learning(steps, ylabel="entropy")) == said
+    alone = title(figures.draw_learning(steps.drop(columns="arm"), ylabel="entropy"))
+    assert alone == said.replace("a 3.00", "3.00")
     of = steps[::7].assign(n_problems=24)
     said = title(figures.draw_learning(of, ylabel="pass@1"))
     assert (

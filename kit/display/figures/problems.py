@@ -194,8 +194,7 @@ def draw_slopes(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Ax
         f"(n = {counted(len(part), 'turn')})"
         for asked, part in groups
     ]
-    found = "; ".join(changes) or "what the teacher was asked, and what came"
-    title = f"Pass rate from turn to turn: {found}{label}"
+    title = f"Pass rate from turn to turn: {'; '.join(changes) or 'no pair yet'}{label}"
     chains = counted(links.chain_id.nunique(), "chain")
     counts = f"{counted(len(links), 'pair')} of graded turns, {chains}, bold: mean"
     ax = axes_of(ax, (8, 4.4), title, counts)
@@ -294,10 +293,9 @@ def draw_lineage(
     title = f"Chains, turn by turn{label}"
     if chosen:
         drawn = pd.concat(chosen)
-        dropped = len(drawn) - drawn.alive.sum()
         title = (
-            f"{len(chosen)} of {all_chains} chains: {dropped} of {len(drawn)} turns dropped "
-            f"(crosses){label}"
+            f"{len(chosen)} of {all_chains} chains: {len(drawn) - drawn.alive.sum()} of "
+            f"{len(drawn)} turns dropped (crosses){label}"
         )
     note = "no chain to draw yet"
     layout = (3, 3.5, 2.7)

@@ -106,8 +106,8 @@ def draw_heat(df: pd.DataFrame, label: str = "") -> Axes:
     size = (9, 1.6 + 0.34 * max(4, len(arms)))
     title = f"What each arm solves after training{label}"
     if df.empty:
-        ax = axes_of(None, size, title)
-        return empty_axes(ax, "no study has been run yet: python -m kit study")
+        note = "no study has been run yet: python -m kit study"
+        return empty_axes(axes_of(None, size, title), note)
     # Bins from easy to hard, then the sets.
     columns = sorted(df.of.unique(), key=lambda of: (*BIN_ORDER, of).index(of))
     tables = df.pivot(index="arm", columns="of").reindex(arms)

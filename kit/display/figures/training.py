@@ -169,7 +169,8 @@ def _first_and_last(df, ylabel):
         late = part.value[part.step > end - near].mean()
         n = part.n_problems.max()
         if np.isfinite(late - early):
-            found.append(f"{arm} {early:.2f} → {late:.2f}{f' (n = {n:.0f})' if n else ''}")
+            of = f" (n = {n:.0f})" if n else ""
+            found.append(f"{arm} {early:.2f} → {late:.2f}{of}".lstrip())
     if not found:
         return f"Learning curves: {ylabel}"
     span = f"first → last quarter of steps {start:g} to {end:g}"
