@@ -349,9 +349,8 @@ def test_titles_of_problems_count_what_is_drawn():
     multi = df[df.method == "multi"]
     assert title(figures.draw_lineage(multi, ["c1multi", "c3multi"])) == said
     bins = difficulty.assign(given, "broad")
-    hard = sum(0 < x.p < 0.25 for x in given if x.n)
     said = title(figures.draw_bins(bins, label=" before the filters"))
-    assert f", {(bins.bin == 'hard').sum()} hard, " in said and (bins.bin == "hard").sum() <= hard
+    assert f", {(bins.bin == 'hard').sum()} hard, " in said
     assert said.endswith(f"of {len(dropped)} graded problems before the filters")
     assert title(figures.draw_seeds(SEEDS)) == (
         "Of 3 seed snippets 2 are wild and 1 held out; median length 25 lines"
@@ -383,7 +382,7 @@ def test_slopes_say_which_changes_may_be_chance():
 def test_titles_of_tables_say_their_numbers():
     quality = teacher_quality(problems())
     row = quality.set_index(["environment", "measure"]).loc["all", "valid"]
-    assert f"valid {row.share:.0%} [{row.low:.0%}, {row.high:.0%}] of {row.of}" in title(
+    assert f"valid {row.share:.0%} [{row.low:.0%}, {row.high:.0%}] of {row.of:.0f};" in title(
         figures.draw_teacher_quality(quality)
     )
     table = sensitivity_table(problems(), LIMITS, {}, filters.Behaviour()).assign(kept=range(9))
