@@ -43,7 +43,7 @@ _LATE = "map filter zip enumerate reversed items keys".split()
 _READ_OUT = "list tuple sorted sum min max dict join".split()
 
 # In a job's JSON: text beyond ASCII or an escape that may make it, and a set.
-_ODD = re.compile(rb'\\[uUxN0-7]|\{"[sz]"')
+_ODD = re.compile(rb'\\[uUxN0-7]|\{\\?"[sz]\\?"')
 
 # What a program raises under Python too. Another error may be something that monty lacks.
 _RAISED = """
