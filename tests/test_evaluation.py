@@ -209,6 +209,12 @@ def test_difference_is_paired_by_problem():
     ]
 
 
+def test_a_change_of_one_snippet_alone_decides_nothing():
+    before, after = (rows(solved).assign(seed_id="one") for solved in ([0, 1], [4, 4]))
+    table = gains.paired_difference(before, after)
+    assert (table.value > 0).all() and table.p.eq(1).all() and table.snippets.eq(1).all()
+
+
 def test_problems_of_one_snippet_are_one_draw():
     """Twelve problems of two snippets that all rose by the same: two draws, not twelve."""
     before, after = rows([0] * 12), rows([2] * 12)
