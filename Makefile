@@ -39,9 +39,9 @@ endif
 run: setup
 	$(PYTHON) -m kit run --profile $(PROFILE) --out $(OUT)
 
-# The harnesses of verifiers are started by uv.
+# The harnesses of verifiers are started by uv. Three processes side by side: tests/conftest.py.
 test: setup
-	PATH="$$PATH:$(dir $(abspath $(UV)))" $(PYTHON) -m pytest --durations=15
+	PATH="$$PATH:$(dir $(abspath $(UV)))" $(PYTHON) -m pytest -n 3 --durations=15
 
 check: setup
 	$(PYTHON) -m ruff format --check kit tests

@@ -1,9 +1,9 @@
 """One function evaluates anything: `evaluate(items, engine, box, n, sampling)`.
 
-An `Item` is a prompt and a grader. Four sets of items need no hub: problems of held-out seeds,
-real functions, HumanEval, procedural maths. Those of kit.benchmarks need it: LiveCodeBench,
-MATH-500, AIME 2024. The statistics are pass@k (Chen et al. 2021), intervals over problems, and
-paired differences between checkpoints (kit.gains). Every table has n and what our own
+An `Item` is a prompt and a grader. Five sets of items need no hub: problems of the training and of
+held-out seeds, real functions, HumanEval, procedural maths. Those of kit.benchmarks need it:
+LiveCodeBench, MATH-500, AIME 2024. The statistics are pass@k (Chen et al. 2021), intervals over
+problems, and paired differences between checkpoints (kit.gains). Every table has n and what our own
 infrastructure lost, which never counts as wrong.
 
 What an answer must look like (tags, fences) is the same here as in training, so a part of every
@@ -27,8 +27,9 @@ from kit.core.types import MALFORMED, Item, clean, digest
 from kit.sandbox import Sandbox
 from kit.serving.engine import Engine, EngineDown, EngineError, NotRecorded
 
-# Set -> in or out of the domain of the training (paper); smoke: a first look, no evidence.
+# Set -> in or out of the domain of the training (paper); seen, smoke: no evidence of a skill.
 DOMAINS = {
+    "training": "seen",  # problems that the training drew: it says nothing about other ones
     "synthetic": "in",  # problems of held-out seeds, with the prompts and graders of the training
     "real": "in",  # held-out CodeI/O functions as induction problems: nothing of a teacher
     "livecodebench": "in",  # contests of 08.2024-05.2025 (paper)
@@ -83,10 +84,10 @@ def checkpoints(run: Run, every: bool = False) -> dict[str, Role]:
     models = {"before": run.profile.grpo.policy}
     if every:
         kept = run.folder.glob("checkpoints/checkpoint-*")
-        for step in sorted(int(path.name.partition("-")[2]) for path in kept):
-            # The last checkpoint is the policy after training.
-            if step < run.profile.grpo.steps:
-                models[f"step {step}"] = str(run.path(f"checkpoints/checkpoint-{step}"))
+        steps = sorted(int(path.name.partition("-")[2]) for path in kept)
+        # The last checkpoint is the policy after training.
+        for step in steps[:-1]:
+            models[f"step {step}"] = str(run.path(f"checkpoints/checkpoint-{step}"))
     models["after"] = str(run.path("policy"))
     student = run.profile.student
     if student.engine != "replay":

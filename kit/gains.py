@@ -63,8 +63,9 @@ def paired_difference(
         for key, part in by_group(paired_scores(before, after, mode), ["set"]):
             change = part["after"] - part["before"]
             sums = change.groupby(part["seed_id"], sort=False).sum()
+            # With one snippet alone both signs are equally far from 0.
             p = 1.0
-            if change.any():
+            if change.any() and len(sums) > 1:
                 p = permutation_test(
                     (sums,), np.sum, permutation_type="samples", n_resamples=FLIPS, rng=seed
                 ).pvalue

@@ -1,4 +1,4 @@
-"""Problems of held-out seeds as items of the evaluation (notebook 06)."""
+"""A run's own problems as items of the evaluation: held-out ones, and those trained on."""
 
 import random
 from collections.abc import Iterable
@@ -96,3 +96,27 @@ def real_items(
     ]
     drawn = _drawn("real", found, seed)[:n]
     return [problem_item("real", problem, environments) for problem in drawn]
+
+
+def training_items(
+    problems: Iterable[Problem],
+    drawn: Iterable[str],
+    environments: dict[str, Environment],
+    n: int,
+    seed: int = 0,
+) -> list[Item]:
+    """Problems that the training drew: whether it took hold, not whether that carries over.
+
+    Args:
+        problems: those of the run.
+        drawn: ids of the plan's prompts; a recorded plan may name some that the run has not.
+        environments: by name; they ask and grade.
+        n: at most so many.
+        seed: of the draw.
+    Returns:
+        The items.
+    Source: our choice.
+    """
+    ids = {*drawn}
+    found = _drawn("training", [problem for problem in problems if problem.id in ids], seed)[:n]
+    return [problem_item("training", problem, environments) for problem in found]

@@ -3,26 +3,19 @@
 A group is G answers to one prompt. TRL computes that prompt G times to draw them, and G times more
 for the loss. Here it is computed once, and its keys and values (the cache) are repeated: answers
 are drawn from there, and the loss' gradient flows back through them into the one prompt. What is
-sampled and learned is the same but for rounding. Notebook 05 does not use it yet: what it saves on
-quiet cores has not been measured (tests/bench/prefix.py).
+sampled and learned is the same but for rounding; tests/bench/prefix.py says what it saves.
 """
 
 from functools import partial
-from importlib.metadata import version
 from typing import Any
 
 import torch
 from transformers.cache_utils import DynamicLayer
 
-# Whose trainer this module was compared with: a test does it anew for the installed one.
-TRL_VERSIONS = ("1.16.0",)
+from kit.core.trainer import check_trainer
 
 # `shared` puts a trainer of TRL in its place.
 _TRAINER: Any = object
-
-
-class UnknownTrainer(RuntimeError):
-    """The installed TRL is none of those that this module was compared with."""
 
 
 def shared(trainer: type) -> type:
@@ -36,15 +29,10 @@ def shared(trainer: type) -> type:
     Returns:
         A subclass of it, with the same arguments.
     Raises:
-        UnknownTrainer: TRL has another version than those of TRL_VERSIONS.
+        RunError: this TRL is not known, see core.trainer.
     Source: our choice.
     """
-    if version("trl") not in TRL_VERSIONS:
-        raise UnknownTrainer(
-            f"TRL {version('trl')} is installed, but prompts can be shared in a group only with "
-            f"TRL {' or '.join(TRL_VERSIONS)}: install that (constraints.txt), or train with "
-            "TRL's own trainer, without prefix.shared"
-        )
+    check_trainer()
     return type("OncePerPrompt", (_OncePerPrompt, trainer), {})
 
 

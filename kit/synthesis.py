@@ -98,8 +98,9 @@ class Synthesis:
                 self.done.setdefault((row["chain_id"], row["turn"]), place)
         self.counts: Counter[str] = Counter()
         self.watch = Watch()
-        # The progress bar, while `generate` runs.
+        # The progress bar, while `generate` runs, and the problems so far of each seed at work.
         self.bar: Any = None
+        self.made: Counter[str] = Counter()
 
     def generate(
         self, seeds: Iterable[SeedSnippet], rank: int = 0, shards: int = 1
@@ -122,10 +123,16 @@ class Synthesis:
         Source: paper, sec. 4.
         """
         work = list(self._work(seeds))[rank::shards]
-        bar = progress(total=len(work), desc="seeds", smoothing=0.05)
+        most = sum(self._most(seed, stones) for seed, _, stones in work)
+        bar = progress(total=most, desc="problems", smoothing=0.05)
         with bar as self.bar, closing(self.log):
             run_coroutine(self._all(work))
         return map(self._at, sorted(self.done))
+
+    def _most(self, seed, stones):
+        """How many problems a seed gives, if its chain goes on to the end."""
+        full = self.numbers.turns * (1 + self.numbers.baseline) + 3 * stones
+        return 1 if seed.as_is else full
 
     def _at(self, place):
         """A recorded problem."""
@@ -167,7 +174,8 @@ class Synthesis:
                     tasks.create_task(self.single(seed, env, turns))
                 if stones:
                     tasks.create_task(self.stones(seed, env))
-        self.bar.update(1)
+        # A chain that ended early, or a baseline that drew more: now it is known.
+        self.bar.total += self.made.pop(seed.id, 0) - self._most(seed, stones)
 
     async def chain(self, seed: SeedSnippet, env: Environment, turns: asyncio.Queue) -> None:
         """The paper's loop: each turn sees the previous problem and how its attempts went.
@@ -235,8 +243,8 @@ class Synthesis:
     ) -> Problem:
         """One problem: written, verified, tried M times, recorded."""
         chain_id = f"{method}-{seed.id}"
-        # Recorded by an earlier run: done.
         if (chain_id, turn) in self.done:
+            self._count(seed.id)
             return self._at((chain_id, turn))
         facts: dict[str, Any] = {
             "method": method,
@@ -306,6 +314,11 @@ class Synthesis:
             lost = problem.errors + (problem.status == "error")
             self.watch.count(lost, lost + problem.n + (problem.status != "error"))
         self.bar.set_postfix(self.counts, refresh=False)
+        self._count(problem.seed_id)
+
+    def _count(self, seed_id):
+        self.made[seed_id] += 1
+        self.bar.update(1)
 
 
 def tally(

@@ -13,7 +13,7 @@ from kit.core.bins import bin_of
 from kit.core.manifest import ROOT
 from kit.core.types import Problem
 
-CPU = profile.load_profile("cpu")
+CPU = profile.load_profile("cpu", {"curriculum.repeats": 1000})
 SOLVED = {"easy": 7, "easy-medium": 6, "medium": 4, "hard": 1}
 BINS, ENVIRONMENTS = list(SOLVED), ["induction", "abduction", "deduction", "fuzzing"]
 
@@ -161,7 +161,7 @@ def test_a_kind_that_one_partner_lacks_is_left_out_of_all():
 
 
 def test_trainings_of_one_seed_have_one_order_as_far_as_their_arms_allow():
-    longer = profile.load_profile("cpu", {"grpo.steps": 200})
+    longer = profile.load_profile("cpu", {"grpo.steps": 200, "curriculum.repeats": 1000})
     plans = arm_plans(ARMS, made(n=8), longer, [0, 1])
     for control in ("random-reward", "rejection", "uniform-rerun"):
         for seed in (0, 1):

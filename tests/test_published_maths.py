@@ -149,7 +149,7 @@ HOSTILE = [
 
 @pytest.mark.slow
 def test_no_answer_blocks_the_run_or_runs_code(monkeypatch):
-    monkeypatch.setattr(published_maths, "SECONDS", 4.0)
+    monkeypatch.setattr(published_maths, "SECONDS", 1.0)
     began = time.monotonic()
     verdicts = published_maths.grade_maths("42", [*HOSTILE, r"\boxed{42}"])
     assert [v.outcome for v in verdicts[:-1]] == ["failed"] * len(HOSTILE), verdicts

@@ -74,7 +74,7 @@ def test_changed_verdicts_are_found_and_nothing_is_written(folder):
     assert others.state.tolist() == ["now right", "other reason", "now right"]
     assert others.new_outcome.tolist() == ["passed", "failed", "passed"]
     assert others.outcome.tolist() == ["error", "failed", "failed"]
-    assert others.set.tolist() == ["training", "training", "synthetic"]
+    assert others.set.tolist() == ["rollouts", "rollouts", "synthetic"]
     assert {path: path.read_bytes() for path in folder.iterdir()} == kept
 
 

@@ -33,7 +33,7 @@ def prepared(tmp_path, monkeypatch):
 
     def prepare(**changes):
         options = {
-            "profile": "cpu",
+            "profile": "study",
             "folder": tmp_path / "study",
             "data": tmp_path / "data",
             "arms": ["easy", "hard"],
@@ -94,7 +94,7 @@ def test_an_arm_that_changes_the_training_has_a_profile_of_its_own(prepared):
     runs = {run.parent.name: run for run in prepared(arms=["uniform", "random-reward"], seeds=[0])}
     assert not (runs["uniform"] / study.OWN_PROFILE).exists()
     own = profile.load_profile(str(runs["random-reward"] / study.OWN_PROFILE))
-    plain = profile.load_profile("cpu")
+    plain = profile.load_profile("study")
     assert own == plain.model_copy(
         update={"grpo": plain.grpo.model_copy(update={"reward": "random"})}
     )
@@ -134,14 +134,14 @@ class FakeNotebooks:
 def test_the_untrained_policy_is_evaluated_by_one_run_before_all_others(prepared, monkeypatch):
     ran = FakeNotebooks(monkeypatch)
     runs = prepared(arms=["easy", "random-reward"], seeds=[0, 1])
-    study.run_study("cpu", runs, 4, {}, False)
+    study.run_study("study", runs, 4, {}, False)
     answered = [ran.commands[run][1] for run in runs]
     assert answered == [False, True, True, True], "the first asks, the others find the answers"
     assert ran.at_once[0] == 1 and max(ran.at_once) == 3, "it goes alone, then all at once"
     asked = {run: " ".join(command) for run, (command, _) in ran.commands.items()}
     for run in runs:
         assert f"-pTRAIN_SEED={run.name}" in asked[run], "one seed, one sampling"
-        chosen = run / study.OWN_PROFILE if run.parent.name == "random-reward" else "cpu"
+        chosen = run / study.OWN_PROFILE if run.parent.name == "random-reward" else "study"
         assert f"--profile {chosen} " in asked[run]
 
 
@@ -149,7 +149,7 @@ def test_a_study_whose_first_run_fails_goes_on_and_says_so(prepared, monkeypatch
     ran = FakeNotebooks(monkeypatch, fails={"0"})
     runs = prepared(arms=["easy"], seeds=[0, 1, 2])
     with pytest.raises(study.StudyError, match="1 of 3 runs failed"):
-        study.run_study("cpu", runs, 2, {}, False)
+        study.run_study("study", runs, 2, {}, False)
     assert len(ran.commands) == 3
 
 

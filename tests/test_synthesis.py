@@ -392,6 +392,20 @@ def test_the_baseline_costs_what_the_chain_costs(tmp_path, boxes):
     assert sum(tokens["single"][:-1]) < sum(tokens["multi"]) <= sum(tokens["single"])
 
 
+def test_the_bar_counts_problems_and_ends_full(tmp_path, boxes):
+    """Also where a chain ends early, and when all is there already."""
+
+    def ends(messages, draw):
+        later = messages[-1]["content"].startswith("```python") and len(messages) > 2
+        return " broken(:\n```" if later else good_teacher(messages, draw)
+
+    for name, teacher in (("whole", good_teacher), ("early", ends), ("early", ends)):
+        (tmp_path / name).mkdir(exist_ok=True)
+        rounds = loop(tmp_path / name, boxes, teacher)
+        problems = list(rounds.generate(SEEDS))
+        assert rounds.bar.n == rounds.bar.total == len(problems)
+
+
 def test_quality_counts_what_the_teacher_did():
     from kit.core.types import Problem
 

@@ -96,7 +96,7 @@ test the paper's claims at their scale.
 GALLERY = """# What the recorded run drew
 
 Made by `python -m kit record RUN` ([the run](../data/recorded/README.md)). Each figure lies \
-beside the numbers in it; the colours of the
+beside the numbers in it, and its title says what was found, with n; the colours of the
 four environments and of the bins, from light to dark, are the same everywhere. A command draws \
 its figure anew into `RUN/figures`: what `RUN`
 lacks comes from `data/recorded`, and the title then says so. Those of 02, 05 and 06 run models, \

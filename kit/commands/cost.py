@@ -121,7 +121,8 @@ def cost_by_stage(profile: Profile, device: Device, trainings: int = 1) -> pd.Da
     rows.append(_answers_of(profile.student, "student", device, answers, tried * READ["student"]))
     # The training: rollouts, then a forward pass of all layers and a backward pass of some.
     rollouts = trainings * training.steps * training.prompts_per_step * training.group_size
-    read = rollouts * READ["policy"]
+    # A prompt is read once per group, but for each rollout where activations are computed again.
+    read = rollouts * READ["policy"] / (1 if training.recompute else training.group_size)
     row = _inference(
         "policy", training.policy, device, rollouts, training.max_tokens, read, trainings
     )
@@ -131,8 +132,8 @@ def cost_by_stage(profile: Profile, device: Device, trainings: int = 1) -> pd.Da
     row["hours"] += operations / device.training / 1e3 / 3600
     rows.append(row | {"stage": "GRPO", "memory_gb": size * (2 + 14 * share) + 5})
     # The evaluation: samples and one greedy answer, of each policy and of the untrained one.
-    items = sets.synthetic + sets.real + sets.humaneval + sets.maths + sets.math500 + sets.aime24
-    items += sets.livecodebench + sets.livecodebench_v5
+    items = sets.training + sets.synthetic + sets.real + sets.humaneval + sets.maths
+    items += sets.math500 + sets.aime24 + sets.livecodebench + sets.livecodebench_v5
     policies = 1 + trainings
     answers = items * (trainings * (sets.n + 1) + sets.samples("before") + 1)
     read = 2 * items * policies * READ["evaluation"]

@@ -13,6 +13,7 @@ from kit.commands import report, story
 from kit.commands.cards import GALLERY, RUN_CARD, STUDY_CARD, WHAT_A_ROW_IS
 from kit.core import records
 from kit.core.manifest import RECORDED, ROOT, RunError, read_manifest
+from kit.core.stats import value_in_interval
 from kit.display.figures.captions import caption, order
 from kit.serving import engine
 from kit.teacher import teacher_quality
@@ -193,13 +194,12 @@ def versions(manifest: dict) -> str:
 
 
 def gallery(manifest: dict) -> str:
-    """`figures/README.md`: every figure there with its caption, and the command that draws it."""
+    """`figures/README.md`: every figure there with its question, and the command that draws it."""
     profile = manifest["profile"]
     stages = manifest["stages"]
     parts = [GALLERY]
     for csv in sorted(FIGURES.glob("*.csv"), key=lambda path: order(path.stem)):
-        seed = report.seed_of(csv.stem, stages, profile)
-        question, read, count = caption(csv.stem, pd.read_csv(csv), seed)
+        question, read = caption(csv.stem)
         svg = csv.with_suffix(".svg")
         shown = svg if svg.exists() else csv.with_suffix(".png")
         # The notebook that draws it, with the values that this run gave to it.
@@ -207,7 +207,7 @@ def gallery(manifest: dict) -> str:
         changed = _options(facts for stem, facts in stages.items() if stem.startswith(number))
         parts.append(
             f"## {question}\n\n![{question}]({shown.name})\n\n"
-            f"{read} {count}. [Numbers]({csv.name})\n\n"
+            f"{read} [Numbers]({csv.name})\n\n"
             f"```bash\npython -m kit run --profile {profile['name']} --out RUN "
             f"--only {number}{changed}\n```\n"
         )
@@ -279,12 +279,12 @@ def _of_policy(tables: dict[str, pd.DataFrame]) -> list[str]:
     changes = tables["difference"].query("group == 'all'")
     for row in changes.sort_values(["set", "mode"], ascending=False).itertuples():
         before, after = (
-            story.value_in_interval(scores.loc[checkpoint, row.set, row.mode])
+            value_in_interval(scores.loc[checkpoint, row.set, row.mode])
             for checkpoint in ("before", "after")
         )
         lines.append(
             f"| 06 | {row.set}, {row.mode} pass@1 before → after | {before} → {after}, "
-            f"n = {row.n}; paired {story.value_in_interval(row, '+.2f')} |"
+            f"n = {row.n}; paired {value_in_interval(row, '+.2f')} |"
         )
     return lines
 

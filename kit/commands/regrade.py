@@ -29,7 +29,7 @@ from kit.held_out import problem_item
 from kit.sandbox import Sandbox
 
 # The set that stands for the answers of the training.
-TRAINING = "training"
+TRAINING = "rollouts"
 # States of an answer whose verdict is another one today.
 OTHERS = ("now right", "now wrong", "other reason")
 
@@ -62,13 +62,13 @@ def _items(folder: Path, wanted: set[str], sets: set[str], profile: Profile) -> 
     problems = records.load_problems(own if own.exists() else RECORDED / "filtered.parquet")
     envs = environments.make(profile.rounds)
     for problem in problems:
-        for name in (TRAINING, "synthetic", "real"):
+        for name in (TRAINING, "training", "synthetic", "real"):
             if f"{name}/{problem.id}" in wanted:
                 yield problem_item(name, problem, envs)
     if "humaneval" in sets:
         yield from humaneval_items(seed=profile.seed)
     yield from procedural_items(profile.evaluation.maths, profile.seed)
-    if sets - {TRAINING, "synthetic", "real", "humaneval", "maths"}:
+    if sets - {TRAINING, "training", "synthetic", "real", "humaneval", "maths"}:
         yield from published_items(profile.evaluation, profile.seed)[0]
 
 

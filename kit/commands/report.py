@@ -13,9 +13,10 @@ import jinja2
 import nbformat
 import pandas as pd
 
-from kit.commands.story import found_here, tell_story, value_in_interval, voting_rows
+from kit.commands.story import found_here, tell_story, voting_rows
 from kit.core import records
 from kit.core.manifest import read_manifest
+from kit.core.stats import value_in_interval
 from kit.display.figures.captions import caption, order
 
 # Bytes of the page.
@@ -101,7 +102,7 @@ def write_report(folder: str | Path) -> Path:
         stages=stages,
         steps=_steps(stages, recorded),
         recorded=recorded,
-        sections=_sections(folder, stages, profile),
+        sections=_sections(folder),
         failed={stem: stage["error"] for stem, stage in stages.items() if stage["error"]},
         date=f"{datetime.fromisoformat(last):%Y-%m-%d %H:%M} UTC" if last else "–",
         minutes=sum(stage.get("seconds", 0) for stage in stages.values()) / 60,
@@ -211,7 +212,7 @@ def _filled(text, counts):
         return ""
 
 
-def _sections(folder: Path, stages: dict, profile: dict) -> list[dict]:
+def _sections(folder: Path) -> list[dict]:
     """The figures of each notebook with their captions, each in the page while there is room."""
     # Evaluation and findings have a table, so they have a section even without a figure.
     tables = {"06": "summary", "07": "board"}
@@ -223,14 +224,13 @@ def _sections(folder: Path, stages: dict, profile: dict) -> list[dict]:
         source, size = _embedded(picture(svg), room)
         room -= size
         csv = svg.with_suffix(".csv")
-        question, read, n = caption(svg.stem, _frame(csv), seed_of(svg.stem, stages, profile))
+        question, read = caption(svg.stem)
         sections.setdefault(svg.stem[:2], []).append(
             {
                 "name": svg.stem,
                 "source": source,
                 "question": question,
                 "read": read,
-                "n": n,
                 "csv": f"figures/{csv.name}" if csv.exists() else "",
             }
         )
@@ -253,26 +253,6 @@ def picture(svg: Path) -> Path:
     """The SVG of a figure, or its PNG if many points make the SVG large."""
     png = svg.with_suffix(".png")
     return png if svg.stat().st_size >= LARGE and png.exists() else svg
-
-
-def seed_of(figure: str, stages: dict, profile: dict) -> int | None:
-    """The seed of a figure's notebook: the training and what follows it may have its own."""
-    if figure[:2] not in ("05", "06"):
-        return profile.get("seed")
-    seeds = (
-        stages.get("05_grpo", {}).get("overrides", {}).get("grpo.seed"),
-        (profile.get("grpo") or {}).get("seed"),
-        profile.get("seed"),
-    )
-    return next((seed for seed in seeds if seed is not None), None)
-
-
-def _frame(csv):
-    """The numbers of a figure; empty if the file is missing, empty or torn."""
-    try:
-        return pd.read_csv(csv)
-    except (OSError, ValueError):
-        return pd.DataFrame()
 
 
 def _table(path):

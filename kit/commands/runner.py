@@ -26,6 +26,7 @@ from kit.commands import report
 from kit.commands.live import StageLine
 from kit.core import profile as profiles
 from kit.core.manifest import ROOT, RunError, note_stage, read_manifest
+from kit.core.trainer import check_trainer
 from kit.serving import models
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -87,6 +88,8 @@ def run_notebooks(
             f"there are {', '.join(notebook.stem for notebook in notebooks())}"
         )
     check_parameters(parameters, chosen)
+    if any(path.stem == "05_grpo" for path in chosen) and parameters.get("TRAIN", True):
+        check_trainer()
     # Widgets then draw a static picture and wait for nobody.
     os.environ["KIT_HEADLESS"] = "1"
     for variable, value in QUIET_MALLOC.items():

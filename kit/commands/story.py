@@ -13,12 +13,11 @@ import pandas as pd
 from kit.core import records
 from kit.core.manifest import rests_on_recorded
 from kit.core.run import LABEL
-from kit.core.stats import mean_interval
+from kit.core.stats import mean_interval, moved, value_in_interval
+from kit.display.figures.common import SETS
 from kit.power import detectable
 from kit.rollouts import first_and_second_half, pass_rates_over_training
 
-# Sets of problems that stand for the whole, as far as a run has them.
-SETS = {"training": "problems of the training", "synthetic": "held-out problems"}
 # Standard errors from one end of a 95% interval to the other.
 WIDTH = 2 * 1.96
 # Judged by the problems of the run itself; the others are by trainings of a study.
@@ -114,16 +113,6 @@ def _of_teacher(folder):
     return said
 
 
-def _moved(value, low, high):
-    """A change in words: only an interval without 0 has a direction."""
-    numbers = f"by {value:+.2f}, {_within(low, high, '+.2f')}"
-    if low > 0:
-        return f"rose {numbers}"
-    if high < 0:
-        return f"fell {numbers}"
-    return f"moved {numbers}, which may be chance"
-
-
 def _of_training(folder):
     """From the log and the answers of the training, and the paired differences."""
     train = _table(folder, "train", "step", "frac_reward_zero_std")
@@ -133,7 +122,7 @@ def _of_training(folder):
     difference = _voting(folder)
     form = _optional(folder, "form", "set", "by_form", "by_skill").set_index("set")
     for name, row in difference.items():
-        said = f"on {_whole(row)} the share solved {_moved(row.value, row.low, row.high)}"
+        said = f"on {_whole(row)} the share solved {moved(row.value, row.low, row.high)}"
         if name in form.index:
             split = form.loc[name]
             said += f" ({split.by_form:+.2f} by form, {split.by_skill:+.2f} by skill)"
@@ -170,11 +159,12 @@ def _of_rollouts(folder):
         clusters = [snippet.get(name, name) for name in own.problem_id]
         change = mean_interval(own.after - own.before, bounds=(-1, 1), clusters=clusters)
         parts.append(
-            f"on the {len(own)} problems drawn in both halves the pass rate {_moved(*change)}"
+            f"on the {len(own)} problems drawn in both halves the pass rate {moved(*change)}"
         )
-    late = rollouts.step > rollouts.step.max() / 2
-    early, now = (rollouts.malformed[half].mean() for half in (~late, late))
-    parts.append(f"malformed answers: {early:.0%} → {now:.0%} of n = {len(rollouts)}")
+    graded = rollouts.dropna(subset="reward")
+    late = graded.step > graded.step.max() / 2
+    early, now = (graded.malformed[half].mean() for half in (~late, late))
+    parts.append(f"malformed answers: {early:.0%} → {now:.0%} of n = {len(graded)}")
     return parts
 
 
@@ -208,13 +198,6 @@ def _of_limits(folder, manifest):
 
 
 # ------------------------------------------------------------------ values and rows in words
-
-
-def value_in_interval(row: Any, form: str = ".2f") -> str:
-    """A row's value with its 95% interval, each in that format; a dash for no value."""
-    if pd.isna(row.value):
-        return "–"
-    return f"{row.value:{form}} [{row.low:{form}}, {row.high:{form}}]"
 
 
 def found_here(row: Any) -> str:

@@ -276,6 +276,8 @@ class EvaluationConfig(StrictModel):
     0 leaves a set out.
     """
 
+    # Problems that the training drew: did it take hold at all?
+    training: NonNegativeInt = 0
     # Problems of held-out seeds, over all environments.
     synthetic: NonNegativeInt
     # Held-out real functions as induction problems.

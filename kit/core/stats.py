@@ -1,8 +1,12 @@
-"""The statistics that several stages use: pass@k, two intervals, Holm's correction."""
+"""The statistics that several stages use, and their numbers in words.
+
+Pass@k, two intervals, Holm's correction.
+"""
 
 import math
 from collections.abc import Iterable
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -105,3 +109,21 @@ def holm(p_values: Iterable[float]) -> np.ndarray:
     steps = p[order] * np.arange(len(order), 0, -1)
     p[order] = np.minimum(1, np.maximum.accumulate(steps))
     return p
+
+
+# ------------------------------------------------------------------ in words
+
+
+def moved(value: float, low: float, high: float) -> str:
+    """A change with its 95% interval in words: only an interval without 0 has a direction."""
+    within = f"95% [{low:+.2f}, {high:+.2f}]"
+    if low > 0 or high < 0:
+        return f"{'rose' if low > 0 else 'fell'} by {abs(value):.2f}, {within}"
+    return f"moved by {value:+.2f}, {within}, which may be chance"
+
+
+def value_in_interval(row: Any, form: str = ".2f") -> str:
+    """A row's value with its 95% interval, each in that format; a dash for no value."""
+    if pd.isna(row.value):
+        return "–"
+    return f"{row.value:{form}} [{row.low:{form}}, {row.high:{form}}]"

@@ -138,7 +138,8 @@ class Watch:
             groups[row["slot"]].add(row["reward"])
         dead = sum(len(rewards - {None}) < 2 for rewards in groups.values())
         self.dead.append((dead, len(groups)))
-        self.malformed.append((sum(row["malformed"] for row in rows), len(rows)))
+        graded = [row["malformed"] for row in rows if row["reward"] is not None]
+        self.malformed.append((sum(graded), len(graded)))
         self.count(sum(row["reward"] is None for row in rows), len(rows))
         self._look()
 

@@ -36,13 +36,16 @@ RESULT_HEADER = struct.Struct("<IBi")
 JOB_HEADER = struct.Struct("<II")
 NEWLINE = 10
 # First byte of a child: its limits and its filter are in force, and the program writes the rest.
-SEALED = b"+"
+# JSON does not mind it.
+SEALED = b" "
 # Exit codes of a child. A program gains nothing by forging them: both say that it is at fault.
 NO_LOAD = 120
 TOO_BIG = 121
 # Share of a core. A program that uses less until the wall clock runs out sleeps. One that uses more
 # may only be starved by other processes. The host asks for less where cores are scarce.
 IDLE = 0.05
+# What the zygote runs once itself.
+WARM = "def f(x):\n    return [str(k) for k in x]"
 # Threads that a program may have at a time.
 THREADS = 256
 # A sealed program cannot send signals. Those by which it may end nevertheless:
@@ -52,11 +55,16 @@ OWN_SIGNALS = "SEGV ABRT BUS FPE ILL TRAP SYS PIPE XCPU XFSZ".split()
 MAX_DEPTH = 60
 MAX_BITS = 1 << 20
 MAX_BYTES = 1 << 24
-# Values of one report, containers threefold: a list of 200,000 numbers travels, what would stall
-# the host for more than some 100 ms does not.
+# What one report may hold. The worst takes the host some 40 ms and 30 MB within the default limit
+# of output, 80 ms with these 4 MB (tests/attack/test_linear_time.py). Bytes:
+MAX_REPORT = 4 << 20
+# Values, containers and floats threefold: a list of 200,000 integers travels.
 MAX_NODES = 250_000
-# So many keys of a set or dict may have one hash.
-SHARED = 64
+# Keys of a set or dict, and how many of them may have one hash.
+MAX_KEYS = 1 << 16
+SHARED = 16
+# Decimal digits of a number: of ours, the longer ones are sent in hex.
+MAX_DIGITS = 400
 
 
 class Unencodable(ValueError):
@@ -65,6 +73,9 @@ class Unencodable(ValueError):
 
 class TooBig(ValueError):
     """The value takes more bytes than may be sent."""
+
+
+_WALKED: tuple = ((list, ""), (tuple, "t"), (set, "s"), (frozenset, "z"))
 
 
 def encode(value, max_bytes: int = MAX_BYTES):
@@ -102,16 +113,12 @@ def encode(value, max_bytes: int = MAX_BYTES):
             part = float.__float__(part)
             return part if part - part == 0 else {"f": float.__repr__(part)}
         # Containers. A dict keeps its order: whoever prints the value needs it.
-        if isinstance(part, list):
-            return [walk(item, depth) for item in list.__iter__(part)]
-        if isinstance(part, tuple):
-            return {"t": [walk(item, depth) for item in tuple.__iter__(part)]}
+        for base, tag in _WALKED:
+            if isinstance(part, base):
+                items = [walk(item, depth) for item in base.__iter__(part)]
+                return {tag: items} if tag else items
         if isinstance(part, dict):
             return {"d": [[walk(key, depth), walk(item, depth)] for key, item in dict.items(part)]}
-        if isinstance(part, set):
-            return {"s": [walk(item, depth) for item in set.__iter__(part)]}
-        if isinstance(part, frozenset):
-            return {"z": [walk(item, depth) for item in frozenset.__iter__(part)]}
         if isinstance(part, bytes):
             spend(2 * bytes.__len__(part))
             return {"b": bytes.hex(part)}
@@ -128,71 +135,76 @@ def encode(value, max_bytes: int = MAX_BYTES):
         raise Unencodable("not a plain value") from None
 
 
-# Tag -> what makes the value: from text, or from a list of decoded parts.
-_FROM_TEXT: dict = {
+# Tag -> what makes the value, from a text or from a list of values.
+_TAGS: dict = {
     "i": lambda digits: int(digits, 16),
     "f": float,
     "b": bytes.fromhex,
     "a": bytearray.fromhex,
+    "t": tuple,
+    "c": lambda pair: complex(*pair),
+    "d": dict,
+    "s": set,
+    "z": frozenset,
 }
-_FROM_PARTS: dict = {"t": tuple, "c": lambda pair: complex(*pair)}
 
 
-def decode(wire, depth: int = 0):
-    """Turn what `encode` made into the plain value again. Made for hostile input.
+def _tagged(node):
+    ((tag, body),) = node.items()
+    # A text of a million signs is no tuple of so many.
+    if type(body) is not (str if tag in "ifba" else list):
+        raise ValueError("malformed value")
+    if tag in "dsz" and len(body) > SHARED:
+        keys = [pair[0] for pair in body] if tag == "d" else body
+        # A set of n keys that share a hash costs n * n steps.
+        if len(keys) > MAX_KEYS or max(Counter(map(hash, keys)).values()) > SHARED:
+            raise TooBig("too many keys, or colliding ones")
+    return _TAGS[tag](body)
 
-    Raises ValueError, TypeError, KeyError or OverflowError; TooBig for keys that were chosen to
-    share their hashes, because a set of n of them costs n * n steps.
+
+# json.loads would make a new one each time.
+_DECODER = json.JSONDecoder(object_hook=_tagged)
+
+
+def decode(text: str):
+    """Turn JSON of what `encode` made into the plain value again. Made for hostile input.
+
+    The parser walks: Python runs for tagged values only, so a long list costs little.
+    Raises ValueError, TypeError, KeyError, OverflowError or RecursionError; TooBig for keys that
+    were chosen to share their hashes.
     """
-    if depth > MAX_DEPTH:
-        raise ValueError("nested too deeply")
-    kind = type(wire)
-    if kind is list:
-        # Most items are plain, and a call for each would cost the host more than all else.
-        return [decode(item, depth + 1) if type(item) in (list, dict) else item for item in wire]
-    if kind is not dict:
-        return wire
-    ((tag, body),) = wire.items()
-    if tag == "d":
-        keys = _spread([decode(key, depth + 1) for key, _ in body])
-        return dict(zip(keys, [decode(item, depth + 1) for _, item in body], strict=True))
-    if tag in _FROM_TEXT:
-        return _FROM_TEXT[tag](body)
-    parts = decode(list(body), depth)
-    if tag in ("s", "z"):
-        return (set if tag == "s" else frozenset)(_spread(parts))
-    return _FROM_PARTS[tag](parts)
+    return _DECODER.decode(text)
 
 
-def _spread(keys):
-    """The keys of a set or dict, where no hash is shared by many."""
-    if len(keys) > SHARED and max(Counter(map(hash, keys)).values()) > SHARED:
-        raise TooBig("colliding keys")
-    return keys
-
-
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"?')
-_FLAT = re.compile(rb"[^][{}]+")
-_STEPS = {**dict.fromkeys(b"[{", 1), **dict.fromkeys(b"]}", -1)}
+_STEPS = dict(zip(b"[{]}", (1, 1, -1, -1)))
+# What is left of a report where it is counted. Digits become 0.
+_ALIKE = bytes.maketrans(b"123456789E", b"000000000e")
+_OTHERS = bytes(set(range(256)) - set(b'"[]{},:.eE0123456789'))
 
 
 def load(line: bytes):
-    """`json.loads` of a report that a program may have forged, once its size is known.
+    """`decode` of a report that a program may have forged, once it is known what that costs.
 
-    Raises TooBig for more than MAX_NODES values, and ValueError for brackets too deep: a host that
-    has raised its recursion limit would crash on these.
+    Raises TooBig for what is too much, and ValueError for brackets too deep (a host that has raised
+    its recursion limit would crash on these) or numbers too long.
     """
-    commas, openings = line.count(b","), line.count(b"[") + line.count(b"{")
-    if commas + 3 * openings > MAX_NODES or openings > MAX_DEPTH:
-        # Some of these may stand in strings.
-        bare = _STRINGS.sub(b"", line)
-        if bare.count(b",") + 3 * (bare.count(b"[") + bare.count(b"{")) > MAX_NODES:
+    if len(line) > MAX_REPORT:
+        raise TooBig("too many bytes")
+    # A short line cannot cost much.
+    if len(line) > 1000:
+        # Without strings: these are every second part between quotes.
+        bare = line.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_ALIKE, _OTHERS)
+        bare = b"".join(bare.replace(b'""', b"").split(b'"')[::2])
+        # A brace counts by its colon, of which it may have more.
+        treble = sum(map(bare.count, (b"[", b":", b".", b"0e")))
+        if bare.count(b",") + 3 * treble > MAX_NODES:
             raise TooBig("too many values")
-        steps = map(_STEPS.__getitem__, _FLAT.sub(b"", bare))
+        steps = map(_STEPS.__getitem__, bare.translate(None, b",:.e0"))
         # A value of ours takes up to three brackets a level, and its line one more.
-        if max(itertools.accumulate(steps), default=0) > 3 * MAX_DEPTH + 4:
-            raise ValueError("nested too deeply")
-    return json.loads(line)
+        deepest = max(itertools.accumulate(steps), default=0)
+        if deepest > 3 * MAX_DEPTH + 4 or b"0" * MAX_DIGITS in bare:
+            raise ValueError("nested too deeply, or a number too long")
+    return decode(line.decode())
 
 
 # ----------------------------------------------------------------------------- the system calls
@@ -226,8 +238,8 @@ def system_calls(machine: str) -> dict[str, int]:
     return {name: int(numbers[column]) for name, *numbers in rows if numbers[column] != "-"}
 
 
-# Instructions of classic BPF: LD|W|ABS, JMP|JEQ|K, ALU|AND|K, RET|K.
-_LOAD, _EQUAL, _MASK, _RETURN = 0x20, 0x15, 0x54, 0x06
+# Instructions of classic BPF: LD|W|ABS, JMP|JEQ|K, JMP|JGE|K, ALU|AND|K, RET|K.
+_LOAD, _EQUAL, _LEAST, _MASK, _RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
 # Offsets in struct seccomp_data.
 _NUMBER, _ARCHITECTURE, _ARGUMENT = 0, 4, 16
 # Verdicts of a filter.
@@ -252,6 +264,16 @@ def _assembled(machine, program, foreign):
     return b"".join(struct.pack("=HBBI", *step) for step in checked)
 
 
+def _search(numbers, behind=0):
+    """Steps that look for a call by halves, `behind` steps before two verdicts: found, or not."""
+    middle = len(numbers) // 2
+    if not middle:
+        return [(_EQUAL, behind, behind + 1, *numbers)]
+    upper = _search(numbers[middle:], behind)
+    lower = _search(numbers[:middle], behind + len(upper))
+    return [(_LEAST, len(lower), 0, numbers[middle]), *lower, *upper]
+
+
 def seccomp_filter(machine: str) -> bytes:
     """The allowlist as classic BPF (the kernel's struct sock_filter[]).
 
@@ -259,19 +281,18 @@ def seccomp_filter(machine: str) -> bytes:
     """
     calls = system_calls(machine)
     clone, clone3 = calls.pop("clone"), calls.pop("clone3")
-    program = []
-    for call in calls.values():
-        program += [(_EQUAL, 0, 1, call), (_RETURN, 0, 0, _ALLOW)]
-    program += [
+    # When it is loaded, the kernel tries it on every call there is: in turn, that took longer.
+    search = _search(sorted(calls.values()))
+    program = [
         # libc falls back to clone, whose flags the filter can see.
         (_EQUAL, 0, 1, clone3),
         (_RETURN, 0, 0, _MISSING),
-        (_EQUAL, 1, 0, clone),
-        (_RETURN, 0, 0, _DENY),
         # Threads may begin, processes and namespaces may not.
+        (_EQUAL, 0, 3, clone),
         (_LOAD, 0, 0, _ARGUMENT),
         (_MASK, 0, 0, _THREAD | _NAMESPACES),
-        (_EQUAL, 0, 1, _THREAD),
+        (_EQUAL, len(search), len(search) + 1, _THREAD),
+        *search,
         (_RETURN, 0, 0, _ALLOW),
         (_RETURN, 0, 0, _DENY),
     ]
@@ -282,10 +303,8 @@ def thread_filter(machine: str) -> bytes:
     """The filter of `ThreadGate`: it asks before a thread begins or ends, and allows the rest."""
     calls = system_calls(machine)
     program = [
-        (_EQUAL, 0, 1, calls["exit"]),
-        (_RETURN, 0, 0, _ASK),
-        (_EQUAL, 1, 0, calls["clone"]),
-        (_RETURN, 0, 0, _ALLOW),
+        (_EQUAL, 4, 0, calls["exit"]),
+        (_EQUAL, 0, 4, calls["clone"]),
         (_LOAD, 0, 0, _ARGUMENT),
         (_MASK, 0, 0, _THREAD),
         (_EQUAL, 0, 1, _THREAD),
@@ -296,15 +315,10 @@ def thread_filter(machine: str) -> bytes:
 
 
 def filter_program(code: bytes):
-    """struct sock_fprog, with the buffer that it points to."""
-    memory = ctypes.create_string_buffer(code, len(code))
-
-    class Program(ctypes.Structure):
-        _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_void_p)]
-
-    program = Program(len(code) // 8, ctypes.addressof(memory))
-    program.keep = memory
-    return program
+    """struct sock_fprog, and behind it the code that it points to."""
+    memory = ctypes.create_string_buffer(bytes(16) + code)
+    struct.pack_into("HP", memory, 0, len(code) // 8, ctypes.addressof(memory) + 16)
+    return memory
 
 
 class ThreadGate:
@@ -329,7 +343,7 @@ class ThreadGate:
         # PR_SET_NO_NEW_PRIVS, then seccomp(SET_MODE_FILTER, NEW_LISTENER): all children inherit it.
         libc.prctl(38, 1, 0, 0, 0)
         program = filter_program(thread_filter(machine))
-        number = {"x86_64": 317, "aarch64": 277}[machine]
+        number = 317 if machine == "x86_64" else 277
         self.fd = libc.syscall(number, 1, 8, ctypes.byref(program))
         if self.fd < 0:
             raise OSError(ctypes.get_errno(), "seccomp listener")
@@ -511,6 +525,10 @@ class Zygote:
         for fd in (0, 1, 2):
             os.dup2(null, fd)
 
+        # What runs here has no first time in a child, which would copy the pages it changes.
+        run_calls({"code": WARM, "calls": [["f", '[[3, {"t": ["a"]}]]']] * 20}, null, MAX_BYTES)
+        del sys.modules["solution"]
+
         # The byte SEALED, the output, and one byte too many.
         self.buffer = memoryview(bytearray(config["output"] + 2))
         gc.collect()
@@ -582,14 +600,23 @@ class Zygote:
             finally:
                 os._exit(code)
 
-        # Collect what it writes, then stop it. The signal does no harm to a child that has ended:
-        # its exit code stands, and its number is not given away before the wait.
+        # Collect what it writes, then stop it, unless it has ended.
         os.close(write_end)
-        size, ending = self._watch(child, read_end, times)
-        if ending == TIMEOUT and self.filter and _happened(child, os.WSTOPPED):
-            ending = LOST
-        os.kill(child, signal.SIGKILL)
-        _, status, usage = os.wait4(child, 0)
+        try:
+            end = os.pidfd_open(child)
+        except (AttributeError, OSError):
+            # Kernels before 5.3, gVisor, macOS.
+            end = None
+        size, ending, ended = self._watch(child, end, read_end, times)
+        if end:
+            os.close(end)
+        if not ended:
+            stopped = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+            if ending == TIMEOUT and self.filter and os.waitid(os.P_PID, child, stopped):
+                ending = LOST
+            os.kill(child, signal.SIGKILL)
+            ended = os.wait4(child, 0)
+        _, status, usage = ended
         os.close(read_end)
         code = os.waitstatus_to_exitcode(status)
 
@@ -598,17 +625,18 @@ class Zygote:
         if ending == ENDED and code < 0 and spent >= self.config["cpu"] * times:
             ending = TIMEOUT
         elif ending == ENDED and code < 0 and self.filter:
-            own = signal.Signals(-code).name.removeprefix("SIG") in OWN_SIGNALS
-            ending = ENDED if own else LOST
+            if signal.Signals(-code).name.removeprefix("SIG") not in OWN_SIGNALS:
+                ending = LOST
         write_all(self.results, RESULT_HEADER.pack(size, ending, code))
         write_all(self.results, self.buffer[:size])
         # Nothing of this program is left for the next fork.
         self.buffer[:size] = bytes(size)
 
-    def _watch(self, child: int, fd: int, times: int) -> tuple[int, int]:
+    def _watch(self, child: int, end: int | None, fd: int, times: int) -> tuple:
         """Collect output until it ends or goes beyond a limit.
 
-        Returns (bytes in the buffer, how it ended). The wall clock ends only a program that sleeps.
+        `end` is readable when the child has ended. Returns (bytes in the buffer, how it ended, what
+        wait4() said or None). The wall clock ends only a program that sleeps.
         One that a busy machine starves goes on as long as it uses the CPU at all. With `times`
         above 1 the limits of time begin anew with every line, which is a call: `times` times at
         most, because a program can write lines of its own.
@@ -618,10 +646,16 @@ class Zygote:
         since, spent = time.monotonic(), 0.0
         size = 0
         poll = select.poll()
-        poll.register(fd, select.POLLIN)
         if self.gate:
             self.gate.alive = 1
             poll.register(self.gate.fd, select.POLLIN)
+        if end:
+            poll.register(end, select.POLLIN)
+            if times == 1:
+                # Most programs end at once. What they wrote is read then: to wake for every line
+                # costs more than all else here.
+                poll.poll(50)
+        poll.register(fd, select.POLLIN)
         closed = False
         while size < len(self.buffer):
             # Is there time left?
@@ -630,29 +664,29 @@ class Zygote:
                 since, spent = now, used
             left = min(since + wall - now, cpu - used)
             if left <= 0:
-                return size, TIMEOUT
-            # Who closes his output has not ended yet.
-            if closed and _happened(child, os.WEXITED):
-                return size, ENDED
+                return size, TIMEOUT, None
 
             # Take what there is.
-            ready = dict(poll.poll(1 if closed else max(5, left * 1000)))
-            if self.gate and self.gate.fd in ready:
-                self.gate.answer()
-            if fd in ready:
-                count = os.readv(fd, [self.buffer[size:]])
-                if not count:
-                    closed = True
-                    poll.unregister(fd)
-                    # Mostly it ends within microseconds.
-                    for _ in range(20):
-                        if _happened(child, os.WEXITED):
-                            return size, ENDED
-                size += count
-                if count and times > 1 and self.buffer[size - 1] == NEWLINE:
-                    since, spent, times = time.monotonic(), cpu_seconds(child), times - 1
-                    cpu = spent + self.config["cpu"]
-        return size, OVERFLOW
+            for ready, _ in poll.poll(max(5, left * 1000) if end or not closed else 1):
+                if ready == fd:
+                    count = os.readv(fd, [self.buffer[size:]])
+                    if not count:
+                        closed = True
+                        poll.unregister(fd)
+                    size += count
+                    if count and times > 1 and self.buffer[size - 1] == NEWLINE:
+                        since, spent, times = time.monotonic(), cpu_seconds(child), times - 1
+                        cpu = spent + self.config["cpu"]
+                elif ready == end:
+                    poll.unregister(end)
+                elif self.gate:
+                    self.gate.answer()
+            # Who closes his output has not ended yet.
+            if closed:
+                ended = os.wait4(child, os.WNOHANG)
+                if ended[0]:
+                    return size, ENDED, ended
+        return size, OVERFLOW, None
 
     def _child(self, job_size, times, result):
         """The life of a child: read the job, give up all rights, run the program."""
@@ -676,9 +710,10 @@ class Zygote:
     def _seal(self, times: int) -> None:
         """Limits, no root, no system calls. A failure ends the child before the program begins."""
         for kind, limit in self.limits:
-            unlimited = resource.getrlimit(kind)[1] == resource.RLIM_INFINITY
-            if kind == resource.RLIMIT_CPU and unlimited:
-                limit *= times
+            if times > 1 and kind == resource.RLIMIT_CPU:
+                # Only where there is no lower one already.
+                if resource.getrlimit(kind)[1] == resource.RLIM_INFINITY:
+                    limit *= times
             try:
                 resource.setrlimit(kind, (limit, limit))
             except (ValueError, OSError):
@@ -697,14 +732,6 @@ class Zygote:
             prctl = self.libc.prctl
             if prctl(38, 1, 0, 0, 0) or prctl(22, 2, ctypes.byref(self.filter), 0, 0):
                 raise OSError(ctypes.get_errno(), "seccomp")
-
-
-def _happened(child, event):
-    """Whether a child has ended (WEXITED) or stands still (WSTOPPED). It can be asked again."""
-    if not hasattr(os, "waitid"):
-        # macOS, where programs run without walls: it counts as ended when its output does.
-        return event == os.WEXITED
-    return os.waitid(os.P_PID, child, event | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def cpu_seconds(pid: int) -> float:

@@ -2,6 +2,7 @@
 
 import ast
 import builtins
+import json
 import re
 import time
 
@@ -42,7 +43,7 @@ _LATE = "map filter zip enumerate reversed items keys".split()
 _READ_OUT = "list tuple sorted sum min max dict join".split()
 
 # In a job's JSON: text beyond ASCII or an escape that may make it, and a set.
-_ODD = re.compile(rb'\\[uUxN0-7]|\{"[sz]"')
+_ODD = re.compile(rb'\\[uUxN0-7]|\{\\?"[sz]\\?"')
 
 # What a program raises under Python too. Another error may be something that monty lacks.
 _RAISED = """
@@ -109,7 +110,7 @@ class MontyWorker:
             try:
                 value = session.feed_run(code, inputs=inputs, print_callback=lambda *_: None)
                 if name:
-                    values.append(("ok", _boxed.decode(_boxed.encode(value))))
+                    values.append(("ok", _boxed.decode(json.dumps(_boxed.encode(value)))))
                     # An iterator comes as a list, a list in itself as a text.
                     if session.feed_run("repr(value_)") != ascii(value):
                         return "unsupported", "monty shows this value in another way"

@@ -197,9 +197,11 @@ class Worker:
 
 def encode_job(job: Job) -> bytes:
     """The job on the wire."""
-    calls = []
-    if job.stdin is None:
-        calls = [[name, list(map(_boxed.encode, args))] for name, args in job.calls]
+    calls = [
+        [name, json.dumps([*map(_boxed.encode, args)])]
+        for name, args in job.calls
+        if job.stdin is None
+    ]
     order = {"code": job.code, "stdin": job.stdin, "seed": job.seed, "calls": calls}
     data = json.dumps(order).encode()
     return _boxed.JOB_HEADER.pack(len(data), job.times) + data
@@ -218,13 +220,15 @@ def _read_result(job: Job, data: bytes, ending: int, code: int) -> Result:
 
     # One line per call, written as soon as the call ended.
     values = []
-    for line in data[1:].split(b"\n", len(job.calls) + 1)[:-1]:
+    for line in data.split(b"\n", len(job.calls) + 1)[:-1]:
         try:
             kind, value = _boxed.load(line)
+            if kind != "ok":
+                # The name of what was raised: a long list need not become a text.
+                value = str.__getitem__(value, slice(80))
             if kind == "load":
-                return Result("load_error", detail=str(value)[:80])
-            fine = kind == "ok"
-            values.append(("ok", _boxed.decode(value)) if fine else ("err", str(value)[:80]))
+                return Result("load_error", detail=value)
+            values.append(("ok" if kind == "ok" else "err", value))
         except _boxed.TooBig as fault:
             return Result("overflow", tuple(values), detail=str(fault))
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError, MemoryError):

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+import tracemalloc
 from contextlib import suppress
 
 import pytest
@@ -87,9 +88,82 @@ def test_a_report_that_would_stall_the_host_is_too_much(name):
 
     def read(line):
         with pytest.raises(_boxed.TooBig):
-            _boxed.decode(_boxed.load(line)[1])
+            _boxed.load(line)
 
     assert cost(read, line) < 1
+
+
+def repeated(item, before=b"[", after=b"]"):
+    """The longest report of such items that is read, within the default limit of an output."""
+    items: list[bytes] = []
+    while sum(map(len, items[-1:])) * len(items) < 1 << 20 and len(items) < 250_000:
+        items.append(item(len(items)) if callable(item) else item)
+
+    def line(count):
+        return b'["ok",' + before + b",".join(items[:count]) + after + b"]"
+
+    few, many = 1, len(items)
+    while many - few > few // 50 + 1:
+        count = (few + many) // 2
+        try:
+            assert len(line(count)) < 1 << 20
+            _boxed.load(line(count))
+            few = count
+        except (AssertionError, _boxed.TooBig):
+            many = count
+    return line(few)
+
+
+def crafted_tuple(k):
+    """Every sixteenth shares its hash, and all of them begin alike."""
+    return b'{"t":[' + b"1000," * 300 + b"%d]}" % (k // 16 + k % 16 * M)
+
+
+SET = (b'{"s":[', b"]}")
+COSTLY = {
+    "integers": lambda: repeated(b"0"),
+    "floats": lambda: repeated(b"1e-300"),
+    "tagged floats": lambda: repeated(b'{"f":"0.1234567890123456"}'),
+    "tagged integers": lambda: repeated(b'{"i":"f"}'),
+    "bytes": lambda: repeated(b'{"b":"00"}'),
+    "brackets in strings": lambda: repeated(b'"["'),
+    "pairs": lambda: repeated(b"[0,0]"),
+    "tuples": lambda: repeated(b'{"t":[0]}'),
+    "sets": lambda: repeated(b'{"s":[0]}'),
+    "sets of 65": lambda: repeated(b'{"s":[' + b",".join(b"%d" % k for k in range(65)) + b"]}"),
+    "a dict": lambda: repeated(lambda k: b'["%d",0]' % k, b'{"d":[', b"]}"),
+    "a set of frozensets": lambda: repeated(lambda k: b'{"z":[%d]}' % k, *SET),
+    "sixteen share": lambda: repeated(lambda k: b"%d" % (k % 4000 + k // 4000 * M), *SET),
+    "low bits": lambda: repeated(lambda k: b"%d" % (k << 43), *SET),
+    "tuples that begin alike": lambda: repeated(crafted_tuple, *SET),
+    "long integers": lambda: repeated(b"9" * 399),
+}
+
+
+@pytest.mark.parametrize("name", COSTLY)
+def test_the_worst_report_that_is_read_costs_little(name):
+    """At most some 40 ms and 29 MB on quiet cores; other processes may make it slower here."""
+    line = COSTLY[name]()
+    seconds = min(cost(_boxed.load, line) for _ in range(3))
+    tracemalloc.start()
+    cost(_boxed.load, line)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    print(f"{name}: {1000 * seconds:.0f} ms, {peak / 1e6:.0f} MB for {len(line):,} bytes")
+    assert seconds < 0.5 and peak < 100e6
+
+
+@pytest.mark.parametrize("tag", "tsz")
+def test_a_long_text_is_no_container(tag):
+    """As a tuple of its signs it would take eight times the memory."""
+    with pytest.raises(ValueError, match="malformed"):
+        _boxed.load(b'["ok",{"%s":"' % tag.encode() + b"a" * 1_000_000 + b'"}]')
+
+
+def test_a_number_of_many_digits_is_malformed():
+    assert _boxed.load(b"[" + b",".join([b"9" * 399] * 3) + b"]") == [10**399 - 1] * 3
+    with pytest.raises(ValueError, match="too long"):
+        _boxed.load(b'["ok",[' + b",".join([b"9" * 4000] * 200) + b"]]")
 
 
 FORGER = """
@@ -116,6 +190,13 @@ def test_honest_values_of_any_size_still_travel():
         (result,) = box.map([Job(code, (("f", (100_000,)),))])
     numbers, text, table = result.returned()[0]
     assert len(numbers) == 100_000 and len(text) == 300_000 and table[9_999] == (9_999,)
+
+
+def test_a_list_of_200000_integers_travels():
+    with Sandbox(workers=1, output_bytes=1 << 23) as box:
+        job = Job("def f(n):\n    return [10**9 + k for k in range(n)]", (("f", (200_000,)),))
+        (result,) = box.map([job])
+    assert len(result.returned()[0]) == 200_000
 
 
 DEEP = """

@@ -105,7 +105,8 @@ def children(box):
 
 
 def is_zygote(process):
-    line = process.cmdline()
+    # One that is just ending has no command line.
+    line = [*process.cmdline(), "", ""]
     return "bwrap" not in line[0] and line[1].endswith(("/box.py", "_boxed.py"))
 
 

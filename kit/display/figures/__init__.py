@@ -7,13 +7,10 @@ Notebooks write `figures.draw_...(table)`.
 # ruff: noqa: F401
 from kit.display.figures.common import style
 from kit.display.figures.evaluation import (
-    draw_board,
     draw_form_and_skill,
     draw_groups,
-    draw_heat,
     draw_paired,
     draw_pass_at_k,
-    draw_sharpening,
 )
 from kit.display.figures.problems import (
     draw_lineage,
@@ -22,6 +19,7 @@ from kit.display.figures.problems import (
     draw_slopes,
     draw_teacher_quality,
 )
+from kit.display.figures.study import draw_board, draw_heat, draw_sharpening
 from kit.display.figures.training import draw_curriculum, draw_health, draw_learning
 from kit.display.figures.yields import (
     draw_bins,

@@ -1,7 +1,9 @@
 """What all figures share: style, colours, panels, intervals, legends, notes."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, get_args
 
 import matplotlib.pyplot as plt
@@ -31,11 +33,16 @@ NAMES = {
     "real": "real",
 }
 
+# Sets of problems that stand for the whole, as far as there are any.
+SETS = {"training": "problems of the training", "synthetic": "held-out problems"}
+
 INK, GREY, FAINT = "#222222", "#777777", "#EDEDED"
 # Fewer values than this are drawn one by one.
 DOTS_BELOW = 50
 # Paper: multi-turn keeps more than this many times the share of single-turn.
 PAPER_RATIO = 4
+# Of a title, per inch.
+LETTERS = 10.5
 DASHED: dict[str, Any] = {"lw": 0.9, "ls": (0, (4, 3)), "zorder": 1}
 
 
@@ -53,11 +60,29 @@ def text_at(ax: Axes, x: float, y: float, text: str, ha: str = "left", **options
     ax.annotate(text, (x, y), textcoords="offset points", annotation_clip=False, **look)
 
 
+def _wrapped(title, inches):
+    """The title in lines; what stands in brackets is not parted."""
+    title = re.sub(r"(95% )?[\[(][^])]+", lambda part: part[0].replace(" ", "\xa0"), title)
+    lines = wrap(title, int(LETTERS * inches), break_on_hyphens=False)
+    return "\n".join(lines).replace("\xa0", " ")
+
+
+def _titled(title, width, height, *grid, **options):
+    """A new figure and its grid of axes, higher for each further line of its title."""
+    title = _wrapped(title, width)
+    size = (width, height + 0.2 * title.count("\n"))
+    figure, axes = plt.subplots(*grid, figsize=size, layout="constrained", squeeze=False, **options)
+    figure.suptitle(title, x=0.01, ha="left", weight="bold", size=11)
+    return figure, axes
+
+
 def axes_of(ax: Axes | None, size: tuple[float, float], title: str, subtitle: str = "") -> Axes:
     """The given axes, or those of a new figure, with a title and a line below it."""
     if ax is None:
-        ax = plt.subplots(figsize=size, layout="constrained")[1]
-    ax.set_title(title, weight="bold", size=12, pad=24 if subtitle else 10)
+        ax = _titled(title, *size)[1][0, 0]
+    else:
+        title = _wrapped(title, ax.get_window_extent().width / ax.figure.dpi)
+        ax.set_title(title, weight="bold", size=11, pad=24 if subtitle else 10)
     text_at(ax, 0, 1, subtitle, va="baseline", color=GREY, xycoords="axes fraction", xytext=(0, 8))
     return ax
 
@@ -90,10 +115,7 @@ def panels(
     columns = min(columns, count)
     rows = -(-count // columns)
     size = (width * columns, height * rows + 0.5)
-    figure, grid = plt.subplots(
-        rows, columns, figsize=size, layout="constrained", squeeze=False, **options
-    )
-    figure.suptitle(title, x=0.01, ha="left", weight="bold", size=12)
+    figure, grid = _titled(title, *size, rows, columns, **options)
     for unused in grid.flat[count:]:
         unused.set_visible(False)
     axes = list(grid.flat[:count])
@@ -146,6 +168,18 @@ def _legend(place, names, **where):
     names = set(names)
     colours = {name: colour for name, colour in ENVIRONMENT_COLOURS.items() if name in names}
     place.legend(**legend_marks(colours), ncols=4, handletextpad=0.1, columnspacing=1.2, **where)
+
+
+def in_set(name: str, n: int, snippets: pd.Series | None = None) -> str:
+    """A set of problems in words, with its n and, where each one's is known, its snippets."""
+    of = "" if snippets is None else f" of {counted(snippets.nunique(), 'snippet')}"
+    return f"{SETS.get(name, name)} (n = {n}{of})"
+
+
+def of_whole(df: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the sets that stand for the whole (column `set`); all where there are none."""
+    whole = df[df["set"].isin(list(SETS))]
+    return whole if len(whole) else df
 
 
 def counted(n: int, what: str) -> str:

@@ -10,6 +10,7 @@ from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
 from kit.core.bins import STEPPING_STONE_LEVELS
+from kit.core.stats import mean_interval, moved
 from kit.display.figures.common import (
     ASKED,
     DASHED,
@@ -51,9 +52,13 @@ def draw_seeds(df: pd.DataFrame, label: str = "") -> Figure:
         A figure of two panels, or a note if there is no row.
     Source: our choice.
     """
-    title = f"{counted(len(df), 'seed')}: origin, and length with split{label}"
     if df.empty:
-        return empty_figure(title, "no seed yet")
+        return empty_figure(f"Seeds: origin, and length with split{label}", "no seed yet")
+    title = (
+        f"Of {len(df)} seed snippets {(df.source == 'wild').sum()} are wild and "
+        f"{(df.split == 'held_out').sum()} held out; median length {df.lines.median():.0f} "
+        f"lines{label}"
+    )
     figure, (left, right) = panels(2, (2, 5, 3.4), title)
     sources = ["wild", "real"]
     # Left: seeds per package, the largest on top.
@@ -113,7 +118,14 @@ def draw_pass_rates(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -
     rows |= {f"stone:\n{asked}": graded[graded.asked == asked] for asked in STEPPING_STONE_LEVELS}
     rows = {name: part for name, part in rows.items() if len(part)}
     size = (8, 1.6 + 0.95 * max(1, len(rows)))
-    ax = axes_of(ax, size, f"Pass rate by turn{label}", "grey: dropped by the filter")
+    title = "Pass rate by turn"
+    if rows:
+        p = pd.concat(rows.values()).p
+        title = (
+            f"Of {len(p)} graded problems {1 - p.between(*KEPT).mean():.0%} lie in the grey "
+            f"zones; mean pass rate {p.mean():.2f}"
+        )
+    ax = axes_of(ax, size, f"{title}{label}", "grey: dropped by the filter")
     if not rows:
         return empty_axes(ax, "no problem has been graded yet")
     # One histogram per row, with the mean as a tick on its line.
@@ -175,11 +187,17 @@ def draw_slopes(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Ax
     Source: paper (the rule of 0.65 and 0); the figure is our choice.
     """
     links = _links(df)
-    title = f"From one turn to the next: what the teacher was asked, and what came{label}"
+    groups = links.groupby(pd.Categorical(links["asked"], list(ASKED)), observed=True)
+    changes = [
+        f"asked {asked}, it "
+        f"{moved(*mean_interval(part.p - part.p_parent, bounds=(-1, 1), clusters=part.seed_id))} "
+        f"(n = {counted(len(part), 'turn')})"
+        for asked, part in groups
+    ]
+    title = f"Pass rate from turn to turn: {'; '.join(changes) or 'no pair yet'}{label}"
     chains = counted(links.chain_id.nunique(), "chain")
     counts = f"{counted(len(links), 'pair')} of graded turns, {chains}, bold: mean"
     ax = axes_of(ax, (8, 4.4), title, counts)
-    groups = links.groupby(pd.Categorical(links["asked"], list(ASKED)), observed=True)
     if not len(groups):
         return empty_axes(ax, "no chain has two graded turns in a row yet")
     lefts = 1.6 * np.arange(len(groups))
@@ -225,7 +243,11 @@ def draw_teacher_quality(
     """
     names = list(df.environment.unique())
     layout = (3, 3.9, 0.6 + 0.42 * len(names))
-    title = f"How good is the teacher?{label}"
+    found = [
+        f"{row.measure} {row.share:.0%} [{row.low:.0%}, {row.high:.0%}] of {row.of}"
+        for row in df[(df.environment == "all") & (df.of > 0)].itertuples()
+    ]
+    title = f"How good is the teacher? {'; '.join(found)}".strip() + label
     note = "no problem has been written yet"
     figure, facets = facet_panels(df, "measure", layout, title, note, sharey=True)
     for ax, measure, part in facets:
@@ -262,10 +284,19 @@ def draw_lineage(
         lengths = df.groupby("chain_id", sort=False).agg({"p": "count", "asked": "nunique"})
         chain_ids = lengths.sort_values(["p", "asked"], ascending=False, kind="stable").index
     chain_ids = list(chain_ids)
+    all_chains = df.chain_id.nunique()
     df = df[df.chain_id.isin(chain_ids)].sort_values("turn")
+    # Before the filters nothing is kept: what is valid counts as alive.
+    df = df.assign(alive=df.kept | (df.dropped_by + df.reason == ""))
     chains = dict(list(df.groupby("chain_id")))
     chosen = [chains[chain] for chain in chain_ids if chain in chains][:most]
     title = f"Chains, turn by turn{label}"
+    if chosen:
+        drawn = pd.concat(chosen)
+        title = (
+            f"{len(chosen)} of {all_chains} chains: {len(drawn) - drawn.alive.sum()} of "
+            f"{len(drawn)} turns dropped (crosses){label}"
+        )
     note = "no chain to draw yet"
     layout = (3, 3.5, 2.7)
     figure, axes = panels(
@@ -274,13 +305,9 @@ def draw_lineage(
     # All panels share their limits.
     for ax, chain in zip(axes, chosen):
         _chain(ax, chain)
-        turns = df.turn.max()
-        ax.set(
-            xlim=(0.6, turns + 0.6),
-            ylim=(-0.3, 1.12),
-            xticks=range(1, turns + 1),
-            yticks=[0, 0.5, 1],
-        )
+        most = df.turn.max()
+        ax.set(xlim=(0.6, most + 0.6), ylim=(-0.3, 1.12))
+        ax.set(xticks=range(1, most + 1), yticks=[0, 0.5, 1])
     return figure
 
 
@@ -300,11 +327,9 @@ def _chain(ax, chain):
             ax.plot(xs, ys, color=ink, lw=1.6, zorder=2)
             x, y = np.mean([xs, ys], axis=1)
             text_at(ax, x, y, turn.asked, "center", color=ink, bbox=box, zorder=3)
-        # Before the filters nothing is kept: what is valid counts as alive.
-        alive = turn.kept or not (turn.dropped_by or turn.reason)
-        look = {"marker": "o", "color": colour} if alive else {"marker": "X", "color": INK}
+        look = {"marker": "o", "color": colour} if turn.alive else {"marker": "X", "color": INK}
         ax.scatter(turn.turn, turn.y, s=46, zorder=4, edgecolor="white", lw=0.6, **look)
-        if not alive:
+        if not turn.alive:
             _dropped(ax, turn)
 
 

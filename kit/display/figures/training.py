@@ -44,7 +44,16 @@ def draw_curriculum(
     subtitle = "sampling weight of each difficulty"
     if len(drawn):
         subtitle += "; broken lines: what the plan really draws"
-    ax = axes_of(ax, (8, 3.4), f"Curriculum{label}", subtitle)
+    title = "Curriculum"
+    if len(drawn):
+        prompts = drawn.groupby("from_step").n.transform("sum")
+        sums = drawn.assign(wanted=drawn.wanted * prompts).groupby("name", sort=False)
+        found = [
+            f"{row.n} are {row.Index} ({row.wanted:.0f} wanted)"
+            for row in sums[["n", "wanted"]].sum().itertuples()
+        ]
+        title = f"Of {counted(drawn.n.sum(), 'prompt')} {', '.join(found)}; curriculum"
+    ax = axes_of(ax, (8, 3.4), f"{title}{label}", subtitle)
     if df.empty:
         return empty_axes(ax, "no schedule given")
     wide = df.pivot_table(index="step", columns="bin", values="weight")
@@ -132,6 +141,15 @@ def draw_health(df: pd.DataFrame, switches: Iterable[float] = (), label: str = "
     logged = df.dropna(axis=1, how="all")
     found = [column for column in HEALTH if column in logged and "step" in logged]
     title = f"Health of the training{label}"
+    if "reward" in found and len(df) > 1:
+        reward, half = df.sort_values("step").reward, len(df) // 2
+        title = (
+            f"Reward {reward.iloc[:half].mean():.2f} in the first half of {len(df)} steps, "
+            f"{reward.iloc[half:].mean():.2f} in the second"
+        )
+        if "frac_reward_zero_std" in found:
+            title += f"; {df.frac_reward_zero_std.mean():.0%} of the groups without a signal"
+        title += label
     note = "no step has been logged yet"
     figure, axes = panels(len(found), (4, 3.2, 2.3), title, note, "step", sharex=True)
     for ax, column in zip(axes, found):
@@ -139,6 +157,24 @@ def draw_health(df: pd.DataFrame, switches: Iterable[float] = (), label: str = "
         for step in switches:
             ax.axvline(step, color="#E8590C", lw=1, ls=":")
     return figure
+
+
+def _first_and_last(df, ylabel):
+    """Title: each arm's mean over the first and over the last quarter of the steps, with n."""
+    start, end = df.step.min(), df.step.max()
+    near = (end - start) / 4
+    found = []
+    for arm, part in df.groupby("arm", sort=False):
+        early = part.value[part.step < start + near].mean()
+        late = part.value[part.step > end - near].mean()
+        n = part.n_problems.max()
+        if np.isfinite(late - early):
+            of = f" (n = {n:.0f})" if n else ""
+            found.append(f"{arm} {early:.2f} → {late:.2f}{of}".lstrip())
+    if not found:
+        return f"Learning curves: {ylabel}"
+    span = f"first → last quarter of steps {start:g} to {end:g}"
+    return f"{ylabel}, {span}: {', '.join(found)} (n = {counted(df.seed.nunique(), 'seed')})"
 
 
 def draw_learning(
@@ -151,7 +187,8 @@ def draw_learning(
     """Curves over steps, a colour per arm: thin a seed, bold the median, band min to max.
 
     Args:
-        df: `step`, `value` and, if there are several, `arm` and `seed`.
+        df: `step`, `value` and, if there are several, `arm` and `seed`; `n_problems` if each value
+            is of so many.
         label: end of the title.
         ylabel: what `value` is; the axis of a "reward" reaches 1.
         window: each point is the mean of so many steps up to it.
@@ -160,13 +197,13 @@ def draw_learning(
         The axes; a note if there is no value.
     Source: our choice.
     """
-    df = df.reindex(columns=["arm", "seed", "step", "value"])
-    df = df.fillna({"arm": "", "seed": 0}).dropna()
+    df = df.reindex(columns=["arm", "seed", "step", "value", "n_problems"])
+    df = df.fillna({"arm": "", "seed": 0, "n_problems": 0}).dropna()
     runs = df[["arm", "seed"]].drop_duplicates()
     several = runs.seed.nunique() > 1
     bands = f"{counted(len(runs), 'run')}; thin: one seed, bold: median, band: min to max"
     notes = compress([bands, f"mean of {window} steps"], [several, window > 1])
-    ax = axes_of(ax, (8, 4), f"Learning curves{label}", "; ".join(notes))
+    ax = axes_of(ax, (8, 4), f"{_first_and_last(df, ylabel)}{label}", "; ".join(notes))
     if df.empty:
         return empty_axes(ax, "no curve to draw yet")
     curves = df.groupby(["arm", "seed"]).value

@@ -58,6 +58,12 @@ def draw_sensitivity(df: pd.DataFrame, label: str = "") -> Figure:
     Source: our choice.
     """
     title = f"How much do our own thresholds decide?{label}"
+    chosen = df.kept[df.chosen]
+    if len(chosen):
+        title = (
+            f"The chosen thresholds keep {chosen.iloc[0]} problems, the {len(df)} settings shown "
+            f"{df.kept.min()} to {df.kept.max()}{label}"
+        )
     note = "no problem has been filtered yet"
     figure, facets = facet_panels(
         df, "choice", (3, 3.6, 2.5), title, note, ylabel="problems", sharey=True
@@ -127,6 +133,11 @@ def draw_stepping_stones(
     graded = tried.dropna(subset="p")
     if graded.empty:
         return empty_figure(title, "no stepping stone has a pass rate yet")
+    means = [
+        f"asked {level} {p.mean():.2f} (n = {len(p)})"
+        for level, p in graded.groupby("asked", sort=False).p
+    ]
+    title = f"Mean pass rate of stepping stones: {', '.join(means)}{label}"
     figure, (left, *rest) = panels(1 if chosen.empty else 2, (2, 5, 3.4), title)
     _drawn_chains(left, graded, set(chosen.chain_id))
     _legend(figure, graded.environment, loc="outside lower left")
@@ -173,8 +184,13 @@ def draw_funnel(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Ax
         + (f" (and {int(lost[method])} lost to our errors)" if lost[method] else "")
         for method, n in total.items()
     ]
-    ax = axes_of(ax, (8, 5.4), f"What becomes of the problems{label}", " · ".join(parts))
-    if not total.sum():
+    title = "What becomes of the problems"
+    n = int(total.sum())
+    if n:
+        kept = counts[counts.index == "kept"].to_numpy().sum()
+        title = f"Of {counted(n, 'problem')} the filters kept {kept:.0f} ({kept / n:.0%})"
+    ax = axes_of(ax, (8, 5.4), f"{title}{label}", " · ".join(parts))
+    if not n:
         return empty_axes(ax, "no problem has been filtered yet")
     # Per reason a bar for each method; the bars of the first reason name the methods.
     shares = (counts / total.where(total > 0)).fillna(0)
@@ -232,6 +248,15 @@ def draw_ratio(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Axe
     Source: paper, sec. 4.2 (the ratio, more than 4); the interval is our choice.
     """
     title = f"Multi-turn keeps how many times the share of single-turn?{label}"
+    for row in df[(df.environment == "all") & df.ratio.notna()].itertuples():
+        title = (
+            f"At equal budget multi-turn kept {row.multi_share:.0%} of {row.multi_produced} "
+            f"problems, single-turn {row.single_share:.0%} of {row.single_produced}"
+        )
+        if np.isfinite([row.low, row.high]).all():
+            title += f": ratio {row.ratio:.2f}, 95% [{row.low:.2f}, {row.high:.2f}]"
+            title += ", which may be chance" * (row.low <= 1 <= row.high)
+        title += f" (n = {counted(row.seeds, 'snippet')}){label}"
     size = (8.5, 1.7 + 0.5 * max(1, len(df)))
     ax = axes_of(ax, size, title, "kept share multi / single; 95% bootstrap over seeds")
     if df.empty:
@@ -264,6 +289,12 @@ def draw_bins(df: pd.DataFrame, label: str = "", scheme: str = "broad") -> Figur
     graded = df.dropna(subset="p")
     if graded.empty:
         return empty_figure(title, "no problem has been graded yet")
+    # How many problems each bin has, per environment.
+    names = [part.name for part in reversed(BINS[scheme])] + ["in no bin"]
+    counts = pd.crosstab(graded.bin.astype(object).fillna("in no bin"), graded.environment)
+    counts = counts.reindex(index=names, columns=list(ENVIRONMENT_COLOURS), fill_value=0)
+    found = ", ".join(f"{n} {name}" for name, n in counts.sum(axis=1).items())
+    title = f"{found}, of {len(graded)} graded problems{label}"
     figure, (left, right) = panels(2, (2, 5, 3.6), title, width_ratios=(1.35, 1))
     # Left: the pass rates above a strip of bins per scheme.
     tallest = stacks(left, graded, 0, 1, _grid(graded))
@@ -281,10 +312,7 @@ def draw_bins(df: pd.DataFrame, label: str = "", scheme: str = "broad") -> Figur
     left.set(xlim=(-0.07, 1.07), ylim=(-0.34, 1.06), yticks=[], xlabel="pass rate of the student")
     left.set_title(f"{counted(len(graded), 'problem')}, tallest column {tallest}", color=GREY)
     sns.despine(ax=left, left=True)
-    # Right: how many problems each bin has, per environment.
-    names = [part.name for part in reversed(BINS[scheme])] + ["in no bin"]
-    counts = pd.crosstab(graded.bin.astype(object).fillna("in no bin"), graded.environment)
-    counts = counts.reindex(index=names, columns=list(ENVIRONMENT_COLOURS), fill_value=0)
+    # Right: the counts.
     sns.heatmap(
         counts,
         ax=right,

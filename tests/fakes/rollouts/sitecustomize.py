@@ -47,6 +47,11 @@ def patch_state(module):
     module.AcceleratorState.__init__ = sharded
 
 
+def patch_imports(module):
+    """No vLLM where rollouts are fixed: TRL takes 6 s of CPU to import it into each process."""
+    module.is_vllm_available = lambda *_, **__: False
+
+
 class Finder(importlib.abc.MetaPathFinder):
     """Patches modules as they are imported: importing them here would slow every process down."""
 
@@ -69,4 +74,5 @@ class Finder(importlib.abc.MetaPathFinder):
 
 if "FAKE_ROLLOUTS" in os.environ:
     sharding = {"accelerate.state": patch_state} if "FAKE_FSDP" in os.environ else {}
-    sys.meta_path.insert(0, Finder({"trl.trainer.grpo_trainer": patch_trainer} | sharding))
+    patches = {"trl.trainer.grpo_trainer": patch_trainer, "trl.import_utils": patch_imports}
+    sys.meta_path.insert(0, Finder(patches | sharding))
