@@ -192,7 +192,7 @@ def drawn_functions(n: int, seed: int = 0) -> list[SeedSnippet]:
         (depth,) = rng.choices([*_REAL_DEPTHS], [*_REAL_DEPTHS.values()])
         steps, _ = draw_function(rng, depth, 3, [*SMALL_STEPS], [])
         text = program_of(steps).replace("def f", "def main_solution")
-        found[text] = SeedSnippet(
+        snippet = SeedSnippet(
             id=digest(text),
             text=text,
             source="real",
@@ -200,6 +200,7 @@ def drawn_functions(n: int, seed: int = 0) -> list[SeedSnippet]:
             task=f"number of steps: {len(steps)}",
             generator=_GENERATOR,
         )
+        found.setdefault(text, snippet)
     return [*found.values()]
 
 
