@@ -8,7 +8,7 @@ them.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -19,7 +19,7 @@ from kit.core.config import Profile
 READ = {"two_calls": 135, "one_call": 600, "student": 99, "policy": 212, "evaluation": 65}
 
 # Share of max_tokens that an answer takes.
-USED = {"teacher": 0.24, "student": 0.16, "policy": 0.31, "evaluation": 0.38}
+USED = {"teacher": 0.24, "student": 0.16, "policy": 0.31, "own": 0.11, "benchmark": 0.35}
 
 # Share of a teacher's problems.
 VALID = 0.83
@@ -60,7 +60,7 @@ def _gpu(name, memory_gb, peak):
 
 
 DEVICES = {
-    "cpu": Device("two CPU cores, fitted to a measured run", 16, 0.45, 0.15, 0.19, 35),
+    "cpu": Device("two CPU cores, fitted to a measured run", 16, 0.45, 0.15, 0.16, 35),
     "24gb": _gpu("RTX 4090", 24, 165),
     "80gb": _gpu("H100", 80, 990),
     "141gb": _gpu("H200", 141, 990),
@@ -123,35 +123,40 @@ def cost_by_stage(profile: Profile, device: Device, trainings: int = 1) -> pd.Da
     rollouts = trainings * training.steps * training.prompts_per_step * training.group_size
     # A prompt is read once per group, but for each rollout where activations are computed again.
     read = rollouts * READ["policy"] / (1 if training.recompute else training.group_size)
-    row = _inference(
-        "policy", training.policy, device, rollouts, training.max_tokens, read, trainings
-    )
+    tokens = USED["policy"] * training.max_tokens
+    # transformers writes a batch until its longest answer ends.
+    wait = USED["policy"] if training.rollouts == "transformers" else 1
+    slower = replace(device, writing=device.writing * wait)
+    row = _inference("policy", training.policy, slower, rollouts, tokens, read, trainings)
     size, active = billions(training.policy)
     share = _trained(profile)
     operations = (2 + 4 * share) * active * (row["written"] + read)
     row["hours"] += operations / device.training / 1e3 / 3600
     rows.append(row | {"stage": "GRPO", "memory_gb": size * (2 + 14 * share) + 5})
     # The evaluation: samples and one greedy answer, of each policy and of the untrained one.
-    items = sets.training + sets.synthetic + sets.real + sets.humaneval + sets.maths
-    items += sets.math500 + sets.aime24 + sets.livecodebench + sets.livecodebench_v5
+    own = sets.training + sets.synthetic + sets.real
+    others = sets.humaneval + sets.maths + sets.math500 + sets.aime24
+    others += sets.livecodebench + sets.livecodebench_v5
+    items = max(1, own + others)
     policies = 1 + trainings
     answers = items * (trainings * (sets.n + 1) + sets.samples("before") + 1)
+    used = (own * USED["own"] + others * USED["benchmark"]) / items
     read = 2 * items * policies * READ["evaluation"]
-    row = _inference(
-        "evaluation", training.policy, device, answers, sets.max_tokens, read, policies
-    )
+    tokens = used * sets.max_tokens
+    row = _inference("evaluation", training.policy, device, answers, tokens, read, policies)
     return pd.DataFrame([*rows, row])
 
 
 def _answers_of(role, stage, device, answers, read):
     """The row of a teacher or a student."""
-    return _inference(stage, role.model, device, answers, role.sampling.max_tokens, read)
+    tokens = USED[stage] * role.sampling.max_tokens
+    return _inference(stage, role.model, device, answers, tokens, read)
 
 
-def _inference(stage, model, device, answers, longest, read, starts=1):
-    """The row of a stage in which a model answers; `read`: tokens of all prompts."""
+def _inference(stage, model, device, answers, tokens, read, starts=1):
+    """The row of a stage in which a model answers, `tokens` each; `read`: those of all prompts."""
     size, active = billions(model)
-    written = answers * USED[stage] * longest
+    written = answers * tokens
     operations = 2 * active * (written / device.writing + read / device.reading)
     return {
         "stage": stage,
