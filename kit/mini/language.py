@@ -5,6 +5,7 @@ the first list, and no list grows long. What is drawn here is a draft like any m
 own path verifies it.
 """
 
+import json
 import random
 import re
 from collections.abc import Callable
@@ -209,7 +210,7 @@ def worked_answer(problem: Problem) -> str:
     if problem.environment == "induction":
         return problem.program
     steps = steps_of(problem.program)
-    xs = eval(problem.inputs[0])
+    xs = json.loads(problem.inputs[0])
     lists = [] if problem.environment == "fuzzing" else apply_steps(steps, xs)
     if problem.environment == "abduction":
         # Undo step by step; where that leads to another output, the way of the problem's own input.
