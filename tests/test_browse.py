@@ -412,8 +412,7 @@ def test_the_profiles_own_schedule_is_drawn_when_headless(headless, run):
     explore.design(pool(), run)
     figure, facts = headless
     assert (
-        "Curriculum: uniform" in figure.axes[0].get_title(loc="left")
-        and "different problems of 66" in facts.data
+        "curriculum: uniform" in figure.get_suptitle() and "different problems of 66" in facts.data
     )
     assert "mine" not in SCHEDULES
 
@@ -505,7 +504,7 @@ def test_run_folders_are_compared_by_their_profiles(shown, run):
     control(box, "A").value = "run one"
     control(box, "B").value = "run two<b>"
     text = html_in(box)
-    assert "grpo.learning_rate" in text and "0.0001" in text and "2e-06" in text
+    assert "grpo.learning_rate" in text and "0.0001" in text and "1e-05" in text
     assert "grpo.steps" not in text
     assert "<b>" not in text
     assert "0.25 → 0.50 (n = 2)" in text
@@ -520,9 +519,7 @@ def test_a_training_on_a_recorded_plan_says_so(run):
     folder(run, "theirs", None)
     note_stage(run.folder.parent / "theirs", "04_difficulty", recorded=["filtered.parquet"])
     own, theirs = (
-        _compared({name: _folder(run.folder.parent / name)}, "reward", 5)[0]
-        .axes[0]
-        .get_title(loc="left")
+        _compared({name: _folder(run.folder.parent / name)}, "reward", 5)[0].get_suptitle()
         for name in ("own", "theirs")
     )
     assert "(recorded data)" in theirs and "recorded" not in own
@@ -543,7 +540,7 @@ def test_the_first_two_arms_are_compared_when_headless(headless, run):
     compare(run, study(), {})
     figure, tables = headless
     assert (
-        "share of dead groups" in figure.axes[0].get_title(loc="left")
+        "share of dead groups" in figure.get_suptitle()
         and "arm easy" in tables.data
         and "arm hard" in tables.data
     )
