@@ -7,6 +7,7 @@ reward, and a bare loop with the same rollouts. Run it on quiet cores.
 import argparse
 import random
 import statistics
+import tempfile
 import time
 
 import torch
@@ -54,7 +55,7 @@ def by_trl(found, reward, steps):
     from trl import GRPOConfig, GRPOTrainer
 
     config = GRPOConfig(
-        output_dir="/tmp/mini-step",
+        output_dir=tempfile.mkdtemp(),
         max_steps=steps,
         use_cpu=True,
         bf16=NUMBERS.bf16,
