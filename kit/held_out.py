@@ -15,6 +15,11 @@ def _drawn(name, problems, seed):
     return [known[i] for i in random.Random(f"{name} {seed}").sample(sorted(known), len(known))]
 
 
+def _some_items(name, problems, environments, n, seed):
+    """At most n of the problems, drawn, as items of a set."""
+    return [problem_item(name, p, environments) for p in _drawn(name, problems, seed)[:n]]
+
+
 def problem_item(name: str, problem: Problem, environments: dict[str, Environment]) -> Item:
     """A problem of the kit as an item of a set.
 
@@ -94,8 +99,7 @@ def real_items(
         if (problem.method, problem.split, problem.status) == ("real", "held_out", "valid")
         and problem.dropped_by not in ("duplicate", "contaminated")
     ]
-    drawn = _drawn("real", found, seed)[:n]
-    return [problem_item("real", problem, environments) for problem in drawn]
+    return _some_items("real", found, environments, n, seed)
 
 
 def training_items(
@@ -118,5 +122,5 @@ def training_items(
     Source: our choice.
     """
     ids = {*drawn}
-    found = _drawn("training", [problem for problem in problems if problem.id in ids], seed)[:n]
-    return [problem_item("training", problem, environments) for problem in found]
+    found = [problem for problem in problems if problem.id in ids]
+    return _some_items("training", found, environments, n, seed)

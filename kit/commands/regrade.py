@@ -30,6 +30,8 @@ from kit.sandbox import Sandbox
 
 # The set that stands for the answers of the training.
 TRAINING = "rollouts"
+# Sets of the run's own problems.
+OWN = (TRAINING, "training", "synthetic", "real")
 # States of an answer whose verdict is another one today.
 OTHERS = ("now right", "now wrong", "other reason")
 
@@ -62,13 +64,13 @@ def _items(folder: Path, wanted: set[str], sets: set[str], profile: Profile) -> 
     problems = records.load_problems(own if own.exists() else RECORDED / "filtered.parquet")
     envs = environments.make(profile.rounds)
     for problem in problems:
-        for name in (TRAINING, "training", "synthetic", "real"):
+        for name in OWN:
             if f"{name}/{problem.id}" in wanted:
                 yield problem_item(name, problem, envs)
     if "humaneval" in sets:
         yield from humaneval_items(seed=profile.seed)
     yield from procedural_items(profile.evaluation.maths, profile.seed)
-    if sets - {TRAINING, "training", "synthetic", "real", "humaneval", "maths"}:
+    if sets - {*OWN, "humaneval", "maths"}:
         yield from published_items(profile.evaluation, profile.seed)[0]
 
 

@@ -14,14 +14,12 @@ from kit.core import records
 from kit.core.manifest import rests_on_recorded
 from kit.core.run import LABEL
 from kit.core.stats import mean_interval, moved, value_in_interval
-from kit.display.figures.common import SETS
+from kit.display.figures.common import OF_THE_RUN, SETS
 from kit.power import detectable
 from kit.rollouts import first_and_second_half, pass_rates_over_training
 
 # Standard errors from one end of a 95% interval to the other.
 WIDTH = 2 * 1.96
-# Judged by the problems of the run itself; the others are by trainings of a study.
-OF_THE_RUN = ("F1a", "F1b", "F2")
 
 
 class _Missing(Exception):

@@ -36,6 +36,9 @@ NAMES = {
 # Sets of problems that stand for the whole, as far as there are any.
 SETS = {"training": "problems of the training", "synthetic": "held-out problems"}
 
+# Claims judged by the problems of the run itself; the others are by trainings of a study.
+OF_THE_RUN = ("F1a", "F1b", "F2")
+
 INK, GREY, FAINT = "#222222", "#777777", "#EDEDED"
 # Fewer values than this are drawn one by one.
 DOTS_BELOW = 50

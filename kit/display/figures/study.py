@@ -10,6 +10,7 @@ from kit.core.bins import BIN_ORDER
 from kit.display.figures.common import (
     GREY,
     INK,
+    OF_THE_RUN,
     arm_colours,
     axes_of,
     counted,
@@ -21,6 +22,8 @@ from kit.display.figures.common import (
     rows_of,
     text_at,
 )
+
+NOT_RUN = "no study has been run yet: python -m kit study"
 
 VERDICT_COLOURS = {
     "supported": "#009E73",
@@ -41,7 +44,7 @@ def _comparison(ax, y, row):
     ax.plot([row.null, row.null], [y - 0.45, y + 0.45], color=INK, lw=1)
     right = ax.get_yaxis_transform()
     text_at(ax, 1.01, y - 0.16, row.part, xycoords=right, color=colour, weight="bold")
-    units = "snippet" if row.claim in ("F1a", "F1b", "F2") else "seed"
+    units = "snippet" if row.claim in OF_THE_RUN else "seed"
     numbers = f"{counted(row.seeds, units)}, n = {row.problems}; could find {row.smallest:.2f}"
     text_at(ax, 1.01, y + 0.22, row.why or numbers, xycoords=right, color=GREY)
 
@@ -106,8 +109,7 @@ def draw_heat(df: pd.DataFrame, label: str = "") -> Axes:
     size = (9, 1.6 + 0.34 * max(4, len(arms)))
     title = f"What each arm solves after training{label}"
     if df.empty:
-        note = "no study has been run yet: python -m kit study"
-        return empty_axes(axes_of(None, size, title), note)
+        return empty_axes(axes_of(None, size, title), NOT_RUN)
     # Bins from easy to hard, then the sets.
     columns = sorted(df.of.unique(), key=lambda of: (*BIN_ORDER, of).index(of))
     tables = df.pivot(index="arm", columns="of").reindex(arms)
@@ -150,9 +152,8 @@ def draw_sharpening(df: pd.DataFrame, label: str = "") -> Figure:
         The figure, a panel per set; a note if no study was run.
     Source: our choice.
     """
-    title = f"Learning, or only surer?{label}"
     if df.empty:
-        return empty_figure(title, "no study has been run yet: python -m kit study")
+        return empty_figure(f"Learning, or only surer?{label}", NOT_RUN)
     rose = df[["sampled", "greedy"]] > 0
     title = (
         f"More by sampled answers in {rose.sampled.sum()}, by greedy ones in {rose.greedy.sum()} "
