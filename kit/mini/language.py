@@ -5,11 +5,12 @@ the first list, and no list grows long. What is drawn here is a draft like any m
 own path verifies it.
 """
 
-import json
 import random
 import re
+from ast import literal_eval
 from collections.abc import Callable
 from functools import cache
+from itertools import accumulate, pairwise
 from typing import Any
 
 from kit.core.types import Problem, SeedSnippet, digest
@@ -56,10 +57,14 @@ _GENERATOR = """def generate_inputs(rng):
 
 # Of fuzzing: the precondition, and what is measured of the result.
 _PRE_TEST = (
-    "def pre_test_f(xs):\n    return type(xs) is list and len(xs) <= 6 and "
-    "all((type(x) is int and 0 <= x <= 9 for x in xs))"
+    f"def pre_test_f(xs):\n    return type(xs) is list and len(xs) <= {_LONGEST} and "
+    f"all((type(x) is int and 0 <= x <= {_LARGEST} for x in xs))"
 )
 _MEASURES: dict[str, Callable] = {"len": len, "sum": sum, "max": max}
+
+# Out of domain: steps that strings of digits know too, and sums.
+_STRING_STEPS = ("xs[::-1]", "xs[1:]", "xs[:-1]", "xs[1:] + xs[:1]", "xs + xs[:2]", "xs[::2]")
+_SUM = "State the final answer to the following arithmetic problem: {} ="
 
 
 @cache
@@ -150,29 +155,44 @@ def draw_problem(
 ) -> Problem:
     """A problem about a function: its inputs, for induction a hint, for fuzzing a test.
 
-    The test's bound is the largest of some values, the more the deeper the function is, so a deep
-    function's test is rarely broken. The first input breaks it.
+    The test says which length, sum or maximum the result never has: that of the first input.
     """
     facts: dict[str, Any] = {}
     if environment == "induction":
         facts["message"] = f"number of steps: {len(steps)}"
     if environment == "fuzzing":
-        name = rng.choice(list(_MEASURES))
-        more = inputs + [draw_input(rng) for _ in range(2 ** (len(steps) + 1))]
-        values = [_MEASURES[name](apply_steps(steps, xs)[-1] or [0]) for xs in more]
-        bound = max(values)
-        # The witness comes first.
-        inputs = [more.pop(values.index(bound)), *more][: len(inputs)]
+        name = rng.choice([*_MEASURES])
+        value = _MEASURES[name](apply_steps(steps, inputs[0])[-1])
         measured = "max(f(xs), default=0)" if name == "max" else f"{name}(f(xs))"
-        test = f"def test_f(xs):\n    return {measured} < {bound}"
+        test = f"def test_f(xs):\n    return {measured} != {value}"
         facts |= {"pre_test": _PRE_TEST, "test": test}
     return Problem(
         environment=environment,
         program=program_of(steps),
-        inputs=[str(xs) for xs in inputs],
-        outputs=[str(apply_steps(steps, xs)[-1]) for xs in inputs],
+        inputs=[repr(xs) for xs in inputs],
+        outputs=[repr(apply_steps(steps, xs)[-1]) for xs in inputs],
         **facts,
     )
+
+
+def draw_string_problem(rng: random.Random, depth: int) -> Problem:
+    """A deduction problem about a string of digits, with steps that lists know too."""
+    while True:
+        text = "".join(map(str, draw_input(rng)))
+        steps = rng.choices(_STRING_STEPS, k=depth)
+        texts = [text, *apply_steps(steps, text)]
+        changed = all(a != b for a, b in pairwise(texts))
+        if changed and all(1 <= len(text) <= _LONGEST for text in texts):
+            return draw_problem(rng, "deduction", steps, [text])
+
+
+def draw_sum(rng: random.Random, terms: int) -> tuple[str, str]:
+    """A question of reasoning-gym's kind `chain_sum` with digits, and its worked answer."""
+    digits = [rng.randint(1, 9) for _ in range(terms)]
+    signed = [digits[0], *(rng.choice((-1, 1)) * digit for digit in digits[1:])]
+    text = " ".join([str(digits[0]), *(f"{'+-'[x < 0]} {abs(x)}" for x in signed[1:])])
+    *way, last = list(accumulate(signed))[1:]
+    return _SUM.format(text), "\n".join([*map(str, way), f"<answer>{last}</answer>"])
 
 
 def drawn_functions(n: int, seed: int = 0) -> list[SeedSnippet]:
@@ -206,17 +226,22 @@ def drawn_functions(n: int, seed: int = 0) -> list[SeedSnippet]:
 
 
 def worked_answer(problem: Problem) -> str:
-    """A right answer with its way to it: the list after each step; backwards in abduction."""
+    """A right answer with its way to it: the list after each step; backwards to an input."""
     if problem.environment == "induction":
         return problem.program
     steps = steps_of(problem.program)
-    xs = json.loads(problem.inputs[0])
-    lists = [] if problem.environment == "fuzzing" else apply_steps(steps, xs)
-    if problem.environment == "abduction":
-        # Undo step by step; where that leads to another output, the way of the problem's own input.
+    xs = literal_eval(problem.inputs[0])
+    lists = apply_steps(steps, xs)
+    if problem.environment in ("abduction", "fuzzing"):
+        # Undo step by step; where that leads elsewhere, the way of the problem's own input.
         output = lists[-1]
         undone = apply_steps([SMALL_STEPS[step] for step in reversed(steps)], output)
-        right = apply_steps(steps, undone[-1])[-1:] == [output]
+        back = undone[-1]
+        valid = 1 <= len(back) <= _LONGEST and all(0 <= x <= _LARGEST for x in back)
+        right = valid and apply_steps(steps, back)[-1] == output
         lists = undone if right else [xs, *lists[:-1]][::-1]
-    *way, last = lists or [xs]
-    return "\n".join([*map(str, way), f"<answer>{last}</answer>"])
+        # In fuzzing the output is part of the answer's way: the test leaves it open.
+        if problem.environment == "fuzzing":
+            lists.insert(0, output)
+    *way, last = lists
+    return "\n".join([*map(repr, way), f"<answer>{last!r}</answer>"])

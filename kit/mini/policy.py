@@ -13,16 +13,25 @@ from collections import Counter
 from collections.abc import Iterable
 from itertools import accumulate
 from pathlib import Path
+from typing import Literal
 
 import torch
 import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from kit.core.config import EnvironmentName, StrictModel
+from kit.core.prompts import Messages, prompt
 from kit.core.types import Problem
 from kit.environments import KINDS
 from kit.grpo import last_checkpoint, save_policy
-from kit.mini.language import SMALL_STEPS, draw_function, draw_problem, worked_answer
+from kit.mini.language import (
+    SMALL_STEPS,
+    draw_function,
+    draw_problem,
+    draw_string_problem,
+    draw_sum,
+    worked_answer,
+)
 from kit.serving.models import SMALL_POLICIES
 from kit.serving.weights import ModelUnavailable
 
@@ -42,22 +51,25 @@ class Recipe(StrictModel):
     batch: int = 64
     learning_rate: float = 2e-3
     decay: int = 1000
-    # Each: how many steps, and by environment the weights of functions of 1, 2, 3 lines.
-    stages: list[tuple[int, dict[EnvironmentName, list[float]]]] = [
+    # Each: how many steps, and by environment the weights of functions of 1, 2, 3 lines. `strings`
+    # and `maths` (sums of 2, 3, 4 digits) are out of domain: RL never trains them.
+    stages: list[tuple[int, dict[EnvironmentName | Literal["strings", "maths"], list[float]]]] = [
         (2500, {"deduction": [5, 4, 0.3]}),
         (
-            4000,
+            7500,
             {
-                "deduction": [5, 3, 0.2],
+                "deduction": [5, 3, 0.3],
                 "abduction": [5, 4, 0.3],
                 "induction": [5, 4, 0.3],
-                "fuzzing": [1.5, 1],
+                "fuzzing": [5, 4, 0.3],
+                "strings": [0.8, 0.4, 0.1],
+                "maths": [0.8, 0.6, 0.1],
             },
         ),
     ]
 
 
-RECIPES = {"mini": Recipe()}
+RECIPES = {"mini": Recipe(), "mini-wide": Recipe(width=192)}
 # Tokens that a prompt and its answer may have together.
 CONTEXT = 512
 # The messages before the last one explain the form of an answer: the warm start has taught it.
@@ -73,8 +85,19 @@ _ENVIRONMENTS = {name: kind() for name, kind in KINDS.items()}
 
 def draw_example(rng: random.Random, name: str, depth: int) -> Problem:
     """A problem of an environment whose function has so many steps; its outputs are computed."""
+    if name == "strings":
+        return draw_string_problem(rng, depth)
     function = draw_function(rng, depth, _ENVIRONMENTS[name].inputs, [*SMALL_STEPS], [])
     return draw_problem(rng, name, *function)
+
+
+def worked_example(rng: random.Random, name: str, depth: int) -> tuple[Messages, str]:
+    """What is asked of the policy, as in training and evaluation, and a worked answer."""
+    if name == "maths":
+        question, answer = draw_sum(rng, depth + 1)
+        return prompt("evaluate_maths", question=question), answer
+    problem = draw_example(rng, name, depth)
+    return _ENVIRONMENTS[problem.environment].solve_prompt(problem), worked_answer(problem)
 
 
 class Examples(torch.utils.data.Dataset):
@@ -97,15 +120,13 @@ class Examples(torch.utils.data.Dataset):
         batch = random.Random(f"batch {self.recipe.seed} {step}")
         ((name, depth),) = batch.choices([*kinds], [*kinds.values()])
         rng = random.Random(f"example {self.recipe.seed} {number}")
-        problem = draw_example(rng, name, depth)
-        asked = _ENVIRONMENTS[name].solve_prompt(problem)
-        prompt = self.tokenizer.apply_chat_template(
-            asked, add_generation_prompt=True, return_dict=False
+        messages, text = worked_example(rng, name, depth)
+        asked = self.tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, return_dict=False
         )
-        answer = self.tokenizer(worked_answer(problem))["input_ids"]
         # The loss is about the answer and its end alone.
-        answer.append(self.tokenizer.eos_token_id)
-        return {"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer}
+        answer = [*self.tokenizer(text)["input_ids"], self.tokenizer.eos_token_id]
+        return {"input_ids": asked + answer, "labels": [-100] * len(asked) + answer}
 
 
 def make_tokenizer(seed: int):
@@ -125,11 +146,11 @@ def make_tokenizer(seed: int):
         ]
     )
     counts: Counter[str] = Counter()
+    names = [*_ENVIRONMENTS, "strings", "maths"]
     for number in range(_TEXTS):
-        name = [*_ENVIRONMENTS][number % len(_ENVIRONMENTS)]
-        problem = draw_example(rng, name, 1 + number % 3)
-        asked = _ENVIRONMENTS[name].solve_prompt(problem)[-1]["content"]
-        for text in (asked, worked_answer(problem)):
+        depth, place = divmod(number, len(names))
+        messages, answer = worked_example(rng, names[place], 1 + depth % 3)
+        for text in (messages[-1]["content"], answer):
             counts.update(piece for piece, _ in pieces.pre_tokenize_str(text))
     special = ["<pad>", "<eos>", "<go>"]
     known = sorted(piece for piece, count in counts.items() if count >= _OFTEN)

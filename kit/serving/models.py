@@ -19,7 +19,7 @@ from kit.serving.gguf import converted
 from kit.serving.weights import ModelDigestError, ModelUnavailable
 
 # Policies that the kit makes itself (kit.mini.policy), by name.
-SMALL_POLICIES = {"mini": ROOT / "data" / "mini"}
+SMALL_POLICIES = {name: ROOT / "data" / name for name in ("mini", "mini-wide")}
 
 
 def _small_policy(name):
