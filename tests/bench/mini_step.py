@@ -13,7 +13,7 @@ import time
 import torch
 import transformers
 
-from kit import environments, grpo
+from kit import environments, grpo, prefix
 from kit.core import profile
 from kit.environments.base import grade_all
 from kit.environments.verify import DeterminismCheck
@@ -59,6 +59,7 @@ def by_trl(found, reward, steps):
         max_steps=steps,
         use_cpu=True,
         bf16=NUMBERS.bf16,
+        gradient_checkpointing=NUMBERS.recompute,
         per_device_train_batch_size=NUMBERS.prompts_per_step * NUMBERS.group_size,
         num_generations=NUMBERS.group_size,
         max_completion_length=NUMBERS.max_tokens,
@@ -84,7 +85,8 @@ def by_trl(found, reward, steps):
 
     model, words = grpo.load_policy("mini", None, True, NUMBERS.bf16)
     clock = Clock()
-    trainer = GRPOTrainer(
+    # As notebook 05 does: a prompt once per group.
+    trainer = prefix.shared(GRPOTrainer)(
         model=model,
         processing_class=words,
         args=config,
