@@ -20,6 +20,7 @@ import torch
 import transformers
 from IPython.display import display
 from pydantic import BaseModel
+from trl import import_utils
 
 from kit.core.records import Log
 from kit.core.run import headless
@@ -45,13 +46,16 @@ LOG_COLUMNS = dict(zip(_KEPT, _KEPT)) | {
 
 
 def quiet_vllm() -> None:
-    """Let vLLM report errors only. Call it before TRL is imported, because TRL imports vLLM.
+    """Let vLLM report errors only; without a GPU, TRL leaves it out. Call it before importing TRL.
 
     Source: our choice.
     """
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     # vLLM logs its first lines before it has read that variable.
     logging.getLogger("vllm").setLevel(logging.ERROR)
+    # TRL imports vLLM wherever it is installed. Without a GPU that costs seconds and serves nothing.
+    if not torch.cuda.is_available():
+        import_utils.is_vllm_available = lambda *_, **__: False
 
 
 def advantages(rewards: list[float | None]) -> list[float]:
