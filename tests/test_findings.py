@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kit import findings
+from kit import claims, findings
 from kit.commands import record
 from kit.core import profile, records
 from kit.core.manifest import RECORDED, ROOT
@@ -14,7 +14,7 @@ from kit.core.stats import mean_interval
 from kit.design import study_power
 from kit.teacher import turn_changes
 
-UNTESTED = findings.UNTESTED
+UNTESTED = claims.UNTESTED
 NO_ROUNDS = findings.round_tables(
     pd.DataFrame(columns="environment seeds multi_kept single_kept ratio low high".split()), []
 )
@@ -67,8 +67,8 @@ def voting(board, claim):
 def test_f1_is_two_claims_judged_by_the_interval(row, above_one, above_four):
     columns = NO_ROUNDS["yields"].columns
     yields = pd.DataFrame([("all", *row)] if row else [], columns=columns)
-    assert findings.multi_turn_yield(yields, 1.0).verdict() == above_one
-    assert findings.multi_turn_yield(yields, 4.0).verdict() == above_four
+    assert claims.multi_turn_yield(yields, 1.0).verdict() == above_one
+    assert claims.multi_turn_yield(yields, 4.0).verdict() == above_four
 
 
 def drawn(rng, seeds, move, asked, noise=0.2):
@@ -88,11 +88,11 @@ def test_f2_is_judged_against_what_falls_by_chance():
     turns, draws = drawn(rng, 80, 0.0, "harder"), drawn(rng, 80, 0.0, "new")
     # The rule before took this fall for the teacher's doing.
     assert mean_interval(-turns.change, bounds=(-1, 1))[1] > 0
-    assert findings.difficulty_steering(turns, draws, "harder").verdict() == "undecided"
+    assert claims.difficulty_steering(turns, draws, "harder").verdict() == "undecided"
     steered = drawn(rng, 40, 0.4, "harder")
-    assert findings.difficulty_steering(steered, draws, "harder").verdict() == "supported"
+    assert claims.difficulty_steering(steered, draws, "harder").verdict() == "supported"
     away = drawn(rng, 40, -0.4, "harder")
-    assert findings.difficulty_steering(away, draws, "harder").verdict() == "contradicted"
+    assert claims.difficulty_steering(away, draws, "harder").verdict() == "contradicted"
 
 
 def test_the_control_of_f2_starts_where_the_wish_was_made():
@@ -100,8 +100,8 @@ def test_the_control_of_f2_starts_where_the_wish_was_made():
     turns, draws = drawn(rng, 40, 0.3, "harder"), drawn(rng, 40, 0.0, "new")
     # Draws that start low rise by chance; with them in the control anything falls "more".
     low = draws.assign(before=0.0, change=0.5, seed_id=lambda x: x.seed_id + "low")
-    with_low = findings.difficulty_steering(turns, pd.concat([draws, low]), "harder")
-    alone = findings.difficulty_steering(turns, draws, "harder")
+    with_low = claims.difficulty_steering(turns, pd.concat([draws, low]), "harder")
+    alone = claims.difficulty_steering(turns, draws, "harder")
     assert with_low.value == alone.value and with_low.problems == alone.problems
 
 

@@ -219,7 +219,10 @@ def test_a_finished_study_is_collected_and_judged(prepared, tmp_path):
     )
     assert found["scores"].dropna(subset="bin")["bin"].unique().tolist() == ["easy"]
     board = findings.board(found | NO_ROUNDS)
-    assert list(dict.fromkeys(board.claim))[2:] == [*(f"F{k}" for k in range(2, 11)), "C1", "C2"]
+    assert list(dict.fromkeys(board.claim))[2:] == [
+        *(f"F{k}" for k in range(2, 11)),
+        *("C1", "C2", "E1", "E2a", "E2b", "E3"),
+    ]
     assert set(board.verdict) == {"not tested at this scale"}, "two seeds of one arm are too few"
     finish(runs[-1], "one")
     after = findings.board(collect_study(tmp_path / "study") | NO_ROUNDS).query(
@@ -271,7 +274,5 @@ def test_the_shipped_arms_are_the_papers():
         yaml.safe_load((Path(study_arms.__file__).parent / "arms.yaml").read_text()).keys()
         == known.keys()
     )
-    compared = {
-        arm for claim in findings.CLAIMS for c in claim.comparisons if c.b for arm in (c.a, c.b)
-    }
+    compared = {arm for claim in findings.CLAIMS for c in claim.comparisons for arm in c.arms}
     assert compared <= {*known}, "every comparison has its arms"
