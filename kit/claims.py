@@ -129,7 +129,9 @@ class Comparison:
         *arms, before = (score_table(rows, arm, self.set, mode, self.k) for arm in names)
         if self.kind == "spread":
             return spread(*arms)
-        return alike(*arms, before) if self.kind == "alike" else better(*arms)
+        if self.kind == "alike":
+            return alike(arms[0], arms[1], before)
+        return better(*arms)
 
 
 @dataclass(frozen=True)
