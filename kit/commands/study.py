@@ -116,7 +116,9 @@ def what_it_finds(profile: str, data: Path, runs: list[Path]) -> str:
         f"recorded study {told}), or what it lacks:"
     ]
     for row in found.itertuples():
-        able = row.lacks or f"{row.smallest:.2f} with {row.seeds} seeds, {row.problems} problems"
+        # Of a set that the recorded study does not have no variance is known.
+        least = f"{row.smallest:.2f}".replace("nan", "unknown")
+        able = row.lacks or f"{least} with {row.seeds} seeds, {row.problems} problems"
         lines.append(f"  {row.claim:4}{row.comparison}: {able}")
     return "\n".join(lines)
 
