@@ -180,7 +180,7 @@ def draw_string_problem(rng: random.Random, depth: int) -> Problem:
     while True:
         text = "".join(map(str, draw_input(rng)))
         steps = rng.choices(_STRING_STEPS, k=depth)
-        texts = [text, *apply_steps(steps, text)]
+        texts: list[str] = [text, *apply_steps(steps, text)]
         changed = all(a != b for a, b in pairwise(texts))
         if changed and all(1 <= len(text) <= _LONGEST for text in texts):
             return draw_problem(rng, "deduction", steps, [text])
