@@ -150,9 +150,7 @@ def draw_function(
     return best
 
 
-def draw_problem(
-    rng: random.Random, environment: str, steps: list[str], inputs: list[list[int]]
-) -> Problem:
+def draw_problem(rng: random.Random, environment: str, steps: list[str], inputs: list) -> Problem:
     """A problem about a function: its inputs, for induction a hint, for fuzzing a test.
 
     The test says which length, sum or maximum the result never has: that of the first input.
@@ -180,7 +178,7 @@ def draw_string_problem(rng: random.Random, depth: int) -> Problem:
     while True:
         text = "".join(map(str, draw_input(rng)))
         steps = rng.choices(_STRING_STEPS, k=depth)
-        texts: list[str] = [text, *apply_steps(steps, text)]
+        texts = [text, *apply_steps(steps, text)]
         changed = all(a != b for a, b in pairwise(texts))
         if changed and all(1 <= len(text) <= _LONGEST for text in texts):
             return draw_problem(rng, "deduction", steps, [text])
