@@ -16,7 +16,7 @@ from kit.core import records
 from kit.core.bins import bin_of
 from kit.core.config import CurriculumConfig, EnvironmentName, Profile, StrictModel
 from kit.core.manifest import RECORDED, ROOT, read_manifest
-from kit.core.run import LABEL, Run
+from kit.core.run import LABEL, Run, scale_of
 from kit.core.types import Problem, digest
 from kit.schedules import CurriculumError
 
@@ -36,12 +36,12 @@ class Arm(StrictModel):
     schedule: str | None = None
     environments: dict[EnvironmentName, float] | None = None
     sources: dict[Literal["synthetic", "real"], float] | None = None
-    bins: Literal["narrow", "broad"] | None = None
+    bins: Literal["narrow", "broad", "silent"] | None = None
     reward: Literal["verified", "random"] | None = None
     advantage: Literal["group", "rejection"] | None = None
     set: Literal["all", "chains", "disjoint"] = "all"
     match: str = ""
-    by: list[Literal["bin", "environment"]] = ["bin", "environment"]
+    by: list[Literal["bin", "environment", "hard"]] = ["bin", "environment"]
     share: float = Field(1.0, gt=0, le=1)
     substitute: bool = False
     rerun: str = ""
@@ -115,11 +115,12 @@ def _family(arm, kept, bins, seed):
     return apart if len(apart) == len(stones) else []
 
 
-def _cells(problems, by):
+def _cells(problems, by, bins):
     """Source -> cell -> problems; a cell is what the keys `by` say of a problem."""
     found: dict[str, dict] = {}
     for problem in problems:
-        facts = {"bin": bin_of(problem.p, "broad"), "environment": problem.environment}
+        name = bin_of(problem.p, bins)
+        facts = {"bin": name, "environment": problem.environment, "hard": name == "hard"}
         part = found.setdefault(curriculum.source(problem), defaultdict(list))
         part[tuple(facts[key] for key in by)].append(problem)
     return found
@@ -138,7 +139,8 @@ def arm_pools(
 ) -> dict[str, list[Problem]]:
     """The problems that a training of each arm may draw from.
 
-    They are kept, of the train split, and in a bin that the arm's schedule asks for. Arms of one
+    They are kept, of the train split, and in a bin that the arm's schedule asks for; arms with the
+    bins `silent` also draw those that were dropped because no attempt solved them. Arms of one
     `match` get equally many of each source in each cell of `by`. Of what the poorest partner has
     in a cell, a training takes DRAWN, and at least one; without a `match` an arm is its own
     partner. A pool of stepping stones is DRAWN of the chains.
@@ -154,13 +156,18 @@ def arm_pools(
         CurriculumError: a schedule is unknown.
     Source: paper (chains, disjoint sets, sizes that match); pools by seed are our choice.
     """
-    by_id = {problem.id: problem for problem in problems if problem.kept}
-    kept = [problem for problem in by_id.values() if problem.split == "train"]
-    stock = {}
+    # Of several records of one problem a kept one counts.
+    by_id = {x.id: x for x in sorted(problems, key=lambda x: x.kept) if x.split == "train"}
+    kept = [problem for problem in by_id.values() if problem.kept]
+    silent = [x for x in by_id.values() if x.dropped_by == "unsolved" and x.p == 0]
+    stock: dict[str, list[Problem]] = {}
+    cells: dict[str, dict] = {}
     for name, arm in known.items():
         drawing = _drawing(arm, profile)
-        stock[name] = curriculum.drawable(_family(arm, kept, drawing["bins"], seed), **drawing)
-    cells = {name: _cells(found, known[name].by) for name, found in stock.items()}
+        bins = drawing["bins"]
+        usable = kept + silent if bins == "silent" else kept
+        stock[name] = curriculum.drawable(_family(arm, usable, bins, seed), **drawing)
+        cells[name] = _cells(stock[name], arm.by, bins)
 
     pools = {name: stock[name] if arm.set != "all" else [] for name, arm in known.items()}
     for name, arm in known.items():
@@ -278,12 +285,23 @@ def collect_study(folder: Path) -> dict[str, pd.DataFrame]:
     }
 
 
-def recorded_study(folder: Path | None = None) -> dict[str, pd.DataFrame] | None:
+def study_scale(folder: Path) -> str:
+    """MINIATURE for a study folder with a run whose teacher is a script, else empty."""
+    profiles = (read_manifest(made.parent)["profile"] for made in folder.glob("*/*/manifest.json"))
+    return next((scale_of(profile) for profile in profiles if profile), "")
+
+
+def recorded_folder(scale: str) -> Path:
+    """Where the study of a scale is recorded: MINIATURE, or empty for language models."""
+    return RECORDED / ("study-mini" if scale else "study")
+
+
+def recorded_study(folder: Path) -> dict[str, pd.DataFrame] | None:
     """The tables of EMPTY that `python -m kit record` wrote; None if they are not all there.
 
-    `folder`: where they lie; None: data/recorded/study.
+    `folder`: where they lie, see `recorded_folder`.
     """
-    paths = {name: (folder or RECORDED / "study") / f"{name}.parquet" for name in EMPTY}
+    paths = {name: folder / f"{name}.parquet" for name in EMPTY}
     if not all(path.exists() for path in paths.values()):
         return None
     return {name: records.read_parquet(path) for name, path in paths.items()}
@@ -292,25 +310,26 @@ def recorded_study(folder: Path | None = None) -> dict[str, pd.DataFrame] | None
 def read_study(run: Run, folder: str | Path = "") -> tuple[dict[str, pd.DataFrame], str]:
     """The tables of a study, and what a figure's title says of them.
 
-    Where the folder has no finished run these are the recorded ones; the run then notes that.
+    Where the folder has no finished run these are the recorded ones of the run's scale; the run
+    then notes that.
 
     Args:
         run: of stage 07.
         folder: of the study; empty: `runs/study-<profile>`.
     Returns:
         `scores`, `curves` and `drawn` as `collect_study` gives them, without rows if nothing is
-        recorded either; and a label, for own data the run's `scale`.
+        recorded either; and a label, for own data the study's scale.
     Source: our choice.
     """
     folder = Path(folder or ROOT / "runs" / f"study-{run.profile.name}")
     found = collect_study(folder)
     if len(found["scores"]):
-        return found, run.scale
-    shipped = recorded_study()
+        return found, study_scale(folder)
+    shipped = recorded_study(recorded_folder(run.scale))
     if shipped is None:
-        return found, ""
+        return found, run.scale
     print(
         f"recorded data: {folder.name}/ has no finished run, so the study comes from data/recorded"
     )
     run.recorded.add("study")
-    return shipped, LABEL
+    return shipped, run.scale + LABEL

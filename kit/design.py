@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from kit import environments
+from kit.claims import CLAIMS, Comparison
 from kit.contrasts import contrast, score_table
 from kit.core.bins import bin_of
 from kit.core.config import Profile
 from kit.core.types import Problem
 from kit.effects import ALPHA, MARGIN, PROBLEMS, SEEDS, SEEDS_FOR_SPREAD, late_rates
-from kit.findings import CLAIMS, Comparison
 from kit.held_out import real_items, synthetic_items
 from kit.power import Components, detectable, smallest_effect, smallest_ratio
 
@@ -23,6 +23,7 @@ def _asked(problems, profile):
     numbers = profile.evaluation
     envs = environments.make(profile.rounds)
     rows: list[tuple[str, str, str | None]] = [("maths", "", None)] * numbers.maths
+    rows += [("strings", "", None)] * numbers.strings
     for name, draw in (("synthetic", synthetic_items), ("real", real_items)):
         for item in draw(problems, envs, getattr(numbers, name), profile.seed):
             problem = Problem.model_validate(item.data["problem"])
@@ -37,7 +38,7 @@ def _count(comparison, asked):
 
 def _lacks(comparison, count, seeds, arms):
     """Why a comparison cannot be tested, with the value to raise; empty if it can."""
-    missing = [arm for arm in (comparison.a, comparison.b) if arm not in arms]
+    missing = [arm for arm in comparison.arms if arm not in arms]
     if missing:
         return f"no training of {', '.join(missing)}: --arms"
     needed = SEEDS_FOR_SPREAD if comparison.kind == "spread" else SEEDS
@@ -78,6 +79,8 @@ def _smallest(comparison, count, seeds, samples, recorded, alpha):
     components = measured_components(recorded["scores"], comparison.set, comparison.k)
     # pass@k of k samples is a single draw.
     found = smallest_effect(components, seeds, count, samples // comparison.k, alpha=alpha)
+    # A difference of differences has twice the variance.
+    found *= np.sqrt(2) if comparison.than else 1
     return found / MARGIN if comparison.kind == "alike" else found
 
 
@@ -109,7 +112,7 @@ def study_power(
     rows: list[tuple[str, Comparison, int, str]] = []
     for claim in CLAIMS:
         for comparison in claim.comparisons:
-            if comparison.b:
+            if comparison.arms:
                 count = _count(comparison, asked)
                 rows.append((claim.id, comparison, count, _lacks(comparison, count, seeds, arms)))
     tested = sum(not lacks for *_, lacks in rows)

@@ -71,7 +71,7 @@ class Effect:
         return float(np.minimum(1, 2 * smaller))
 
     def verdict(self, p: float | None = None) -> str:
-        """What the data say of the claim: one of findings.VERDICTS.
+        """What the data say of the claim: one of claims.VERDICTS.
 
         Args:
             p: the two-sided p value after Holm; without it, its own.
@@ -107,17 +107,19 @@ def _effect_of(found: Estimate, seeds=SEEDS, problems=PROBLEMS, **more):
     return Effect(**{**fields, "smallest": found.smallest(), "untested": untested, **more})
 
 
-def better(a: pd.DataFrame, b: pd.DataFrame) -> Effect:
-    """Arm a beats arm b: mean of a - mean of b.
+def better(a: pd.DataFrame, b: pd.DataFrame, *than: pd.DataFrame) -> Effect:
+    """Arm a beats arm b: mean of a - mean of b; with two more arms, by more than c beats d.
 
     Args:
         a: S_a seeds x problems, of `contrasts.score_table`.
         b: of the other arm, S_b seeds.
+        than: of c and of d.
     Returns:
-        The difference (-1 to 1). It is tested with SEEDS seeds and PROBLEMS problems.
+        The difference (-1 to 1), or (a - b) - (c - d), from -2 to 2. It is tested with SEEDS
+        seeds and PROBLEMS problems.
     Source: our choice; `contrasts.contrast` has the formulas.
     """
-    return _effect_of(contrast([(1, a), (-1, b)]))
+    return _effect_of(contrast([*zip((1, -1, -1, 1), (a, b, *than))]))
 
 
 def alike(a: pd.DataFrame, b: pd.DataFrame, untrained: pd.DataFrame) -> Effect:

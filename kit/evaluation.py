@@ -36,6 +36,7 @@ DOMAINS = {
     "livecodebench_v5": "in",  # release_v5, by difficulty (paper)
     "humaneval": "smoke",  # contaminated in every model
     "maths": "out",  # procedural tasks of reasoning-gym, exact answers
+    "strings": "out",  # in miniature: another type of argument
     "math500": "out",  # paper
     "aime24": "out",  # paper
 }

@@ -2,11 +2,14 @@
 
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from itertools import chain, islice, zip_longest
 
+from kit.benchmarks.procedural import MATHS_LEVELS
 from kit.core.types import Item, Problem
 from kit.environments.base import Environment
+from kit.mini.language import draw_string_problem
 
 
 def _drawn(name, problems, seed):
@@ -100,6 +103,26 @@ def real_items(
         and problem.dropped_by not in ("duplicate", "contaminated")
     ]
     return _some_items("real", found, environments, n, seed)
+
+
+def string_items(n: int, environments: dict[str, Environment], seed: int = 0) -> list[Item]:
+    """Deduction problems about strings of digits, with 1, 2 and 3 steps (easy to hard) in turn.
+
+    Args:
+        n: so many different ones.
+        environments: by name; deduction asks and grades.
+        seed: of the draw.
+    Returns:
+        The items of the set `strings`; none is a problem of the training, which knows lists only.
+    Source: our choice.
+    """
+    rng = random.Random(f"strings {seed}")
+    found: dict[str, Item] = {}
+    while len(found) < n:
+        depth = len(found) % 3
+        item = problem_item("strings", draw_string_problem(rng, depth + 1), environments)
+        found.setdefault(item.id, replace(item, group=MATHS_LEVELS[depth]))
+    return [*found.values()]
 
 
 def training_items(

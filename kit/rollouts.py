@@ -125,6 +125,23 @@ def pass_rates_over_training(rollouts: pd.DataFrame) -> pd.DataFrame:
     return rates.assign(draw=draw, p=rates.solved / rates.n)
 
 
+def rollout_summary(rollouts: pd.DataFrame, window: int = 10) -> pd.DataFrame:
+    """A training's answers counted, by environment and bin, over a few steps at a time.
+
+    Args:
+        rollouts: of `read_rollouts`.
+        window: steps that are counted together.
+    Returns:
+        Columns `step` (the last one of the window), `environment`, `bin`; `n` (graded answers),
+        `solved`, `malformed`, `cut_off` (how many).
+    Source: our choice.
+    """
+    counts = pass_rates_over_training(rollouts)
+    counts["step"] = -(-counts.step // window) * window
+    key = ["step", "environment", "bin"]
+    return counts.groupby(key, as_index=False)[["n", "solved", "malformed", "cut_off"]].sum()
+
+
 def first_and_second_half(rates: pd.DataFrame) -> pd.DataFrame:
     """The training's own problems early and late: those that were drawn in both halves.
 

@@ -58,9 +58,12 @@ SCHEDULES: dict[str, list[tuple[int, Mixture]]] = {
     "easy": [(0, _weights(1, 0, 0))],
     "medium": [(0, _weights(0, 1, 0))],
     "hard": [(0, _weights(0, 0, 1))],
+    # Our choice: a third hard problems both times; below them nothing but easy ones, or all kinds.
+    "gap": [(0, {"easy": 2 / 3, "easy-medium": 0, "medium": 0, "hard": 1 / 3})],
+    "smooth": [(0, {"easy": 2 / 9, "easy-medium": 2 / 9, "medium": 2 / 9, "hard": 1 / 3})],
 }
 
-# The paper's schedules; the other three are its trainings on one difficulty alone.
+# The paper's schedules; three others are its trainings on one difficulty alone.
 PAPER_SCHEDULES = ("uniform", "soft", "sharp", "classic", "hard-first", "medium-first")
 BUILT_IN = frozenset(SCHEDULES)
 

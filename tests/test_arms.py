@@ -47,6 +47,9 @@ def made(n=5, real=4, chains=3):
         for b in ("easy", "medium", "hard")
         for k in range(chains)
     ]
+    # Never solved, so dropped.
+    silent = [problem("hard", e, k, "single") for e in ENVIRONMENTS for k in range(n)]
+    out += [p.with_(solved=0, kept=False, dropped_by="unsolved") for p in silent]
     return out + [
         problem("easy", "deduction", 99, split="held_out"),
         problem("easy", "fuzzing", 98).with_(kept=False),
@@ -76,7 +79,10 @@ def test_every_arm_has_a_plan_of_its_own_problems():
     for (name, seed), plan in plans.items():
         pool = ids(pools(given, seed)[name])
         assert set(plan.problem_id) <= pool
-        assert pool <= {p.id for p in given if p.kept and p.split == "train"}
+        allowed = {p.id for p in given if p.kept and p.split == "train"}
+        if name.startswith("silent"):
+            allowed |= {p.id for p in given if p.dropped_by == "unsolved"}
+        assert pool <= allowed
         assert len(plan) == CPU.grpo.steps * CPU.grpo.prompts_per_step
     assert set(plans["easy", 0]["bin"]) == {"easy"} and set(plans["hard", 0]["bin"]) == {"hard"}
     assert set(plans["one", 0].environment) == {"induction"}
@@ -119,7 +125,7 @@ def test_each_seed_draws_its_own_pool_and_no_more_than_its_part(name):
     assert len({frozenset(pool) for pool in drawn}) == 4, "seeds replicate the pool"
     assert len({len(pool) for pool in drawn}) == 1, "of one size"
     assert pools(given)[name] == pools(given)[name], "the same again for the same seed"
-    everything = [p for p in given if p.kept and p.split == "train"]
+    everything = [p for p in given if p.split == "train"]
     stock = cells(curriculum.drawable(everything, **_drawing(name)))
     for cell, count in cells(pools(given)[name]).items():
         assert count <= DRAWN * stock[cell]
@@ -150,6 +156,51 @@ def test_arms_that_are_compared_draw_from_equally_many_problems_of_each_kind():
     assert len(few) == 4 and few < ids(found["real"]), "a part of the larger set"
     for name in ("soft", "sharp", "classic", "hard-first", "random-reward", "rejection"):
         assert found[name] == found["uniform"], "one stock, one seed: one pool"
+
+
+def bins_of(problems, bins="broad"):
+    return Counter(bin_of(p.p, bins) for p in problems)
+
+
+def test_gap_and_smooth_are_equal_sets_with_the_same_hard_problems():
+    found = pools(made(n=8, chains=0))
+    gap, smooth = found["gap"], found["smooth"]
+    hard = [ids(p for p in pool if bin_of(p.p, "broad") == "hard") for pool in (gap, smooth)]
+    assert hard[0] == hard[1] and len(hard[0]) == 24 and len(gap) == len(smooth) == 48
+    assert set(bins_of(gap)) == {"easy", "hard"} and set(bins_of(smooth)) == set(BINS)
+    by_environment = [Counter(p.environment for p in pool) for pool in (gap, smooth)]
+    assert by_environment[0] == by_environment[1]
+    longer = profile.load_profile("cpu", {"grpo.steps": 300, "curriculum.repeats": 1000})
+    plans = arm_plans(ARMS, made(n=8), longer, [0], ["gap", "smooth"])
+    shares = [plan["bin"].value_counts(normalize=True).hard for plan in plans.values()]
+    assert shares == pytest.approx([1 / 3, 1 / 3], abs=0.06), "of prompts, as of problems"
+
+
+def test_silent_and_rare_sets_differ_in_their_hard_problems_alone():
+    given = made(n=8)
+    found = pools(given)
+    assert found["silent-uniform"] == found["silent-classic"]
+    assert found["rare-uniform"] == found["rare-classic"]
+    silent, rare = ids(found["silent-uniform"]), ids(found["rare-uniform"])
+    never = {p.id for p in given if p.solved == 0}
+    assert silent - rare and silent - rare <= never and not rare & never
+    assert bins_of(found["silent-uniform"], "silent") == bins_of(found["rare-uniform"])
+    assert {p.p for p in given if p.id in rare - silent} == {SOLVED["hard"] / 8}
+    plan = arm_plans(ARMS, given, CPU, [0], ["silent-classic"])["silent-classic", 0]
+    assert set(plan[plan["bin"] == "hard"].problem_id) <= never, "the curriculum ends there"
+
+
+def test_what_was_dropped_for_another_reason_is_drawn_by_no_arm():
+    given = made()
+    for reason in ("duplicate", "contaminated", "too easy"):
+        twins = [p.with_(dropped_by=reason) if not p.solved else p for p in given]
+        assert not any(p.solved == 0 for pool in pools(twins).values() for p in pool)
+    held = [p.with_(split="held_out") if not p.solved else p for p in given]
+    assert not any(p.solved == 0 for pool in pools(held).values() for p in pool)
+    with pytest.raises(
+        ArmError, match="silent-uniform, seed 0: the schedule uniform asks for hard"
+    ):
+        arm_plans(ARMS, held, CPU, [0], ["silent-uniform"])
 
 
 def test_a_kind_that_one_partner_lacks_is_left_out_of_all():
@@ -246,8 +297,9 @@ def test_what_an_arm_changes_of_the_training():
 def test_the_study_profile_has_problems_enough_in_the_recorded_run():
     study = profile.load_profile("study")
     given = records.load_problems(ROOT / "data" / "recorded" / "filtered.parquet")
-    # No chain was kept there, and a third of the real ones is too few.
-    names = [name for name in ARMS if name not in ("chains", "disjoint", "real-few")]
+    # No chain was kept there, and a third of the real ones is too few; so are the easy ones.
+    few = ("chains", "disjoint", "real-few", "smooth")
+    names = [name for name in ARMS if name not in few]
     plans = arm_plans(ARMS, given, study, range(4), names)
     often = max(plan.problem_id.value_counts().max() for plan in plans.values())
     assert often <= study.curriculum.repeats < 10

@@ -61,6 +61,12 @@ def test_a_pass_rate_read_back_as_float32_stays_in_its_bin(edge):
         assert bin_of(float(np.float32(edge)), bins) == bin_of(edge, bins)
 
 
+def test_the_silent_bins_have_what_was_never_solved_in_the_place_of_hard():
+    assert bin_of(0.0, "silent") == "hard" and bin_of(0.0, "broad") is None
+    for p in (1 / 32, 0.15, 0.3, 0.7, 0.9):
+        assert bin_of(p, "silent") == (bin_of(p, "broad") if p > 0.26 else None)
+
+
 def test_fractions_of_attempts_meet_the_edges_exactly():
     assert bin_of(17 / 20, "broad") == "easy" and bin_of(97 / 100, "broad") == "easy"
     assert bin_of(61 / 100, "broad") == "easy-medium" and bin_of(59 / 100, "narrow") == "medium"

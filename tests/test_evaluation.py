@@ -2,6 +2,8 @@ import ast
 import itertools
 import json
 import multiprocessing
+import random
+import re
 import time
 from concurrent.futures import Future, ProcessPoolExecutor
 
@@ -14,11 +16,13 @@ from kit.benchmarks import procedural
 from kit.benchmarks.humaneval import humaneval_items
 from kit.benchmarks.procedural import MATHS_LEVELS, _grade_maths, procedural_items
 from kit.benchmarks.published import published_items
+from kit.core import profile
 from kit.core.config import Sampling
 from kit.core.stats import mean_interval, pass_at_k
 from kit.core.types import Item, Problem, Reason, Verdict
-from kit.held_out import synthetic_items, training_items
+from kit.held_out import string_items, synthetic_items, training_items
 from kit.integrations.lm_eval import write_samples
+from kit.mini import language
 from kit.sandbox import Sandbox, SandboxUnavailable
 from kit.serving.engine import Completion, EngineDown, EngineError
 
@@ -637,6 +641,32 @@ def test_maths_agrees_with_reasoning_gym_on_plain_answers():
                     == "passed"
                 )
                 assert ours == (data.score_answer(text, entry) == 1), (kind, entry["answer"], text)
+
+
+def test_sums_are_those_that_the_small_policy_knows():
+    chosen = procedural_items(60, seed=3, sums=True)
+    asked = [i.data["question"] for i in chosen]
+    assert len(set(asked)) == 60 and not any("0" in question for question in asked)
+    rng = random.Random(0)
+    for item, question in zip(chosen, asked):
+        terms = 2 + MATHS_LEVELS.index(item.group)
+        before, after = language.draw_sum(rng, terms)[0].split(": ")[0], question.split(": ")
+        assert after[0] == before and re.fullmatch(rf"\d( [+-] \d){{{terms - 1}}} =", after[1])
+        told = eval(after[1].strip(" ="))
+        (verdict,) = item.grade([f"<answer>{told}</answer>"], None)
+        assert verdict.outcome == "passed"
+
+
+def test_strings_are_deduction_problems_of_another_type(box):
+    envs = environments.make(profile.load_profile("mini").rounds)
+    chosen = string_items(9, envs, seed=1)
+    assert [i.group for i in chosen] == [*MATHS_LEVELS] * 3
+    assert len({i.id for i in chosen}) == 9
+    assert [i.id for i in chosen] == [i.id for i in string_items(9, envs, seed=1)]
+    for item in chosen:
+        right = language.worked_answer(Problem.model_validate(item.data["problem"]))
+        verdicts = item.grade([right, "<answer>'x'</answer>", "no"], box)
+        assert [v.outcome for v in verdicts] == ["passed", "failed", "failed"]
 
 
 def test_texts_hold_statements_and_solutions():

@@ -1,3 +1,5 @@
+import ast
+import json
 import re
 
 import matplotlib
@@ -12,6 +14,7 @@ import pytest
 from kit import curriculum, difficulty, filters, findings
 from kit.core import records
 from kit.core.config import FiltersConfig
+from kit.core.manifest import ROOT
 from kit.core.stats import mean_interval, moved
 from kit.core.types import Problem
 from kit.display import figures
@@ -194,6 +197,27 @@ def texts(drawn):
 def title(drawn) -> str:
     """Of the figure, in one line."""
     return (drawn.figure.get_suptitle() or drawn.get_title(loc="left")).replace("\n", " ")
+
+
+def test_every_figure_of_a_notebook_says_its_scale_and_where_its_data_come_from():
+    """A call that draws gets the label of the run, or that of the study that notebook 07 read."""
+    said = []
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+        drawn = code.count("figures.draw_")
+        calls = [
+            text
+            for node in ast.walk(ast.parse(code))
+            if isinstance(node, ast.Call)
+            and (text := ast.unparse(node)).startswith(
+                ("figures.draw_", "functools.partial(figures")
+            )
+        ]
+        assert len(calls) == drawn, path.name
+        said += calls
+    wanted = re.compile(r"run\.(label|scale)|label=(label|note)\b")
+    assert len(said) > 20 and [text for text in said if not wanted.search(text)] == []
 
 
 @pytest.mark.filterwarnings("error")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kit import findings
+from kit import claims, findings
 from kit.commands import record
 from kit.core import profile, records
 from kit.core.manifest import RECORDED, ROOT
@@ -14,7 +14,7 @@ from kit.core.stats import mean_interval
 from kit.design import study_power
 from kit.teacher import turn_changes
 
-UNTESTED = findings.UNTESTED
+UNTESTED = claims.UNTESTED
 NO_ROUNDS = findings.round_tables(
     pd.DataFrame(columns="environment seeds multi_kept single_kept ratio low high".split()), []
 )
@@ -67,8 +67,8 @@ def voting(board, claim):
 def test_f1_is_two_claims_judged_by_the_interval(row, above_one, above_four):
     columns = NO_ROUNDS["yields"].columns
     yields = pd.DataFrame([("all", *row)] if row else [], columns=columns)
-    assert findings.multi_turn_yield(yields, 1.0).verdict() == above_one
-    assert findings.multi_turn_yield(yields, 4.0).verdict() == above_four
+    assert claims.multi_turn_yield(yields, 1.0).verdict() == above_one
+    assert claims.multi_turn_yield(yields, 4.0).verdict() == above_four
 
 
 def drawn(rng, seeds, move, asked, noise=0.2):
@@ -88,11 +88,11 @@ def test_f2_is_judged_against_what_falls_by_chance():
     turns, draws = drawn(rng, 80, 0.0, "harder"), drawn(rng, 80, 0.0, "new")
     # The rule before took this fall for the teacher's doing.
     assert mean_interval(-turns.change, bounds=(-1, 1))[1] > 0
-    assert findings.difficulty_steering(turns, draws, "harder").verdict() == "undecided"
+    assert claims.difficulty_steering(turns, draws, "harder").verdict() == "undecided"
     steered = drawn(rng, 40, 0.4, "harder")
-    assert findings.difficulty_steering(steered, draws, "harder").verdict() == "supported"
+    assert claims.difficulty_steering(steered, draws, "harder").verdict() == "supported"
     away = drawn(rng, 40, -0.4, "harder")
-    assert findings.difficulty_steering(away, draws, "harder").verdict() == "contradicted"
+    assert claims.difficulty_steering(away, draws, "harder").verdict() == "contradicted"
 
 
 def test_the_control_of_f2_starts_where_the_wish_was_made():
@@ -100,8 +100,8 @@ def test_the_control_of_f2_starts_where_the_wish_was_made():
     turns, draws = drawn(rng, 40, 0.3, "harder"), drawn(rng, 40, 0.0, "new")
     # Draws that start low rise by chance; with them in the control anything falls "more".
     low = draws.assign(before=0.0, change=0.5, seed_id=lambda x: x.seed_id + "low")
-    with_low = findings.difficulty_steering(turns, pd.concat([draws, low]), "harder")
-    alone = findings.difficulty_steering(turns, draws, "harder")
+    with_low = claims.difficulty_steering(turns, pd.concat([draws, low]), "harder")
+    alone = claims.difficulty_steering(turns, draws, "harder")
     assert with_low.value == alone.value and with_low.problems == alone.problems
 
 
@@ -125,14 +125,80 @@ def test_what_a_script_wrote_decides_nothing_about_teachers():
         {"scores": pd.DataFrame(columns=["arm"])} | findings.round_tables(yields, written)
     )
     assert set(board.verdict) == {UNTESTED} and board.why.astype(bool).all()
+    of_rounds = board[board.claim.isin(["F1a", "F1b", "F2"])]
+    assert of_rounds.why.str.contains("a script does what it is built to do").all()
     # Notebook 07 describes the moves, also where there are none.
     assert findings.round_tables(yields, written)["turns"].change.describe()["count"] == 0
     assert "mean" in findings.round_tables(yields, written)["draws"].change.describe()
 
 
+def test_problems_that_do_not_say_their_teacher_keep_their_yields():
+    problems = records.load_problems(RECORDED / "filtered.parquet")
+    yields = records.read_parquet(RECORDED / "yields.parquet")
+    old = findings.round_tables(yields, [problem.with_(teacher="") for problem in problems])
+    named = findings.round_tables(yields, problems)
+    assert all(table.equals(named[name]) for name, table in old.items()) and len(old["turns"])
+
+
+def test_what_the_miniature_says_stands_beside_with_what_is_modelled():
+    scores = arms_with({"four": ("maths", 0.6), "one": ("maths", 0.3)})
+    small = judged(scores)
+    here = findings.board({"scores": pd.DataFrame(columns=["arm"])} | NO_ROUNDS)
+    lines = record.board_markdown(here, small).splitlines()
+    of = {line.split(" | ")[0].strip("| "): line.split(" | ")[-2] for line in lines[2:]}
+    assert of["F1a"] == of["F2"] == "built into the teacher, not judged"
+    assert "no training of real, real-few: not tested" in of["F3"] and "feedback" in of["F3"]
+    (f9,) = (line for line in lines if "pass@1 on maths" in line)
+    assert "+0.3" in f9 and "3 seeds" in f9 and "supported (out of domain: sums" in f9
+    assert record.board_markdown(here).count("| not run |") == len(lines) - 2
+
+
+# ------------------------------------------------------------------------- beyond the paper
+@pytest.mark.parametrize(
+    ("silent", "rare", "first", "more"),
+    [
+        (0.15, 0.0, "supported", "supported"),
+        (0.15, 0.15, "supported", "undecided"),
+        (0.0, 0.15, "undecided", "contradicted"),
+    ],
+)
+def test_a_difference_of_differences_is_its_own_question(silent, rare, first, more):
+    arms = {
+        "silent-classic": 0.5 + silent,
+        "silent-uniform": 0.5,
+        "rare-classic": 0.5 + rare,
+        "rare-uniform": 0.5,
+    }
+    board = judged(arms_with({arm: ("synthetic", rate) for arm, rate in arms.items()}, seeds=10))
+    one, two = (voting(board, claim).iloc[0] for claim in ("E2a", "E2b"))
+    assert (one.part, two.part) == (first, more)
+    assert abs(two.value - (silent - rare)) < 0.06 and two.seeds == 10
+    assert two.smallest > one.smallest, "it takes more to find"
+    assert "(silent-classic − silent-uniform) − (rare-classic − rare-uniform)" in two.comparison
+
+
+def test_gaps_are_judged_by_hard_problems_in_training_and_held_out():
+    scores = arms_with({"smooth": ("synthetic", 0.6), "gap": ("synthetic", 0.3)}, seeds=5)
+    curves = pd.DataFrame(
+        {"arm": arm, "seed": seed, "step": step, "solved/hard": rate + seed / 100}
+        for arm, rate in (("smooth", 0.5), ("gap", 0.2))
+        for seed in range(5)
+        for step in range(1, 9)
+    )
+    curves["solved/hard"] += np.random.default_rng(0).normal(0, 0.01, len(curves))
+    found = voting(judged(scores, curves), "E1")
+    assert found.part.tolist() == ["supported"] * 2
+    found = voting(
+        judged(scores, curves.assign(arm=curves.arm.map({"smooth": "gap", "gap": "smooth"}))), "E1"
+    )
+    assert found.part.tolist() == ["contradicted", "supported"]
+    assert set(found.verdict) == {"contradicted"}
+
+
 def test_the_board_in_the_readme_is_that_of_the_recorded_data():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert record.board_markdown(record.recorded_board()) in text, (
+    boards = record.recorded_board(), record.miniature_board()
+    assert record.board_markdown(*boards) in text, (
         "judge it anew: python -c 'from kit.commands import record; record.rejudge()'"
     )
 

@@ -200,7 +200,7 @@ def test_filters_plan_and_board_from_recorded_problems(tmp_path):
         in (folder / "notebooks" / "03_filters.html").read_text()
     )
     assert set(pd.read_parquet(folder / "board.parquet").claim) == {
-        *("F1a", "F1b", "C1", "C2"),
+        *("F1a", "F1b", "C1", "C2", "E1", "E2a", "E2b", "E3"),
         *(f"F{k}" for k in range(2, 11)),
     }
     assert_judged(folder)

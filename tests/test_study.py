@@ -18,7 +18,7 @@ from kit.core import profile
 from kit.core.manifest import RunError
 from kit.core.profile import ProfileError
 from kit.core.records import save_problems
-from kit.core.run import open_run
+from kit.core.run import LABEL, MINIATURE, open_run
 from tests.test_arms import made
 
 NO_ROUNDS = findings.round_tables(
@@ -166,7 +166,7 @@ def test_a_policy_without_a_chat_template_is_refused(tmp_path, monkeypatch):
         grpo.tokenizer("base")
 
 
-def finish(run, arm, gain=0.0):
+def finish(run, arm, gain=0.0, of="study"):
     """What notebooks 05 and 06 leave, made up."""
     bins = {f"synthetic/{p.id}": p for p in made() if p.split == "held_out"}
     names = [*bins, *(f"maths/{k}" for k in range(40))]
@@ -198,7 +198,7 @@ def finish(run, arm, gain=0.0):
     }
     pd.DataFrame(curve).to_parquet(run / "train.parquet")
     manifest = {
-        "profile": profile.load_profile("study").model_dump(),
+        "profile": profile.load_profile(of).model_dump(),
         "versions": {"trl": "1.2"},
         "stages": {s: {"finished": "now", "seconds": 90} for s in study.STUDY_STAGES},
     }
@@ -219,7 +219,10 @@ def test_a_finished_study_is_collected_and_judged(prepared, tmp_path):
     )
     assert found["scores"].dropna(subset="bin")["bin"].unique().tolist() == ["easy"]
     board = findings.board(found | NO_ROUNDS)
-    assert list(dict.fromkeys(board.claim))[2:] == [*(f"F{k}" for k in range(2, 11)), "C1", "C2"]
+    assert list(dict.fromkeys(board.claim))[2:] == [
+        *(f"F{k}" for k in range(2, 11)),
+        *("C1", "C2", "E1", "E2a", "E2b", "E3"),
+    ]
     assert set(board.verdict) == {"not tested at this scale"}, "two seeds of one arm are too few"
     finish(runs[-1], "one")
     after = findings.board(collect_study(tmp_path / "study") | NO_ROUNDS).query(
@@ -251,6 +254,66 @@ def test_a_recorded_study_brings_its_card_and_its_board(prepared, tmp_path, monk
         record.record_study(tmp_path / "nothing", tmp_path / "shipped")
 
 
+def test_a_study_in_miniature_is_recorded_as_it_grows_beside_the_other(
+    prepared, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(record, "ROOT", tmp_path)
+    monkeypatch.setattr(study_arms, "RECORDED", tmp_path / "recorded")
+    (tmp_path / "README.md").write_text("<!-- board -->\nold\n<!-- /board -->\n")
+    runs = prepared(arms=["silent-classic", "silent-uniform"], seeds=[0, 1, 2])
+    answers = {"step": [1, 2, 11], "slot": 0, "problem_id": "a", "environment": "fuzzing"}
+    answers |= {
+        "bin": "hard",
+        "reward": [1, 0, None],
+        "malformed": False,
+        "cut_off": [False, True, True],
+    }
+    for sitting in (runs[:3], runs[3:]):
+        for run in sitting:
+            finish(run, run.parent.name, of="mini")
+            pd.DataFrame(answers).to_parquet(run / "rollouts.parquet")
+        out = record.record_study(tmp_path / "study")
+        assert out == tmp_path / "recorded" / "study-mini"
+        trained = pd.read_parquet(out / "scores.parquet").groupby("arm").seed.nunique()
+        assert trained.sum() == len(runs[: 3 if sitting == runs[:3] else 6])
+    assert (
+        "Finished trainings: silent-classic 3, silent-uniform 3" in (out / "README.md").read_text()
+    )
+    counted = pd.read_parquet(out / "rollouts.parquet")
+    one = counted[(counted.arm == "silent-uniform") & (counted.seed == 2)]
+    assert one[["step", "n", "solved", "cut_off"]].values.tolist() == [[10, 2, 1, 1], [20, 0, 0, 1]]
+    # The column beside the recorded study of language models, which stays as it is.
+    readme = (tmp_path / "README.md").read_text()
+    (line,) = (line for line in readme.splitlines() if line.startswith("| E2a |"))
+    assert (
+        line.count("no training of silent-classic") == 1
+        and "an arm has no answers" in line.split(" | ")[-2]
+    )
+    assert "built into the teacher, not judged" in readme and "not run" not in readme
+    # Notebook 07 of that profile reads it where it has no study of its own; another one does not.
+    mini = open_run("07_findings", "mini", str(tmp_path / "run"))
+    found, label = read_study(mini, tmp_path / "none")
+    assert (
+        set(found["scores"].arm) == {"silent-classic", "silent-uniform"}
+        and label == MINIATURE + LABEL
+    )
+    cpu = open_run("07_findings", "cpu", str(tmp_path / "cpu"))
+    assert read_study(cpu, tmp_path / "none")[0]["scores"].empty
+    assert read_study(cpu, tmp_path / "study")[1] == MINIATURE
+
+
+def test_before_it_is_run_a_study_says_by_which_variances(prepared, tmp_path, monkeypatch):
+    arms = ["silent-classic", "silent-uniform", "rare-classic", "rare-uniform", "smooth"]
+    runs = prepared(profile="mini", arms=arms, seeds=range(5))
+    told = study.what_it_finds("mini", tmp_path / "data", runs)
+    assert "recorded study of language models)" in told or "of its scale)" in told
+    lines = {line.split()[0]: line for line in told.splitlines() if line.startswith("  E")}
+    assert "no training of gap: --arms" in lines["E1"]
+    assert "evaluation.synthetic" in lines["E2b"] and "no training of four, one" in lines["E3"]
+    monkeypatch.setattr(study_arms, "RECORDED", tmp_path)
+    assert "no study is recorded" in study.what_it_finds("mini", tmp_path / "data", runs)
+
+
 def test_a_study_without_runs_still_has_its_board(tmp_path, monkeypatch):
     monkeypatch.setattr(study_arms, "RECORDED", tmp_path)
     found, label = read_study(
@@ -271,7 +334,5 @@ def test_the_shipped_arms_are_the_papers():
         yaml.safe_load((Path(study_arms.__file__).parent / "arms.yaml").read_text()).keys()
         == known.keys()
     )
-    compared = {
-        arm for claim in findings.CLAIMS for c in claim.comparisons if c.b for arm in (c.a, c.b)
-    }
+    compared = {arm for claim in findings.CLAIMS for c in claim.comparisons for arm in c.arms}
     assert compared <= {*known}, "every comparison has its arms"

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from kit import findings, grpo
+from kit import claims, grpo
 from kit.commands import runner
 from kit.commands.cli import app
 from kit.core import profile, records
@@ -33,7 +33,7 @@ def test_what_a_class_is_promised_is_what_was_recorded():
     quality = teacher_quality(problems).set_index(["environment", "measure"]).loc["all"]
     multi = [p for p in problems if p.method == "multi" and p.p is not None]
     steps = turn_changes(problems)
-    f1 = findings.multi_turn_yield(tables["yields"])
+    f1 = claims.multi_turn_yield(tables["yields"])
     dropped = pd.Series([p.dropped_by for p in problems]).value_counts()
     bins = tables["difficulty"].bin[[p.kept for p in problems]].value_counts()
     mean = pd.Series([p.p for p in multi]).groupby([p.environment for p in multi]).mean()
@@ -42,7 +42,7 @@ def test_what_a_class_is_promised_is_what_was_recorded():
     by_id = {p.id: p for p in problems}
     rates = pd.Series([by_id[i].p for i in tables["plan"].problem_id])
     dead, dead_then = ((rates**size + (1 - rates) ** size).mean() for size in sizes)
-    wish = findings.difficulty_steering(steps, turn_changes(problems, "single"), "harder")
+    wish = claims.difficulty_steering(steps, turn_changes(problems, "single"), "harder")
     moved = tables["difference"].query("set == 'synthetic' and group == 'all'").set_index("mode")
     half = len(tables["train"]) // 2
     low = wilson_interval(4, 8)

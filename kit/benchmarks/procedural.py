@@ -39,15 +39,23 @@ MATHS = {
     ),
 }
 
+# In the miniature: so many digits.
+SUMS = {
+    "chain_sum": tuple(
+        {"min_terms": terms, "max_terms": terms, "max_digits": 1} for terms in (2, 3, 4)
+    )
+}
+
 MATHS_LEVELS = ("easy", "medium", "hard")
 
 
-def procedural_items(n: int, seed: int = 0) -> list[Item]:
-    """Distinct questions of the kinds and levels in MATHS, in turn.
+def procedural_items(n: int, seed: int = 0, sums: bool = False) -> list[Item]:
+    """Distinct questions of the kinds and levels in MATHS, or of SUMS without zeros, in turn.
 
     Args:
         n: so many.
         seed: the same seed gives the same questions, another seed gives others.
+        sums: ask nothing but sums of digits.
     Returns:
         The items; `data` has question and answer.
     Source: our choice.
@@ -58,13 +66,17 @@ def procedural_items(n: int, seed: int = 0) -> list[Item]:
         import reasoning_gym
 
     queues = []
-    for kind, levels in MATHS.items():
+    kinds = SUMS if sums else MATHS
+    for kind, levels in kinds.items():
         for level, settings in zip(MATHS_LEVELS, levels, strict=True):
             # Question k of a data set is made from seed + k: keep the seeds far apart.
             made = reasoning_gym.create_dataset(
-                kind, size=n // 5 + 20, seed=1_000_003 * (seed + 1), **settings
+                kind, size=n // len(kinds) + 20, seed=1_000_003 * (seed + 1), **settings
             )
             answers = {entry["question"]: entry["answer"] for entry in made}
+            if sums:
+                # The small policy knows the digits from 1.
+                answers = {asked: told for asked, told in answers.items() if "0" not in asked}
             queues.append([(kind, level, *both) for both in answers.items()])
     in_turn = filter(None, chain.from_iterable(zip_longest(*queues)))
     return [

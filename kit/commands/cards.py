@@ -123,7 +123,10 @@ and copied by
 `scores.parquet`: a row per arm, seed, checkpoint and problem (n samples, how many solved, the \
 greedy answer, the problem's bin). `curves.parquet`: a
 step of a training. `drawn.parquet`: how many prompts and different problems an arm's plan draws, \
-per bin.
+per bin. `rollouts.parquet`, where it is there: a
+training's answers by environment and bin, counted over ten steps.
+
+Finished trainings: {counts}.
 
 Policy {profile[grpo][policy]}, {profile[grpo][steps]} steps of {profile[grpo][prompts_per_step]} \
 prompts and {profile[grpo][group_size]} rollouts each, learning rate \

@@ -5,6 +5,7 @@ What is shipped is small enough for git and has a card that says how it was made
 
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -96,42 +97,70 @@ def _minutes(facts):
     return f"{facts.get('seconds', 0) / 60:.1f}"
 
 
-def record_study(folder: str | Path, out: Path = RECORDED / "study") -> Path:
+def record_study(folder: str | Path, out: Path | None = None) -> Path:
     """The tables of a study, small enough for git, for notebook 07, and its board into README.md.
 
-    Returns `out`. Raises RunError if no run is finished.
+    Only finished runs count, so a study can be recorded as it grows. `out`: None: the folder of its
+    scale. Returns `out`. Raises RunError if no run is finished.
     """
-    from kit.arms import collect_study
+    from kit.arms import collect_study, recorded_folder, study_scale
+    from kit.commands.study import done
+    from kit.rollouts import rollout_summary
 
     records.quiet()
-    tables = collect_study(Path(folder))
+    folder = Path(folder)
+    tables = collect_study(folder)
     if tables["scores"].empty:
         raise RunError(f"no run in {folder} is finished yet")
+    answers = [path for path in sorted(folder.glob("*/*/rollouts.parquet")) if done(path.parent)]
+    counted = [
+        rollout_summary(records.read_parquet(path)).assign(arm=path.parts[-3], seed=path.parts[-2])
+        for path in answers
+    ]
+    if counted:
+        tables["rollouts"] = pd.concat(counted, ignore_index=True).astype({"seed": int})
+    scale = study_scale(folder)
+    out = out or recorded_folder(scale)
     for name, table in tables.items():
         records.write_parquet(table, out / f"{name}.parquet")
-    (out / "README.md").write_text(_study_card(Path(folder)), encoding="utf-8")
-    rejudge(out)
+    (out / "README.md").write_text(_study_card(folder), encoding="utf-8")
+    rejudge(**{"mini" if scale else "study": out})
     runs = tables["scores"].groupby("arm").seed.nunique()
     print(f"recorded {runs.sum()} runs of {len(runs)} arms in {out}")
     return out
 
 
-def recorded_board(folder: Path = RECORDED / "study") -> pd.DataFrame:
-    """`findings.board` of a recorded study and, for F1 and F2, of the recorded run."""
+def recorded_board(folder: Path = RECORDED / "study", rounds: bool = True) -> pd.DataFrame:
+    """`findings.board` of a recorded study and, for F1 and F2, of the recorded run.
+
+    `rounds`: False in miniature, where F1 and F2 are not judged.
+    """
     from kit import findings
     from kit.arms import recorded_study
 
     study = recorded_study(folder)
     if study is None:
         raise RunError(f"no study is recorded in {folder}: python -m kit record STUDY")
-    problems = records.load_problems(RECORDED / "filtered.parquet")
+    problems = records.load_problems(RECORDED / "filtered.parquet") if rounds else []
     yields = records.read_parquet(RECORDED / "yields.parquet")
-    return findings.board(study | findings.round_tables(yields, problems))
+    return findings.board(study | findings.round_tables(yields if rounds else yields[:0], problems))
 
 
-def rejudge(folder: Path = RECORDED / "study") -> None:
-    """Put the verdicts on a recorded study, by the rules of today, into README.md."""
-    _update_readme("board", board_markdown(recorded_board(folder)))
+def rejudge(study: Path = RECORDED / "study", mini: Path = RECORDED / "study-mini") -> None:
+    """Put the verdicts on the recorded studies, by the rules of today, into README.md."""
+    _update_readme("board", board_markdown(recorded_board(study), miniature_board(mini)))
+
+
+def miniature_board(folder: Path = RECORDED / "study-mini") -> pd.DataFrame | None:
+    """The board of the recorded study in miniature, for the board of the language models.
+
+    Args:
+        folder: where it lies.
+    Returns:
+        As `findings.board`; None if no such study is recorded.
+    Source: our choice.
+    """
+    return recorded_board(folder, rounds=False) if folder.exists() else None
 
 
 def _study_card(folder: Path) -> str:
@@ -153,20 +182,28 @@ def _study_card(folder: Path) -> str:
         train=train,
         evaluate=evaluate,
         runs=len(runs),
+        counts=", ".join(
+            f"{arm} {n}" for arm, n in sorted(Counter(run.parent.name for run in runs).items())
+        ),
         packages=versions(first),
     )
 
 
-def board_markdown(found: pd.DataFrame) -> str:
-    """`findings.board` as a table in Markdown; other modes stand in notebook 07."""
+def board_markdown(found: pd.DataFrame, mini: pd.DataFrame | None = None) -> str:
+    """`findings.board` as a table in Markdown; other modes stand in notebook 07.
+
+    `mini`: that of the study in miniature, if there is one.
+    """
     lines = [
         "| | the paper | here | verdict | in miniature | elsewhere |",
         "|---|---|---|---|---|---|",
     ]
+    small = story.in_miniature(mini)
     for row in story.voting_rows(found).itertuples():
         here = f"{row.comparison}: {story.found_here(row)}"
+        beside = small.get((row.claim, row.comparison), "not run")
         lines.append(
-            f"| {row.claim} | {row.statement} | {here} | {row.part} | not run | {row.elsewhere} |"
+            f"| {row.claim} | {row.statement} | {here} | {row.part} | {beside} | {row.elsewhere} |"
         )
     return "\n".join(lines)
 

@@ -25,7 +25,7 @@ from kit.core.types import MALFORMED, Item, Verdict
 from kit.dataset import profile_of_run
 from kit.evaluation import GRADERS, count_verdicts, summary
 from kit.gains import form_and_skill, paired_difference
-from kit.held_out import problem_item
+from kit.held_out import problem_item, string_items
 from kit.sandbox import Sandbox
 
 # The set that stands for the answers of the training.
@@ -69,9 +69,11 @@ def _items(folder: Path, wanted: set[str], sets: set[str], profile: Profile) -> 
                 yield problem_item(name, problem, envs)
     if "humaneval" in sets:
         yield from humaneval_items(seed=profile.seed)
-    yield from procedural_items(profile.evaluation.maths, profile.seed)
-    if sets - {*OWN, "humaneval", "maths"}:
-        yield from published_items(profile.evaluation, profile.seed)[0]
+    numbers = profile.evaluation
+    yield from procedural_items(numbers.maths, profile.seed, numbers.sums)
+    yield from string_items(numbers.strings, envs, profile.seed)
+    if sets - {*OWN, "humaneval", "maths", "strings"}:
+        yield from published_items(numbers, profile.seed)[0]
 
 
 def _verdicts(answers, items, profile) -> list[tuple[Verdict, bool]]:

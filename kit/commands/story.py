@@ -211,6 +211,23 @@ def found_here(row: Any) -> str:
     return f"{effect}, {row.seeds} {units}{n}, could find {row.smallest:.2f}"
 
 
+def in_miniature(board: pd.DataFrame | None) -> dict[tuple[str, str], str]:
+    """What the miniature says of each comparison, with its verdict and what of it is modelled.
+
+    Args:
+        board: `record.miniature_board`; None: nothing was run.
+    Returns:
+        By claim and comparison; nothing of None. F1 and F2 are built in, so they are not judged.
+    Source: our choice.
+    """
+    found = {}
+    for row in voting_rows(board).itertuples() if board is not None else ():
+        said = f"{found_here(row)}: {row.part}" + (f" ({row.modelled})" if row.modelled else "")
+        built_in = row.claim in OF_THE_RUN
+        found[row.claim, row.comparison] = f"{row.modelled}, not judged" if built_in else said
+    return found
+
+
 def voting_rows(board: pd.DataFrame) -> pd.DataFrame:
     """The rows that decide; what others report stands beside the first one of a claim.
 

@@ -19,11 +19,12 @@ from pathlib import Path
 import yaml
 from tqdm.auto import tqdm
 
-from kit.arms import arm_plans, load_arms, recorded_study
+from kit.arms import arm_plans, load_arms, recorded_folder, recorded_study
 from kit.commands.runner import check_parameters, notebooks
 from kit.core import profile as profiles
 from kit.core import records
 from kit.core.manifest import RunError, read_manifest
+from kit.core.run import scale_of
 from kit.core.types import digest
 
 STUDY_STAGES = ("05_grpo", "06_evaluation")
@@ -99,16 +100,25 @@ def what_it_finds(profile: str, data: Path, runs: list[Path]) -> str:
     """`design.study_power` of prepared runs as text; nothing of a recorded study, no forecast."""
     from kit.design import study_power
 
-    recorded = recorded_study()
+    loaded = profiles.load_profile(profile)
+    # Of the same scale, if there is one.
+    scales = {scale_of(loaded.model_dump()): "of its scale", "": "of language models"}
+    known = {told: recorded_study(recorded_folder(scale)) for scale, told in scales.items()}
+    told, recorded = next(((t, study) for t, study in known.items() if study), ("", None))
     if recorded is None:
         return "no study is recorded whose variances would tell what this one can find"
     problems = records.load_problems(data / "filtered.parquet")
     arms = [run.parent.name for run in runs]
     seeds = len(runs) // len(set(arms))
-    found = study_power(profiles.load_profile(profile), problems, arms, seeds, recorded)
-    lines = ["What it can find (smallest effect in 80% of such studies), or what it lacks:"]
+    found = study_power(loaded, problems, arms, seeds, recorded)
+    lines = [
+        "What it can find (smallest effect in 80% of such studies, with the variances of the "
+        f"recorded study {told}), or what it lacks:"
+    ]
     for row in found.itertuples():
-        able = row.lacks or f"{row.smallest:.2f} with {row.seeds} seeds, {row.problems} problems"
+        # Of a set that the recorded study does not have no variance is known.
+        least = f"{row.smallest:.2f}".replace("nan", "unknown")
+        able = row.lacks or f"{least} with {row.seeds} seeds, {row.problems} problems"
         lines.append(f"  {row.claim:4}{row.comparison}: {able}")
     return "\n".join(lines)
 

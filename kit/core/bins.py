@@ -27,6 +27,9 @@ BROAD = (
 
 BINS = {"narrow": NARROW, "broad": BROAD}
 
+# Of arms that ask for it (our choice): the broad ones, with what no attempt solved as the hard bin.
+SILENT = (Bin("hard", 0, 0), *BROAD[1:])
+
 BIN_ORDER = ("easy", "easy-medium", "medium", "hard")
 
 # Of stepping stones, in the order in which they are made (top-down).
@@ -35,9 +38,10 @@ STEPPING_STONE_LEVELS = ("hard", "medium", "easy")
 
 def _bins(bins):
     """The bins of that name, the hardest first."""
-    if bins not in BINS:
-        raise ValueError(f"no bins called {bins!r}: there are {', '.join(BINS)}")
-    return BINS[bins]
+    known = BINS | {"silent": SILENT}
+    if bins not in known:
+        raise ValueError(f"no bins called {bins!r}: there are {', '.join(known)}")
+    return known[bins]
 
 
 def bin_of(p: float | None, bins: str) -> str | None:
@@ -48,11 +52,11 @@ def bin_of(p: float | None, bins: str) -> str | None:
 
     Args:
         p: pass rate, 0 to 1; None or NaN: there is none.
-        bins: a key of BINS.
+        bins: a key of BINS, or `silent`.
     Returns:
         The bin's name; None for no pass rate and for one that is in no bin.
     Raises:
-        ValueError: BINS has no such key.
+        ValueError: there are no such bins.
     Source: paper, filters and bins (the edges); the side that an edge belongs to is our choice.
     """
     if p is None or math.isnan(p):

@@ -271,10 +271,7 @@ class TrainingConfig(StrictModel):
 
 
 class EvaluationConfig(StrictModel):
-    """How many problems of each set, and how they are sampled (notebook 06).
-
-    0 leaves a set out.
-    """
+    """How many problems of each set (0: none), and how they are sampled (notebook 06)."""
 
     # Problems that the training drew: did it take hold at all?
     training: NonNegativeInt = 0
@@ -285,6 +282,9 @@ class EvaluationConfig(StrictModel):
     # HumanEval, and maths questions of reasoning-gym: smoke benchmarks.
     humaneval: int = Field(ge=0, le=164)
     maths: NonNegativeInt
+    # In miniature: of maths nothing but sums of digits; and steps on strings of digits.
+    sums: bool = False
+    strings: NonNegativeInt = 0
     # LiveCodeBench: release_v6 in the paper's window, and release_v5 (both need files of the hub).
     livecodebench: int = Field(0, ge=0, le=454)
     livecodebench_v5: int = Field(0, ge=0, le=880)

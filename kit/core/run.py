@@ -98,7 +98,7 @@ class Run:
 
         Source: our choice.
         """
-        return MINIATURE if self.profile.teacher.model == "script" else ""
+        return scale_of(self.profile.model_dump())
 
     @property
     def on_cpu(self) -> bool:
@@ -255,6 +255,11 @@ class Run:
         )
         told = ", ".join(f"{name} {count}" for name, count in counts.items())
         print(f"{self.stage} done in {seconds:.0f} s: {told}")
+
+
+def scale_of(profile: dict) -> str:
+    """MINIATURE for the values of a profile whose teacher is a script, else empty."""
+    return MINIATURE if profile["teacher"]["model"] == "script" else ""
 
 
 def headless() -> bool:

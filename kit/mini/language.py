@@ -72,12 +72,12 @@ def _compiled(expression):
     return compile(expression, "step", "eval")
 
 
-def apply_step(step: str, xs: list[int]) -> list[int]:
-    """The list that a step of ours makes of a list."""
+def apply_step(step: str, xs: Any) -> Any:
+    """The list that a step of ours makes of a list, or the string of a string."""
     return eval(_compiled(step), {"xs": xs})
 
 
-def apply_steps(steps: list[str], xs: list[int]) -> list[list[int]]:
+def apply_steps(steps: list[str], xs: Any) -> list:
     """The lists that the steps make of a list, one after the other."""
     lists = []
     for step in steps:
@@ -150,9 +150,7 @@ def draw_function(
     return best
 
 
-def draw_problem(
-    rng: random.Random, environment: str, steps: list[str], inputs: list[list[int]]
-) -> Problem:
+def draw_problem(rng: random.Random, environment: str, steps: list[str], inputs: list) -> Problem:
     """A problem about a function: its inputs, for induction a hint, for fuzzing a test.
 
     The test says which length, sum or maximum the result never has: that of the first input.
