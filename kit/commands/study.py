@@ -191,7 +191,9 @@ def _one(run, profile, runs, jobs, parameters, keep_policies, children):
     chosen = str(own) if own.exists() else profile
     command = [sys.executable, *words.split(), chosen, "--out", str(run)]
     for name, value in (parameters | {"TRAIN_SEED": seed}).items():
-        command.append(f"-p{name}={json.dumps(value)}")
+        # As YAML, which reads 3e-05 as text.
+        written = yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n")
+        command.append(f"-p{name}={written.strip()}")
     with (run / "study.log").open("a") as log:
         child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
         children[run] = child
