@@ -1,4 +1,4 @@
-"""`python -m kit`: run, study, scale, plan, doctor, models, regrade, report, record, export."""
+"""`python -m kit`: run, study, pool, scale, plan, doctor, models, regrade, report, record, ..."""
 
 import contextlib
 import re
@@ -89,6 +89,9 @@ def study_command(
     arms: Annotated[
         str, Option(help="names in kit/arms.yaml, separated by commas; default: all")
     ] = "",
+    arms_file: Annotated[
+        str, Option(help="a file like kit/arms.yaml with arms of your own; --arms: some of both")
+    ] = "",
     seeds: Annotated[
         str, Option(help="seeds of training, separated by commas; a verdict needs three or more")
     ] = "0,1,2",
@@ -98,7 +101,8 @@ def study_command(
     data: Annotated[
         str,
         Option(
-            help="train on the filtered problems of this run folder; default: the recorded ones"
+            help="train on the filtered problems of this run folder; default: the recorded ones "
+            "(of profile mini: data/recorded/mini)"
         ),
     ] = "",
     jobs: Annotated[int, Option(min=1, help="how many runs at the same time")] = 1,
@@ -113,17 +117,42 @@ def study_command(
     Notebook 07 reads the results.
     """
     from kit.commands import study
+    from kit.core import profile as profiles
     from kit.core.manifest import RECORDED, ROOT
 
     folder = Path(out or ROOT / "runs" / f"study-{Path(profile).stem}").resolve()
     chosen = list(filter(None, arms.split(",")))
     numbers = [int(seed) for seed in seeds.split(",")]
-    runs = study.prepare_study(profile, folder, Path(data or RECORDED), chosen, numbers)
+    scripted = profiles.load_profile(profile).teacher.model == "script"
+    source = Path(data or RECORDED / ("mini" if scripted else ""))
+    runs = study.prepare_study(profile, folder, source, chosen, numbers, arms_file)
     console.print(f"{len(runs)} runs in {folder}, {sum(map(study.done, runs))} of them done")
-    console.print(study.what_it_finds(profile, Path(data or RECORDED), runs), soft_wrap=True)
+    console.print(study.what_it_finds(profile, source, runs), soft_wrap=True)
     if not dry:
         with stoppable():
             study.run_study(profile, runs, jobs, given(parameter), keep_policies)
+
+
+@app.command("pool")
+def pool_command(
+    folders: Annotated[list[Path], Argument(help="study folders, one or more of each person")],
+    out: Annotated[
+        str, Option(help="study folder for the runs of all; default: runs/study-class")
+    ] = "",
+) -> None:
+    """Put the finished runs of several studies, say of a class, into one study folder.
+
+    Notebook 07 reads it. Runs that clash are refused.
+    """
+    from kit.core.manifest import ROOT
+    from kit.pooling import pool_studies
+
+    folder = Path(out or ROOT / "runs" / "study-class").resolve()
+    runs = pool_studies(folders, folder)
+    table = Table("from", "arm", "seeds", title=f"{len(runs)} runs in {folder}")
+    for (whose, arm), part in runs.groupby(["from", "arm"], sort=False):
+        table.add_row(*map(escape, (whose, arm, ", ".join(map(str, sorted(part.seed))))))
+    console.print(table)
 
 
 @app.command("scale")

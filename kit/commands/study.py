@@ -19,11 +19,11 @@ from pathlib import Path
 import yaml
 from tqdm.auto import tqdm
 
-from kit.arms import arm_plans, load_arms, recorded_study
+from kit.arms import arm_plans, load_arms, own_arms, recorded_study
 from kit.commands.runner import check_parameters, notebooks
 from kit.core import profile as profiles
 from kit.core import records
-from kit.core.manifest import RunError, read_manifest
+from kit.core.manifest import RECORDED, RunError, read_manifest
 from kit.core.types import digest
 
 STUDY_STAGES = ("05_grpo", "06_evaluation")
@@ -38,9 +38,16 @@ class StudyError(RuntimeError):
 
 
 def prepare_study(
-    profile: str, folder: Path, data: Path, arms: Iterable[str], seeds: Iterable[int]
+    profile: str,
+    folder: Path,
+    data: Path,
+    arms: Iterable[str],
+    seeds: Iterable[int],
+    arms_file: str = "",
 ) -> list[Path]:
-    """A run folder for each seed and arm, with the problems and the plan in it; no arms: all.
+    """A run folder for each seed and arm, with the problems and the plan in it.
+
+    No arms: all of `arms_file`, else all of the kit.
 
     All arms of a seed come before the next seed, so that a study cut short has whole seeds.
     Raises ProfileError, ArmError, RunError (a folder made otherwise), ModelUnavailable: then
@@ -58,7 +65,9 @@ def prepare_study(
         )
     problems = records.load_problems(source)
     known = load_arms()
-    plans = arm_plans(known, problems, loaded, seeds, arms)
+    own = own_arms(Path(arms_file), known) if arms_file else {}
+    known |= own
+    plans = arm_plans(known, problems, loaded, seeds, list(arms) or own)
     # Refuses a policy that cannot be asked in messages.
     tokenizer(loaded.grpo.policy)
     # What makes each run the one that it is; a folder of another one is refused.
@@ -99,13 +108,15 @@ def what_it_finds(profile: str, data: Path, runs: list[Path]) -> str:
     """`design.study_power` of prepared runs as text; nothing of a recorded study, no forecast."""
     from kit.design import study_power
 
-    recorded = recorded_study()
+    loaded = profiles.load_profile(profile)
+    scripted = loaded.teacher.model == "script"
+    recorded = recorded_study(RECORDED / "study-mini" if scripted else None)
     if recorded is None:
         return "no study is recorded whose variances would tell what this one can find"
     problems = records.load_problems(data / "filtered.parquet")
     arms = [run.parent.name for run in runs]
     seeds = len(runs) // len(set(arms))
-    found = study_power(profiles.load_profile(profile), problems, arms, seeds, recorded)
+    found = study_power(loaded, problems, arms, seeds, recorded)
     lines = ["What it can find (smallest effect in 80% of such studies), or what it lacks:"]
     for row in found.itertuples():
         able = row.lacks or f"{row.smallest:.2f} with {row.seeds} seeds, {row.problems} problems"
@@ -180,7 +191,8 @@ def _one(run, profile, runs, jobs, parameters, keep_policies, children):
     own = run / OWN_PROFILE
     chosen = str(own) if own.exists() else profile
     command = [sys.executable, *words.split(), chosen, "--out", str(run)]
-    for name, value in (parameters | {"TRAIN_SEED": seed}).items():
+    # A study has no use for the steps by hand.
+    for name, value in ({"SCRATCH_STEPS": 0} | parameters | {"TRAIN_SEED": seed}).items():
         command.append(f"-p{name}={json.dumps(value)}")
     with (run / "study.log").open("a") as log:
         child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
