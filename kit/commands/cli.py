@@ -90,7 +90,7 @@ def study_command(
         str, Option(help="names in kit/arms.yaml, separated by commas; default: all")
     ] = "",
     arms_file: Annotated[
-        str, Option(help="a file like kit/arms.yaml with arms of your own; --arms: some of both")
+        str, Option(help="a file like kit/arms.yaml with arms of your own; default of --arms: they")
     ] = "",
     seeds: Annotated[
         str, Option(help="seeds of training, separated by commas; a verdict needs three or more")
@@ -101,8 +101,7 @@ def study_command(
     data: Annotated[
         str,
         Option(
-            help="train on the filtered problems of this run folder; default: the recorded ones "
-            "(of profile mini: data/recorded/mini)"
+            help="train on the filtered problems of this run folder; default: the recorded ones"
         ),
     ] = "",
     jobs: Annotated[int, Option(min=1, help="how many runs at the same time")] = 1,
@@ -117,14 +116,12 @@ def study_command(
     Notebook 07 reads the results.
     """
     from kit.commands import study
-    from kit.core import profile as profiles
-    from kit.core.manifest import RECORDED, ROOT
+    from kit.core.manifest import ROOT
 
     folder = Path(out or ROOT / "runs" / f"study-{Path(profile).stem}").resolve()
     chosen = list(filter(None, arms.split(",")))
     numbers = [int(seed) for seed in seeds.split(",")]
-    scripted = profiles.load_profile(profile).teacher.model == "script"
-    source = Path(data or RECORDED / ("mini" if scripted else ""))
+    source = Path(data) if data else study.recorded_problems(profile)
     runs = study.prepare_study(profile, folder, source, chosen, numbers, arms_file)
     console.print(f"{len(runs)} runs in {folder}, {sum(map(study.done, runs))} of them done")
     console.print(study.what_it_finds(profile, source, runs), soft_wrap=True)
@@ -136,23 +133,16 @@ def study_command(
 @app.command("pool")
 def pool_command(
     folders: Annotated[list[Path], Argument(help="study folders, one or more of each person")],
-    out: Annotated[
-        str, Option(help="study folder for the runs of all; default: runs/study-class")
-    ] = "",
+    out: Annotated[str, Option(help="study folder of all; default: runs/study-class")] = "",
 ) -> None:
-    """Put the finished runs of several studies, say of a class, into one study folder.
-
-    Notebook 07 reads it. Runs that clash are refused.
-    """
+    """Put the finished runs of several studies, say of a class, into one. Clashes are refused."""
     from kit.core.manifest import ROOT
     from kit.pooling import pool_studies
 
     folder = Path(out or ROOT / "runs" / "study-class").resolve()
     runs = pool_studies(folders, folder)
-    table = Table("from", "arm", "seeds", title=f"{len(runs)} runs in {folder}")
-    for (whose, arm), part in runs.groupby(["from", "arm"], sort=False):
-        table.add_row(*map(escape, (whose, arm, ", ".join(map(str, sorted(part.seed))))))
-    console.print(table)
+    console.print(f"{len(runs)} runs in {folder}", soft_wrap=True)
+    print(runs.groupby(["from", "arm"]).seed.agg(["size", list]).to_string())
 
 
 @app.command("scale")
@@ -212,24 +202,8 @@ def plan_command(
     loaded = profiles.load_profile(profile)
     chosen = cost.device(loaded, device)
     rows = cost.cost_by_stage(loaded, chosen, trainings)
+    console.print(cost.cost_table(loaded, chosen, rows))
     hours = rows.hours.sum()
-    unit, scale = ("minutes", 60) if hours < 2 else ("hours of a device", 1)
-    columns = ("stage", "answers", "tokens written", unit, "memory, GB")
-    table = Table(
-        *columns,
-        title=f"{loaded.name}: {loaded.about}",
-        caption=f"On {chosen.about}. Orders of magnitude: see kit/commands/cost.py for what is "
-        "assumed.",
-    )
-    for row in rows.itertuples():
-        time = f"{scale * row.hours:,.1f}"
-        table.add_row(
-            row.stage, f"{row.requests:,.0f}", f"{row.written:,.0f}", time, f"{row.memory_gb:,.0f}"
-        )
-    table.add_section()
-    disk = f"disk {cost.disk_gb(loaded):,.0f}"
-    table.add_row("all", "", f"{rows.written.sum():,.0f}", f"{scale * hours:,.1f}", disk)
-    console.print(table)
     cards = loaded.needs.gpus
     if cards > 1:
         console.print(

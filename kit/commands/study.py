@@ -37,6 +37,15 @@ class StudyError(RuntimeError):
     """Some runs of a study failed; the message says which and where their logs are."""
 
 
+def recorded_problems(profile: str) -> Path:
+    """The folder of the recorded problems for a profile: the miniature has its own."""
+    return RECORDED / ("mini" if _scripted(profiles.load_profile(profile)) else "")
+
+
+def _scripted(profile):
+    return profile.teacher.model == "script"
+
+
 def prepare_study(
     profile: str,
     folder: Path,
@@ -109,8 +118,7 @@ def what_it_finds(profile: str, data: Path, runs: list[Path]) -> str:
     from kit.design import study_power
 
     loaded = profiles.load_profile(profile)
-    scripted = loaded.teacher.model == "script"
-    recorded = recorded_study(RECORDED / "study-mini" if scripted else None)
+    recorded = recorded_study(RECORDED / "study-mini" if _scripted(loaded) else None)
     if recorded is None:
         return "no study is recorded whose variances would tell what this one can find"
     problems = records.load_problems(data / "filtered.parquet")
