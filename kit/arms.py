@@ -15,10 +15,10 @@ from pydantic import Field, ValidationError
 from kit import curriculum, difficulty
 from kit.core import records
 from kit.core.bins import bin_of
-from kit.core.config import CurriculumConfig, EnvironmentName, Profile, ScheduleText, StrictModel
+from kit.core.config import CurriculumConfig, EnvironmentName, Profile, StrictModel
 from kit.core.manifest import RECORDED, read_manifest
 from kit.core.types import Problem, digest
-from kit.schedules import HORIZON, CurriculumError, phases
+from kit.schedules import HORIZON, CurriculumError, ScheduleText, phases
 
 
 class ArmError(ValueError):

@@ -1,9 +1,11 @@
 """A curriculum is data: sampling weights of the bins by step (notebook 04)."""
 
+import json
 import math
+from typing import Annotated
 
 import pandas as pd
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from kit.core.bins import BIN_ORDER
 
@@ -14,6 +16,10 @@ Mixture = dict[str, float]
 Phase = tuple[float, float, Mixture]
 # Start, a share of the horizon, and weights of the bins.
 _PARTS = TypeAdapter(list[tuple[float, Mixture]])
+# A name, or phases, which are kept as JSON.
+ScheduleText = Annotated[
+    str, BeforeValidator(lambda given: json.dumps(given) if isinstance(given, list) else given)
+]
 
 
 class CurriculumError(ValueError):

@@ -48,13 +48,13 @@ def test_phases_stand_where_a_name_stands():
     ):
         with pytest.raises(CurriculumError, match=why):
             phases(broken, 40)
-    own = CurriculumConfig(schedule=[[0, {"easy": 1}]], environments={"deduction": 1.0})
+    own = CurriculumConfig(schedule='[[0, {"easy": 1}]]', environments={"deduction": 1.0})
     assert phases(own.schedule, 10) == [(0, 10, {"easy": 1})], "in a profile too"
 
 
 def test_an_own_arm_is_planned_and_its_plan_tells_its_phases(prepared, tmp_path):
     file = written(tmp_path, ADA)
-    runs = prepared(arms=[], seeds=[7], arms_file=str(file))
+    runs = prepared(arms=[], seeds=[7], own=str(file))
     assert [f"{run.parent.name}/{run.name}" for run in runs] == ["ada/7"], "the file's arms alone"
     plan = pd.read_parquet(runs[0] / "plan.parquet")
     half = (plan.step.max() + 1) / 2
@@ -62,8 +62,8 @@ def test_an_own_arm_is_planned_and_its_plan_tells_its_phases(prepared, tmp_path)
     assert "hard" in set(plan[plan.step >= half].bin)
     # Another process, which has not seen the file, draws it and knows its break points.
     assert curriculum.switches(plan) == [half]
-    assert prepared(arms=[], seeds=[7], arms_file=str(file)) == runs, "it goes on"
-    both = prepared(arms=["easy", "ada"], seeds=[7], arms_file=str(file))
+    assert prepared(arms=[], seeds=[7], own=str(file)) == runs, "it goes on"
+    both = prepared(arms=["easy", "ada"], seeds=[7], own=str(file))
     assert [run.parent.name for run in both] == ["easy", "ada"]
 
 
@@ -87,16 +87,14 @@ def test_a_broken_file_of_own_arms_is_refused_before_anything_is_made(
 ):
     file = written(tmp_path, text)
     with pytest.raises(ArmError, match=why):
-        prepared(arms=[], arms_file=str(file))
+        prepared(arms=[], own=str(file))
     assert not (tmp_path / "study").exists()
 
 
 def test_own_arms_change_nothing_for_the_kits(prepared, tmp_path):
     alone = prepared(arms=["easy"], seeds=[0], folder=tmp_path / "alone")[0]
     file = written(tmp_path, ADA)
-    beside = prepared(
-        arms=["easy", "ada"], seeds=[0], folder=tmp_path / "beside", arms_file=str(file)
-    )[0]
+    beside = prepared(arms=["easy", "ada"], seeds=[0], folder=tmp_path / "beside", own=str(file))[0]
     assert (alone / "arm.json").read_bytes() == (beside / "arm.json").read_bytes()
 
 
@@ -117,9 +115,7 @@ def studies(prepared, tmp_path):
     for name, seeds in (("ada", [1, 2]), ("ben", [3, 4, 5])):
         file = written(tmp_path / name, ADA.replace("ada", name))
         made[name] = tmp_path / name / "study"
-        for run in prepared(
-            arms=["easy", name], seeds=seeds, folder=made[name], arms_file=str(file)
-        ):
+        for run in prepared(arms=["easy", name], seeds=seeds, folder=made[name], own=str(file)):
             finish(run, run.parent.name)
     return made
 

@@ -47,17 +47,11 @@ def _scripted(profile):
 
 
 def prepare_study(
-    profile: str,
-    folder: Path,
-    data: Path,
-    arms: Iterable[str],
-    seeds: Iterable[int],
-    arms_file: str = "",
+    profile: str, folder: Path, data: Path, arms: Iterable[str], seeds: Iterable[int], own: str = ""
 ) -> list[Path]:
     """A run folder for each seed and arm, with the problems and the plan in it.
 
-    No arms: all of `arms_file`, else all of the kit.
-
+    `own` is a file of arms of one's own; no arms: all of that file, without one all of the kit.
     All arms of a seed come before the next seed, so that a study cut short has whole seeds.
     Raises ProfileError, ArmError, RunError (a folder made otherwise), ModelUnavailable: then
     nothing has been computed or written.
@@ -74,9 +68,9 @@ def prepare_study(
         )
     problems = records.load_problems(source)
     known = load_arms()
-    own = own_arms(Path(arms_file), known) if arms_file else {}
-    known |= own
-    plans = arm_plans(known, problems, loaded, seeds, list(arms) or own)
+    added = own_arms(Path(own), known) if own else {}
+    known |= added
+    plans = arm_plans(known, problems, loaded, seeds, list(arms) or added)
     # Refuses a policy that cannot be asked in messages.
     tokenizer(loaded.grpo.policy)
     # What makes each run the one that it is; a folder of another one is refused.

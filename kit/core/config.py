@@ -1,11 +1,9 @@
 """The sections of a profile: every number that can be chosen, with its type and its limits."""
 
-import json
 from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
@@ -20,10 +18,6 @@ from pydantic import (
 HUB_SECONDS = 5
 # Each name is a file in kit/environments.
 EnvironmentName = Literal["induction", "abduction", "deduction", "fuzzing"]
-# A name in kit.schedules.SCHEDULES, or phases: a list of [start, {bin: weight, ...}], kept as JSON.
-ScheduleText = Annotated[
-    str, BeforeValidator(lambda given: json.dumps(given) if isinstance(given, list) else given)
-]
 
 
 class StrictModel(BaseModel):
@@ -198,7 +192,8 @@ class DifficultyConfig(StrictModel):
 class CurriculumConfig(StrictModel):
     """In which order, and from which mixture, problems are trained on (notebook 04)."""
 
-    schedule: ScheduleText
+    # A name in kit.schedules.SCHEDULES, or phases as JSON, see kit.schedules.phases.
+    schedule: str
     # Weights of the environments in the mixture.
     environments: dict[EnvironmentName, float]
     # Weights of the teacher's problems and of the real functions in the mixture.

@@ -341,5 +341,7 @@ def _how(preset, run):
             "--seeds 101,102"
         )
         + paragraph("For a single training it stands in a profile of your own:")
-        + browse.code(f"base: {profile}\nname: {OWN_SCHEDULE}\ncurriculum: {{schedule: {rounded}}}")
+        + browse.code(
+            f"base: {profile}\nname: {OWN_SCHEDULE}\ncurriculum: {{schedule: '{rounded}'}}"
+        )
     )
