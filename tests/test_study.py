@@ -11,14 +11,15 @@ import pytest
 import yaml
 
 from kit import arms as study_arms
-from kit import findings, grpo
-from kit.arms import EMPTY, ArmError, collect_study, load_arms, read_study
+from kit import findings, grpo, pooling
+from kit.arms import EMPTY, ArmError, collect_study, load_arms
 from kit.commands import record, study
 from kit.core import profile
 from kit.core.manifest import RunError
 from kit.core.profile import ProfileError
 from kit.core.records import save_problems
 from kit.core.run import LABEL, MINIATURE, open_run
+from kit.pooling import read_study
 from tests.test_arms import made
 
 NO_ROUNDS = findings.round_tables(
@@ -315,7 +316,7 @@ def test_before_it_is_run_a_study_says_by_which_variances(prepared, tmp_path, mo
 
 
 def test_a_study_without_runs_still_has_its_board(tmp_path, monkeypatch):
-    monkeypatch.setattr(study_arms, "RECORDED", tmp_path)
+    monkeypatch.setattr(pooling, "RECORDED", tmp_path)
     found, label = read_study(
         open_run("07_findings", "cpu", str(tmp_path / "run")), tmp_path / "none"
     )

@@ -1,4 +1,4 @@
-"""`python -m kit`: run, study, scale, plan, doctor, models, regrade, report, record, export."""
+"""`python -m kit`: run, study, pool, scale, plan, doctor, models, regrade, report, record, ..."""
 
 import contextlib
 import re
@@ -89,6 +89,9 @@ def study_command(
     arms: Annotated[
         str, Option(help="names in kit/arms.yaml, separated by commas; default: all")
     ] = "",
+    arms_file: Annotated[
+        str, Option(help="a file like kit/arms.yaml with arms of your own; default of --arms: they")
+    ] = "",
     seeds: Annotated[
         str, Option(help="seeds of training, separated by commas; a verdict needs three or more")
     ] = "0,1,2",
@@ -113,17 +116,33 @@ def study_command(
     Notebook 07 reads the results.
     """
     from kit.commands import study
-    from kit.core.manifest import RECORDED, ROOT
+    from kit.core.manifest import ROOT
 
     folder = Path(out or ROOT / "runs" / f"study-{Path(profile).stem}").resolve()
     chosen = list(filter(None, arms.split(",")))
     numbers = [int(seed) for seed in seeds.split(",")]
-    runs = study.prepare_study(profile, folder, Path(data or RECORDED), chosen, numbers)
+    source = Path(data) if data else study.recorded_problems(profile)
+    runs = study.prepare_study(profile, folder, source, chosen, numbers, arms_file)
     console.print(f"{len(runs)} runs in {folder}, {sum(map(study.done, runs))} of them done")
-    console.print(study.what_it_finds(profile, Path(data or RECORDED), runs), soft_wrap=True)
+    console.print(study.what_it_finds(profile, source, runs), soft_wrap=True)
     if not dry:
         with stoppable():
             study.run_study(profile, runs, jobs, given(parameter), keep_policies)
+
+
+@app.command("pool")
+def pool_command(
+    folders: Annotated[list[Path], Argument(help="study folders, one or more of each person")],
+    out: Annotated[str, Option(help="study folder of all; default: runs/study-class")] = "",
+) -> None:
+    """Put the finished runs of several studies, say of a class, into one. Clashes are refused."""
+    from kit.core.manifest import ROOT
+    from kit.pooling import pool_studies
+
+    folder = Path(out or ROOT / "runs" / "study-class").resolve()
+    runs = pool_studies(folders, folder)
+    console.print(f"{len(runs)} runs in {folder}", soft_wrap=True)
+    print(runs.groupby(["from", "arm"]).seed.agg(["size", list]).to_string())
 
 
 @app.command("scale")
@@ -183,24 +202,8 @@ def plan_command(
     loaded = profiles.load_profile(profile)
     chosen = cost.device(loaded, device)
     rows = cost.cost_by_stage(loaded, chosen, trainings)
+    console.print(cost.cost_table(loaded, chosen, rows))
     hours = rows.hours.sum()
-    unit, scale = ("minutes", 60) if hours < 2 else ("hours of a device", 1)
-    columns = ("stage", "answers", "tokens written", unit, "memory, GB")
-    table = Table(
-        *columns,
-        title=f"{loaded.name}: {loaded.about}",
-        caption=f"On {chosen.about}. Orders of magnitude: see kit/commands/cost.py for what is "
-        "assumed.",
-    )
-    for row in rows.itertuples():
-        time = f"{scale * row.hours:,.1f}"
-        table.add_row(
-            row.stage, f"{row.requests:,.0f}", f"{row.written:,.0f}", time, f"{row.memory_gb:,.0f}"
-        )
-    table.add_section()
-    disk = f"disk {cost.disk_gb(loaded):,.0f}"
-    table.add_row("all", "", f"{rows.written.sum():,.0f}", f"{scale * hours:,.1f}", disk)
-    console.print(table)
     cards = loaded.needs.gpus
     if cards > 1:
         console.print(

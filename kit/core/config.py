@@ -192,7 +192,7 @@ class DifficultyConfig(StrictModel):
 class CurriculumConfig(StrictModel):
     """In which order, and from which mixture, problems are trained on (notebook 04)."""
 
-    # A name in kit.schedules.SCHEDULES.
+    # A name in kit.schedules.SCHEDULES, or phases as JSON, see kit.schedules.phases.
     schedule: str
     # Weights of the environments in the mixture.
     environments: dict[EnvironmentName, float]

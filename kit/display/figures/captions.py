@@ -63,6 +63,10 @@ CAPTIONS = {
         "Does the plan follow its schedule?",
         "Areas: weights wanted. Marks: shares drawn.",
     ),
+    "05_scratch": (
+        "Does GRPO by hand teach the small policy?",
+        "Held-out problems before and after the steps by hand, each beside itself.",
+    ),
     "05_health": (
         "Is the training healthy?",
         "Reward should rise while entropy does not collapse; a dead group (all rewards equal) "
