@@ -1,7 +1,7 @@
 # make run    sets up, then executes the notebooks on a profile and prints where to look
 # make test   sets up, then runs the tests
 # make check  sets up, then looks at format, lint, types, the map and the contracts: no model, about a minute
-# make lab    sets up, then opens the notebooks in JupyterLab
+# make lab    sets up, then opens JupyterLab in this folder, on notebook 00
 # make clean  removes what set-up and tests made; never runs/, never the model cache
 # make lock   remakes constraints.txt
 
@@ -50,7 +50,7 @@ check: setup
 	$(PYTHON) -m pytest -q tests/test_map.py tests/test_names.py tests/test_contracts.py tests/test_style.py
 
 lab: setup
-	$(PYTHON) -m jupyter lab notebooks
+	$(PYTHON) -m jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_setup_and_tour.ipynb
 
 setup: $(READY)
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from kit import claims, findings
-from kit.commands import record
+from kit.commands import pages, record
 from kit.core import profile, records
 from kit.core.manifest import RECORDED, ROOT
 from kit.core.stats import mean_interval
@@ -144,13 +144,13 @@ def test_what_the_miniature_says_stands_beside_with_what_is_modelled():
     scores = arms_with({"four": ("maths", 0.6), "one": ("maths", 0.3)})
     small = judged(scores)
     here = findings.board({"scores": pd.DataFrame(columns=["arm"])} | NO_ROUNDS)
-    lines = record.board_markdown(here, small).splitlines()
+    lines = pages.board_markdown(here, small).splitlines()
     of = {line.split(" | ")[0].strip("| "): line.split(" | ")[-2] for line in lines[2:]}
     assert of["F1a"] == of["F2"] == "built into the teacher, not judged"
     assert "no training of real, real-few: not tested" in of["F3"] and "feedback" in of["F3"]
     (f9,) = (line for line in lines if "pass@1 on maths" in line)
     assert "+0.3" in f9 and "3 seeds" in f9 and "supported (out of domain: sums" in f9
-    assert record.board_markdown(here).count("| not run |") == len(lines) - 2
+    assert pages.board_markdown(here).count("| not run |") == len(lines) - 2
 
 
 # ------------------------------------------------------------------------- beyond the paper
@@ -195,12 +195,12 @@ def test_gaps_are_judged_by_hard_problems_in_training_and_held_out():
     assert set(found.verdict) == {"contradicted"}
 
 
-def test_the_board_in_the_readme_is_that_of_the_recorded_data():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_boards_in_the_pages_are_those_of_the_recorded_data():
+    readme, results = ((ROOT / page).read_text(encoding="utf-8") for page in pages.PAGES)
     boards = record.recorded_board(), record.miniature_board()
-    assert record.board_markdown(*boards) in text, (
-        "judge it anew: python -c 'from kit.commands import record; record.rejudge()'"
-    )
+    again = "judge it anew: python -c 'from kit.commands import record; record.rejudge()'"
+    assert pages.board_markdown(*boards) in results, again
+    assert pages.verdicts_markdown(*boards) in readme, again
 
 
 # ------------------------------------------------------------------------- arms against each other

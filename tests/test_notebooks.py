@@ -150,7 +150,7 @@ def test_a_notebook_is_chosen_by_number_or_by_name(tmp_path, name):
 
 
 def test_a_number_that_no_notebook_has_is_refused(tmp_path):
-    with pytest.raises(RunError, match="no notebook is numbered 42"):
+    with pytest.raises(RunError, match="no notebook is called 42: give a number or a name of 00_"):
         runner.run_notebooks("smoke", str(tmp_path), only=["42"])
 
 

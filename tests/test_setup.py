@@ -160,8 +160,8 @@ def test_the_package_carries_its_prompts_and_profiles():
 @pytest.mark.skipif(
     not (RECORDED / "summary.parquet").exists(), reason="no data/recorded in this checkout"
 )
-def test_the_readme_has_the_recorded_runs_numbers():
+def test_the_page_of_results_has_the_recorded_runs_numbers():
     table = record.results({"stages": {}}, RECORDED).split("\n\n")[0]
-    assert table in (ROOT / "README.md").read_text(encoding="utf-8"), (
+    assert table in (RECORDED / "RESULTS.md").read_text(encoding="utf-8"), (
         "python -m kit record writes both"
     )

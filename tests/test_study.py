@@ -13,7 +13,7 @@ import yaml
 from kit import arms as study_arms
 from kit import findings, grpo, pooling
 from kit.arms import EMPTY, ArmError, collect_study, load_arms
-from kit.commands import record, study
+from kit.commands import pages, record, study
 from kit.core import profile
 from kit.core.manifest import RunError
 from kit.core.profile import ProfileError
@@ -236,13 +236,21 @@ def test_a_finished_study_is_collected_and_judged(prepared, tmp_path):
     assert after.verdict.unique().tolist() == ["not tested at this scale"]
 
 
+def write_pages(folder, text):
+    """The pages into which `record` writes; README.md has the verdicts alone."""
+    for name in pages.PAGES:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    (folder / "README.md").write_text("<!-- verdicts -->\nold\n<!-- /verdicts -->\n")
+
+
 def test_a_recorded_study_brings_its_card_and_its_board(prepared, tmp_path, monkeypatch):
-    monkeypatch.setattr(record, "ROOT", tmp_path)
-    (tmp_path / "README.md").write_text("above\n<!-- board -->\nold\n<!-- /board -->\nbelow\n")
+    monkeypatch.setattr(pages, "ROOT", tmp_path)
+    write_pages(tmp_path, "above\n<!-- board -->\nold\n<!-- /board -->\nbelow\n")
     for run in prepared(arms=["four", "one"], seeds=[0, 1, 2]):
         finish(run, run.parent.name)
     record.record_study(tmp_path / "study", tmp_path / "shipped")
-    card, readme = ((tmp_path / name).read_text() for name in ("shipped/README.md", "README.md"))
+    card, readme = ((tmp_path / name).read_text() for name in ("shipped/README.md", pages.PAGES[1]))
     assert "--arms four,one --seeds 0,1,2" in card
     assert "median of 6" in card
     assert "05 1.5, 06 1.5" in card
@@ -258,9 +266,9 @@ def test_a_recorded_study_brings_its_card_and_its_board(prepared, tmp_path, monk
 def test_a_study_in_miniature_is_recorded_as_it_grows_beside_the_other(
     prepared, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(record, "ROOT", tmp_path)
+    monkeypatch.setattr(pages, "ROOT", tmp_path)
     monkeypatch.setattr(study_arms, "RECORDED", tmp_path / "recorded")
-    (tmp_path / "README.md").write_text("<!-- board -->\nold\n<!-- /board -->\n")
+    write_pages(tmp_path, "<!-- board -->\nold\n<!-- /board -->\n")
     runs = prepared(arms=["silent-classic", "silent-uniform"], seeds=[0, 1, 2])
     answers = {"step": [1, 2, 11], "slot": 0, "problem_id": "a", "environment": "fuzzing"}
     answers |= {
@@ -284,7 +292,7 @@ def test_a_study_in_miniature_is_recorded_as_it_grows_beside_the_other(
     one = counted[(counted.arm == "silent-uniform") & (counted.seed == 2)]
     assert one[["step", "n", "solved", "cut_off"]].values.tolist() == [[10, 2, 1, 1], [20, 0, 0, 1]]
     # The column beside the recorded study of language models, which stays as it is.
-    readme = (tmp_path / "README.md").read_text()
+    readme = (tmp_path / pages.PAGES[1]).read_text()
     (line,) = (line for line in readme.splitlines() if line.startswith("| E2a |"))
     assert (
         line.count("no training of silent-classic") == 1

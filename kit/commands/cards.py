@@ -79,7 +79,7 @@ sampling: notebook 02 with
 **How.** Teacher {profile[teacher][model]} and student {profile[student][model]} \
 ({profile[rounds][attempts]} attempts, {profile[rounds][turns]} turns), policy \
 {profile[grpo][policy]}, on two CPU cores. Minutes per
-notebook, of the last sitting where it took several: {minutes}. Versions: {packages}.
+notebook, of its last part where it was stopped and went on: {minutes}. Versions: {packages}.
 
 **Where the text comes from.** Seeds: source code of installed packages (column `licence` says \
 whose) and CodeI/O functions of

@@ -14,13 +14,12 @@ from rich.markup import escape
 from rich.table import Column, Table
 from typer import Argument, Option
 
+from kit.commands.usage import RunUsage
+
 
 @contextlib.contextmanager
 def stoppable():
-    """Ctrl-C, or a cluster that wants its node back (SIGTERM), ends a long command with a sentence.
-
-    The exit code is then 130.
-    """
+    """Ctrl-C, or a cluster's SIGTERM, ends a long command with a sentence and exit code 130."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -35,7 +34,9 @@ def given(parameters: list[str] | None) -> dict:
     """`NAME=VALUE` texts -> values as YAML reads them, except that 24:00:00 stays a text."""
     values = {}
     for parameter in parameters or []:
-        name, _, value = parameter.partition("=")
+        name, equals, value = parameter.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"{parameter}: write NAME=VALUE, for example TURNS=2")
         values[name] = value if value.count(":") > 1 else yaml.safe_load(value)
     return values
 
@@ -63,7 +64,7 @@ _ParameterOption = Annotated[
 ]
 
 
-@app.command("run")
+@app.command("run", cls=RunUsage)
 def run_command(
     profile: _ProfileOption = "cpu",
     out: Annotated[str, Option(help="run folder; default: runs/<profile>")] = "",
@@ -288,7 +289,7 @@ def report_command(run_dir: Annotated[str, Argument(help="a run folder")]) -> No
     from kit.core.manifest import RunError
 
     if not Path(run_dir, "manifest.json").exists():
-        raise RunError(f"{run_dir} is no run folder: it has no manifest.json")
+        raise RunError(f"{run_dir} is no run folder: give one that `run` wrote, e.g. runs/cpu")
     console.print(f"{report.write_report(run_dir)}", soft_wrap=True)
 
 
@@ -297,7 +298,7 @@ def record_command(
     run_dir: Annotated[str, Argument(help="a finished run folder, or a study's folder")],
     timed: Annotated[str, Option(help="take the minutes in README.md from this run instead")] = "",
 ) -> None:
-    """Copy a run (or the tables of a study) to data/recorded, and its numbers into README.md."""
+    """Copy a run (or the tables of a study) to data/recorded, and its numbers into the pages."""
     from kit.commands import record
 
     if any(Path(run_dir).glob("*/*/arm.json")):

@@ -25,9 +25,9 @@ PROFILES = Path(__file__).parents[1] / "profiles"
 # The section `needs` of a profile in words.
 NEEDS = {
     "gpus": "GPUs: {}",
-    "gpu_gb": "GB on a GPU: {}",
-    "memory_gb": "GB of memory: {}",
-    "disk_gb": "GB of disk: {}",
+    "gpu_gb": "memory of a GPU: {} GB",
+    "memory_gb": "memory: {} GB",
+    "disk_gb": "free disk: {} GB",
 }
 
 State = Literal["ok", "warn", "lack"]
@@ -77,11 +77,11 @@ def checks_table(checks: list[Check]) -> Table:
     Returns:
         One row per check: what, state, found, what to do.
     """
-    colours = {"ok": "green", "warn": "yellow", "lack": "red"}
-    shown = Table("what", "", "found", "what to do")
+    said = {"ok": "[green]ok", "warn": "[yellow]note", "lack": "[red]missing"}
+    title = "note: you can go on; missing: do first what the last column says"
+    shown = Table("what", "", "found", "what to do", caption=title)
     for check in checks:
-        state = f"[{colours[check.state]}]{check.state}[/]"
-        shown.add_row(check.what, state, escape(check.found), escape(check.fix))
+        shown.add_row(check.what, said[check.state], escape(check.found), escape(check.fix))
     return shown
 
 
@@ -169,7 +169,7 @@ def _machine(gpus: list[tuple[str, float]]) -> list[Check]:
         _check("cores", cores > 1, str(cores), "expect at least twice the minutes"),
         _check("memory", half, free, "close what uses it before a run"),
         *(
-            _check(what, _room(folder) > 10, f"{_room(folder):.0f} GB free at {folder}", fix)
+            _check(what, _room(folder) > 10, f"{_room(folder):.0f} GB free in {folder}", fix)
             for what, folder, fix in disks
         ),
         Check("GPU", "ok", cards or "none; the default profile needs none"),
@@ -185,35 +185,36 @@ def _sandbox() -> Check:
     # A broken sandbox is a finding too, and the other lines must still come.
     except Exception as error:
         found = f"{type(error).__name__}: {error}"
-        return Check("sandbox", "lack", found, "see troubleshooting in README.md")
+        return Check("sandbox", "lack", found, "see TROUBLESHOOTING.md")
     best = next((mode for mode, answer in modes.items() if answer == "ok"), None)
     if not best:
         answers = "; ".join(f"{mode}: {answer}" for mode, answer in modes.items())
         return Check("sandbox", "lack", answers, sandbox.FIX)
-    found = f"mode {best} in force; it does not protect from {sandbox.MODES[best]}"
+    found = f"mode {best} is used; it does not protect from {sandbox.MODES[best]}"
     fix = f"a better one: {sandbox.FIX.partition('; or pass')[0]}"
     return _check("sandbox", best in ("root", "userns"), found, fix)
 
 
 def _model(card):
     name = card["name"]
-    # An absent model's size is not known.
-    size = f"{card['bytes'] / 1e9:.1f} GB" if card["bytes"] else ""
-    found = ", ".join(filter(None, (card["state"], size, card["source"])))
-    fix = f"python -m kit models --fetch {name}, or leave it to the run"
-    return _check(name, card["state"] != "absent", found, fix)
+    here = card["state"] != "absent"
+    size, what = (card["bytes"], "on the disk") if here else (card["download"], "to download")
+    found = f"{card['state']}, {size / 1e9:.1f} GB {what}"
+    fix = f"a run that needs it downloads it; now: python -m kit models --fetch {name}"
+    return _check(name, here, found, fix)
 
 
 def _hub():
-    """Whether the Hugging Face hub answers."""
+    """Whether Hugging Face answers."""
     model = next(iter(MODELS.values()))
     try:
         hub.get_hf_file_metadata(hub.hf_hub_url(model.repo, model.file), timeout=HUB_SECONDS)
-    # Whatever it is, the hub is of no use now.
+    # Whatever it is, nothing comes from there now.
     except Exception as error:
         found = f"no answer ({type(error).__name__})"
-        return Check("hub", "warn", found, "not needed for the models above")
-    return Check("hub", "ok", "answers")
+        fix = "nothing: the models above also come from the package registry"
+        return Check("Hugging Face", "warn", found, fix)
+    return Check("Hugging Face", "ok", "answers")
 
 
 def _profile(file, gpus):
@@ -231,5 +232,5 @@ def _profile(file, gpus):
         if have.get(key, 0) < need
     ]
     runs = f"runs here, about {values.get('minutes', '?')} minutes"
-    found = "too small a machine" if short else runs
-    return _check(f"profile {file.stem}", not short, found, f"needs {', '.join(short)}")
+    found = "this machine is too small" if short else runs
+    return _check(f"profile {file.stem}", not short, found, f"it needs {', '.join(short)}")

@@ -1,9 +1,8 @@
-"""Ship a finished run as recorded data, and write its numbers into README.md.
+"""Ship a finished run as recorded data, and write its numbers into the pages that show them.
 
 What is shipped is small enough for git and has a card that says how it was made.
 """
 
-import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -12,6 +11,7 @@ import pandas as pd
 
 from kit.commands import report, story
 from kit.commands.cards import GALLERY, RUN_CARD, STUDY_CARD, WHAT_A_ROW_IS
+from kit.commands.pages import board_markdown, minutes_of, update_pages, verdicts_markdown
 from kit.core import records
 from kit.core.manifest import RECORDED, ROOT, RunError, read_manifest
 from kit.core.stats import value_in_interval
@@ -36,7 +36,7 @@ RECORD_LIMIT = 20_000_000
 
 
 def record_run(run_dir: str | Path, out: Path = RECORDED, timed: str | Path = "") -> Path:
-    """Copy a run to `out` and `figures/`, and its numbers into README.md; returns `out`.
+    """Copy a run to `out` and `figures/`, and its numbers into RESULTS.md; returns `out`.
 
     `timed`: another run, of the profile as it is, from which the README takes the minutes of the
     notebooks. Raises RunError if a table of the run is missing, or it is too large for git.
@@ -67,7 +67,7 @@ def record_run(run_dir: str | Path, out: Path = RECORDED, timed: str | Path = ""
     # The texts that tell about the run.
     (FIGURES / "README.md").write_text(gallery(manifest), encoding="utf-8")
     (out / "README.md").write_text(_card(manifest, out), encoding="utf-8")
-    _update_readme("results", results(manifest, out), read_manifest(timed or folder)["stages"])
+    update_pages("results", results(manifest, out), read_manifest(timed or folder)["stages"])
     size = sum(file.stat().st_size for file in out.iterdir())
     if size > RECORD_LIMIT:
         raise RunError(
@@ -78,27 +78,8 @@ def record_run(run_dir: str | Path, out: Path = RECORDED, timed: str | Path = ""
     return out
 
 
-def _update_readme(mark, lines, stages=None):
-    """Put `lines` between two comments of README.md, and minutes into its table of notebooks."""
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    for stem, facts in (stages or {}).items():
-        text = re.sub(rf"(\| \[{stem}\].*\| )[^|]*( \|)", rf"\g<1>{_minutes(facts)}\2", text)
-    text = re.sub(
-        rf"(<!-- {mark} -->\n).*(<!-- /{mark} -->)",
-        lambda marks: f"{marks[1]}{lines}\n{marks[2]}",
-        text,
-        flags=re.S,
-    )
-    readme.write_text(text, encoding="utf-8")
-
-
-def _minutes(facts):
-    return f"{facts.get('seconds', 0) / 60:.1f}"
-
-
 def record_study(folder: str | Path, out: Path | None = None) -> Path:
-    """The tables of a study, small enough for git, for notebook 07, and its board into README.md.
+    """The tables of a study, small enough for git, for notebook 07, and its board into the pages.
 
     Only finished runs count, so a study can be recorded as it grows. `out`: None: the folder of its
     scale. Returns `out`. Raises RunError if no run is finished.
@@ -147,8 +128,10 @@ def recorded_board(folder: Path = RECORDED / "study", rounds: bool = True) -> pd
 
 
 def rejudge(study: Path = RECORDED / "study", mini: Path = RECORDED / "study-mini") -> None:
-    """Put the verdicts on the recorded studies, by the rules of today, into README.md."""
-    _update_readme("board", board_markdown(recorded_board(study), miniature_board(mini)))
+    """Put the verdicts on the recorded studies, by the rules of today, into the pages."""
+    boards = recorded_board(study), miniature_board(mini)
+    update_pages("board", board_markdown(*boards))
+    update_pages("verdicts", verdicts_markdown(*boards))
 
 
 def miniature_board(folder: Path = RECORDED / "study-mini") -> pd.DataFrame | None:
@@ -187,25 +170,6 @@ def _study_card(folder: Path) -> str:
         ),
         packages=versions(first),
     )
-
-
-def board_markdown(found: pd.DataFrame, mini: pd.DataFrame | None = None) -> str:
-    """`findings.board` as a table in Markdown; other modes stand in notebook 07.
-
-    `mini`: that of the study in miniature, if there is one.
-    """
-    lines = [
-        "| | the paper | here | verdict | in miniature | elsewhere |",
-        "|---|---|---|---|---|---|",
-    ]
-    small = story.in_miniature(mini)
-    for row in story.voting_rows(found).itertuples():
-        here = f"{row.comparison}: {story.found_here(row)}"
-        beside = small.get((row.claim, row.comparison), "not run")
-        lines.append(
-            f"| {row.claim} | {row.statement} | {here} | {row.part} | {beside} | {row.elsewhere} |"
-        )
-    return "\n".join(lines)
 
 
 def command_of(manifest: dict) -> str:
@@ -262,7 +226,7 @@ def _card(manifest, out):
         **manifest,
         command=command_of(manifest),
         files="\n".join(files),
-        minutes=", ".join(f"{name[:2]} {_minutes(facts)}" for name, facts in stages),
+        minutes=", ".join(f"{name[:2]} {minutes_of(facts)}" for name, facts in stages),
         packages=versions(manifest),
     )
 

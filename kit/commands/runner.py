@@ -59,8 +59,8 @@ def check_parameters(parameters: dict, chosen: list[Path]) -> None:
     known = {name for notebook in chosen for name in parameters_of(notebook)}
     if unknown := sorted(parameters.keys() - known):
         raise RunError(
-            f"no notebook has a parameter {', '.join(unknown)}; "
-            f"there are {', '.join(sorted(known))}"
+            f"no notebook has a parameter {', '.join(unknown)}; there are "
+            f"{', '.join(sorted(known))}: `python -m kit run --help` says what each one is"
         )
 
 
@@ -84,8 +84,8 @@ def run_notebooks(
     chosen = [path for path in notebooks() if not asked or {path.stem, path.stem[:2]} & asked]
     if not chosen:
         raise RunError(
-            f"no notebook is numbered {', '.join(sorted(asked))}; "
-            f"there are {', '.join(notebook.stem for notebook in notebooks())}"
+            f"no notebook is called {', '.join(sorted(asked))}: give a number or a name of "
+            f"{', '.join(notebook.stem for notebook in notebooks())}"
         )
     check_parameters(parameters, chosen)
     if any(path.stem == "05_grpo" for path in chosen) and parameters.get("TRAIN", True):

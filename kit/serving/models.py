@@ -98,6 +98,7 @@ def _card(model):
         "state": state,
         "source": source,
         "bytes": sum(file.stat().st_size for file in files),
+        "download": model.bytes,
         "path": place,
     }
 
@@ -107,7 +108,7 @@ def model_cards() -> list[dict]:
 
     Returns:
         One dict per model: `name`, `licence`, `state` (converted, file or absent), `source`,
-        `bytes` (on the disk), `path` (text, empty if absent).
+        `bytes` (on the disk), `download` (bytes), `path` (text, empty if absent).
     Source: our choice.
     """
     return [_card(model) for model in weights.MODELS.values()]

@@ -79,7 +79,7 @@ def test_without_bubblewrap_the_plain_wall_stands(monkeypatch):
     line = doctor._sandbox()
     assert (
         line.state == "warn"
-        and "plain in force" in line.found
+        and "plain is used" in line.found
         and "no second wall" in line.found
         and "bubblewrap" in line.fix
     )
@@ -113,7 +113,7 @@ def test_macos_and_windows_get_the_other_interpreter(monkeypatch):
         assert box.mode == "monty"
         (result,) = box.map([Job("def f(x): return x + 1", (("f", (1,)),))])
         assert result.returned() == [2]
-    assert "monty in force" in doctor._sandbox().found and "Docker" in doctor._sandbox().fix
+    assert "monty is used" in doctor._sandbox().found and "Docker" in doctor._sandbox().fix
 
 
 @pytest.mark.parametrize(
