@@ -35,7 +35,7 @@ def fetch(repository: str, name: str, folder: str = "") -> Path:
         if not path.exists():
             raise Unavailable(
                 f"{path} is not there: put the files of {repository} there, "
-                "or leave evaluation.folder empty to use the hub"
+                "or leave evaluation.folder empty to download it"
             )
         return path
 
@@ -48,6 +48,6 @@ def fetch(repository: str, name: str, folder: str = "") -> Path:
     # There are a dozen kinds: no network, no such file, no right to it...
     except Exception as fault:
         raise Unavailable(
-            f"the hub did not give {name} of {repository} ({type(fault).__name__}): get the data "
+            f"Hugging Face did not give {name} of {repository} ({type(fault).__name__}): get the data "
             "set on a machine with a network, and name the folder above it in evaluation.folder"
         ) from None

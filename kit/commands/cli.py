@@ -227,9 +227,7 @@ def models_command(
     fetch: Annotated[
         list[str] | None, Option(help="name of a model to fetch now; may be repeated")
     ] = None,
-    make: Annotated[
-        str, Option(help="name of a small policy to make anew: its warm start, from nothing")
-    ] = "",
+    make: Annotated[str, Option(help="name of a small policy to train again from nothing")] = "",
 ) -> None:
     """List the models: what is there, where it comes from, its licence and size."""
     from kit.serving import models
@@ -258,7 +256,7 @@ def regrade_command(
     ] = False,
     first: Annotated[int, Option(min=0, help="how many of the changed verdicts to list")] = 20,
 ) -> None:
-    """Grade the stored answers of a run anew, without a model: which verdicts are others today?
+    """Grade the stored answers of a run again, without a model, and list the changed verdicts.
 
     Answers of the training (rollouts.parquet) and of the evaluation (evaluation.parquet).
     """
@@ -271,7 +269,7 @@ def regrade_command(
     )
     columns = "set at problem_id mode outcome reason new_outcome new_reason".split()
     for title, rows in (
-        ("stored answers, graded anew", counts),
+        ("stored answers, graded again", counts),
         (f"{min(first, len(others))} of {len(others)} others", others[columns].head(first)),
     ):
         table = Table(*(Column(name, overflow="fold") for name in rows), title=title)
@@ -284,7 +282,7 @@ def regrade_command(
 
 @app.command("report")
 def report_command(run_dir: Annotated[str, Argument(help="a run folder")]) -> None:
-    """Write the page of a run anew, from what its folder holds."""
+    """Write the report page of a run again, from what its folder holds."""
     from kit.commands import report
     from kit.core.manifest import RunError
 
@@ -312,11 +310,9 @@ def export_command(
     run_dir: Annotated[str, Argument(help="run folder; default: the recorded problems")] = "",
     out: Annotated[str, Option(help="folder of the data set; default: runs/export")] = "",
     push: Annotated[
-        str, Option(metavar="OWNER/NAME", help="upload it to the Hugging Face hub under this name")
+        str, Option(metavar="OWNER/NAME", help="upload it to Hugging Face under this name")
     ] = "",
-    private: Annotated[
-        bool, Option(help="with --push: only its owner can see it on the hub")
-    ] = False,
+    private: Annotated[bool, Option(help="with --push: only its owner can see it there")] = False,
 ) -> None:
     """Write the kept problems of a run as a data set, for datasets.load_dataset.
 

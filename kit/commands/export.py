@@ -123,7 +123,7 @@ def push_export(out: str | Path, name: str, private: bool = False) -> str:
 
     if not get_token():
         raise ExportError(
-            "there is no login at the Hugging Face hub: run `hf auth login`, or set HF_TOKEN, "
+            "there is no login at Hugging Face: run `hf auth login`, or set HF_TOKEN, "
             f"and push again; the export is in {out}"
         )
     hub = HfApi()
@@ -138,7 +138,7 @@ def push_export(out: str | Path, name: str, private: bool = False) -> str:
     # The hub refused it, or cannot be reached, or this is not a name.
     except (httpx.HTTPError, OSError, ValueError) as error:
         raise ExportError(
-            f"the hub did not take {name} ({str(error).strip().splitlines()[0]}); "
+            f"Hugging Face did not take {name} ({str(error).strip().splitlines()[0]}); "
             f"the export itself is in {out}"
         ) from None
     return str(repo)

@@ -47,7 +47,7 @@ def record_run(run_dir: str | Path, out: Path = RECORDED, timed: str | Path = ""
     missing = [table for table in TABLES if not (folder / f"{table}.parquet").exists()]
     if missing or not manifest["profile"]:
         raise RunError(
-            f"{folder} lacks {', '.join(missing) or 'its manifest'}: "
+            f"{folder} has no {', '.join(missing) or 'manifest'}: "
             "finish the run first, the same command goes on"
         )
     # The tables, and the answers of teacher and student; a sharded run has these per shard.

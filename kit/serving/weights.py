@@ -222,15 +222,17 @@ def _from_hub(model):
         # The hub's tag of a large file is its sha256.
         tag = hub.get_hf_file_metadata(url, timeout=HUB_SECONDS).etag
         if tag == model.sha256:
-            say(f"{model.name}: fetching {model.bytes / 1e6:,.0f} MB from the hub, {model.repo}")
+            say(
+                f"{model.name}: fetching {model.bytes / 1e6:,.0f} MB from Hugging Face, {model.repo}"
+            )
             hub.hf_hub_download(model.repo, model.file, local_dir=model.gguf.parent)
             return f"hub: {model.repo}"
-        reason = f"the hub's {model.repo}/{model.file} is another file now (sha256 {tag})"
+        reason = f"{model.repo}/{model.file} on Hugging Face has changed (sha256 {tag})"
     # httpx, OSError, hf_xet's RuntimeError: whatever it is, the file does not come from there now.
     except Exception as error:
         if is_full(error):
             raise
-        reason = f"the hub does not answer ({type(error).__name__}: {str(error)[:120]})"
+        reason = f"Hugging Face does not answer ({type(error).__name__}: {str(error)[:120]})"
     raise NotThere(reason)
 
 
