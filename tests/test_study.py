@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from kit import arms as study_arms
-from kit import findings, grpo, pooling
+from kit import findings, grpo
 from kit.arms import EMPTY, ArmError, collect_study, load_arms
 from kit.commands import record, study
 from kit.core import profile
@@ -316,7 +316,7 @@ def test_before_it_is_run_a_study_says_by_which_variances(prepared, tmp_path, mo
 
 
 def test_a_study_without_runs_still_has_its_board(tmp_path, monkeypatch):
-    monkeypatch.setattr(pooling, "RECORDED", tmp_path)
+    monkeypatch.setattr(study_arms, "RECORDED", tmp_path)
     found, label = read_study(
         open_run("07_findings", "cpu", str(tmp_path / "run")), tmp_path / "none"
     )
