@@ -7,6 +7,7 @@ what they return on the same inputs (`behaviour`).
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -48,7 +49,11 @@ def _signature(text):
 
 
 def behaviour(
-    problems: list[Problem], probes: int, references: dict[str, str], box: Sandbox
+    problems: list[Problem],
+    probes: int,
+    references: dict[str, str],
+    box: Sandbox,
+    base: Iterable[Problem] = (),
 ) -> Behaviour:
     """Run every valid problem's program, and every reference, on inputs of the problems themselves.
 
@@ -61,6 +66,8 @@ def behaviour(
         probes: inputs per signature, the same for each program.
         references: programs with a function f, by name (`humaneval/HumanEval/0`).
         box: runs the programs.
+        base: problems whose inputs are the probes; without it, all that are given. Their hashes
+            and those of programs that came later can then be compared.
     Returns:
         The hashes, for `apply`.
     Source: our choice.
@@ -69,7 +76,7 @@ def behaviour(
 
     # The common inputs of each signature, drawn by their hash from those of all its problems.
     pools: dict[tuple, set[str]] = defaultdict(set)
-    for problem in valid.values():
+    for problem in [x for x in base if x.status == "valid"] or valid.values():
         own = _signature(problem.inputs[0])
         pools[own].update(text for text in problem.inputs if _signature(text) == own)
     chosen = {own: sorted(pool, key=digest)[:probes] for own, pool in pools.items()}
@@ -78,6 +85,7 @@ def behaviour(
     programs = [
         (name, *KINDS[problem.environment]().probe(problem), _signature(problem.inputs[0]))
         for name, problem in valid.items()
+        if _signature(problem.inputs[0]) in chosen
     ]
     programs += [(name, code, ("f",), own) for name, code in references.items() for own in chosen]
     jobs = (

@@ -175,12 +175,17 @@ def _one(run, profile, runs, jobs, parameters, keep_policies, children):
     environment = dict(os.environ)
     if jobs > 1:
         environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
-    seed = json.loads((run / "arm.json").read_text())["seed"]
+    facts = json.loads((run / "arm.json").read_text())
+    # A run in segments makes problems between them, see commands.loops.
     words = "-m kit run --only 05 --only 06 --profile"
+    if "segments" in facts:
+        words, parameters = "-m kit loop --profile", {}
+    else:
+        parameters = parameters | {"TRAIN_SEED": facts["seed"]}
     own = run / OWN_PROFILE
     chosen = str(own) if own.exists() else profile
     command = [sys.executable, *words.split(), chosen, "--out", str(run)]
-    for name, value in (parameters | {"TRAIN_SEED": seed}).items():
+    for name, value in parameters.items():
         command.append(f"-p{name}={json.dumps(value)}")
     with (run / "study.log").open("a") as log:
         child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
