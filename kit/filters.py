@@ -57,17 +57,16 @@ def behaviour(
 ) -> Behaviour:
     """Run every valid problem's program, and every reference, on inputs of the problems themselves.
 
-    Programs are compared within one signature, the types of an input's arguments. A program's
-    errors are part of its hash, and so is where it crashed or ran out of time. No hash: what the
-    sandbox loses, and programs that return fewer than TELLING different values, as too many do.
+    Programs are compared within one signature, the types of an input's arguments. Errors, crashes
+    and timeouts are part of a hash. No hash: what the sandbox loses, and programs that return fewer
+    than TELLING different values, as too many do.
 
     Args:
         problems: before the filters.
         probes: inputs per signature, the same for each program.
         references: programs with a function f, by name (`humaneval/HumanEval/0`).
         box: runs the programs.
-        base: problems whose inputs are the probes; without it, all that are given. Their hashes
-            and those of programs that came later can then be compared.
+        base: earlier problems, to take the same inputs as for these; else those of `problems`.
     Returns:
         The hashes, for `apply`.
     Source: our choice.
@@ -81,7 +80,7 @@ def behaviour(
         pools[own].update(text for text in problem.inputs if _signature(text) == own)
     chosen = {own: sorted(pool, key=digest)[:probes] for own, pool in pools.items()}
 
-    # What is run: (name, code, functions to call, signature).
+    # (name, code, functions to call, signature).
     programs = [
         (name, *KINDS[problem.environment]().probe(problem), _signature(problem.inputs[0]))
         for name, problem in valid.items()
@@ -92,8 +91,6 @@ def behaviour(
         Job(code, tuple((name, arguments(text)) for text in chosen[own] for name in functions))
         for _, code, functions, own in programs
     )
-
-    # The hash of everything a program returned tells it from others.
     of: dict[str, str] = {}
     known: dict[str, str] = {}
     for number, result in box.run(jobs):
@@ -102,8 +99,7 @@ def behaviour(
             returned = {canonical(value) for kind, value in result.values if kind == "ok"}
             everything = canonical(list(result.values))
         except ValueError:
-            # Nested too deeply to be written.
-            continue
+            continue  # nested too deeply
         if result.no_verdict or len(returned) < TELLING:
             continue
         hashed = digest(own, functions, result.status, everything)

@@ -86,7 +86,7 @@ class Further(Synthesis):
         env = self.environments[parent.environment]
         for number in self.turns:
             # From the last problem and its attempts, or from the seed as in a first turn.
-            asked = adapt(parent.p, self.numbers) if self.feedback else "new"
+            asked = adapt(parent.p or 0.0, self.numbers) if self.feedback else "new"
             shown = parent if self.feedback else None
             problem = await self.turn(env, seed, "multi", number, asked, shown)
             parent = parent if problem.p is None else problem

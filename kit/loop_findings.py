@@ -57,6 +57,24 @@ def segment_table(problems: Iterable[Problem], segments: int) -> pd.DataFrame:
     return bill.reindex(every).fillna(dict.fromkeys(bill.columns[:-1], 0)).reset_index()
 
 
+def loop_tables(folder: Path) -> dict[str, pd.DataFrame]:
+    """The tables of a folder of loops.
+
+    Args:
+        folder: of `python -m kit loop`.
+    Returns:
+        The tables of `arms.collect_study`, and `segments`: of `segment_table`, with `rollouts`,
+        `seconds` (of making problems), `arm` and `seed`. Without rows if no run is finished.
+    Source: our choice.
+    """
+    parts = [segment_table([], 0).assign(rollouts=0, seconds=0.0, arm="", seed=0)]
+    for path in sorted(folder.glob("*/*/segments.parquet")):
+        facts = json.loads((path.parent / "arm.json").read_text())
+        parts.append(records.read_parquet(path).assign(arm=facts["arm"], seed=facts["seed"]))
+    segments = pd.concat(parts[1:] or parts, ignore_index=True)
+    return collect_study(folder) | {"segments": segments}
+
+
 def read_loops(run: Run, folder: Path, recorded: Path) -> tuple[dict[str, pd.DataFrame], str]:
     """The tables of a study of loops, and what a figure's title says of them.
 
@@ -65,17 +83,12 @@ def read_loops(run: Run, folder: Path, recorded: Path) -> tuple[dict[str, pd.Dat
         folder: of the study.
         recorded: of one in miniature; taken if the folder has no finished run.
     Returns:
-        The tables of `arms.collect_study`, and `segments`: of `segment_table`, with `rollouts`,
-        `seconds` (of making problems), `arm` and `seed`. Without rows if there is neither.
+        Those of `loop_tables`, and a label.
     Source: our choice.
     """
-    found = collect_study(folder)
+    found = loop_tables(folder)
     if found["scores"].empty and (shipped := recorded_study(recorded)):
         run.recorded.add(recorded.name)
         table = records.read_parquet(recorded / "segments.parquet")
         return shipped | {"segments": table}, MINIATURE + LABEL
-    parts = [segment_table([], 0).assign(rollouts=0, seconds=0.0, arm="", seed=0)]
-    for path in sorted(folder.glob("*/*/segments.parquet")):
-        facts = json.loads((path.parent / "arm.json").read_text())
-        parts.append(records.read_parquet(path).assign(arm=facts["arm"], seed=facts["seed"]))
-    return found | {"segments": pd.concat(parts[1:] or parts, ignore_index=True)}, run.scale
+    return found, run.scale

@@ -46,6 +46,10 @@ evaluation: {synthetic: 4, unsolved: 2, maths: 2, n: 2, ks: [1, 2]}
 """
 
 
+class FakeKill(BaseException):
+    """Ends a loop wherever it is raised."""
+
+
 class FakePolicy(Engine):
     """Solves deduction problems, the fewer steps the more often; the more, the later it is."""
 
@@ -55,7 +59,7 @@ class FakePolicy(Engine):
     def _send(self, key, messages, n, sampling):
         FakePolicy.left -= 1
         if FakePolicy.left == 0:
-            raise KeyboardInterrupt
+            raise FakeKill
         asked = messages[-1]["content"]
         steps = steps_of(asked)
         right = apply_steps(steps, literal_eval(re.search(r"does f\((.*)\)", asked)[1]))[-1]
@@ -262,7 +266,7 @@ def test_a_loop_that_is_stopped_among_attempts_leaves_equal_records(
     data, by_arm, tmp_path, fakes, requests
 ):
     FakePolicy.left = requests
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(FakeKill):
         looped(data, tmp_path)
     FakePolicy.left = 10**6
     assert_equal(left_by(looped(data, tmp_path)), by_arm["closed-loop"])
@@ -281,11 +285,11 @@ def test_a_loop_that_is_stopped_between_its_files_leaves_equal_records(
         real(rows, path, *more)
         count += path.name == f"{table}.parquet"
         if count == number:
-            raise KeyboardInterrupt
+            raise FakeKill
 
     with monkeypatch.context() as patch:
         patch.setattr(records, "write_parquet", stopping)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(FakeKill):
             looped(data, tmp_path)
     assert_equal(left_by(looped(data, tmp_path)), by_arm["closed-loop"])
 

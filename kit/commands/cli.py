@@ -287,7 +287,9 @@ def record_command(
     """Copy a run (or the tables of a study) to data/recorded, and its numbers into README.md."""
     from kit.commands import record
 
-    if any(Path(run_dir).glob("*/*/arm.json")):
+    if any(Path(run_dir).glob("*/*/segments.parquet")):
+        record.record_loops(run_dir)
+    elif any(Path(run_dir).glob("*/*/arm.json")):
         record.record_study(run_dir)
     else:
         record.record_run(run_dir, timed=timed)

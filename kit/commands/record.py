@@ -116,6 +116,15 @@ def record_study(folder: str | Path, out: Path = RECORDED / "study") -> Path:
     return out
 
 
+def record_loops(folder: str | Path, out: Path = RECORDED / "loop-mini") -> Path:
+    """The tables of a study of loops in miniature, for notebook 08; returns `out`."""
+    from kit.loop_findings import loop_tables
+
+    for name, table in loop_tables(Path(folder)).items():
+        records.write_parquet(table, out / f"{name}.parquet")
+    return out
+
+
 def recorded_board(folder: Path = RECORDED / "study") -> pd.DataFrame:
     """`findings.board` of a recorded study and, for F1 and F2, of the recorded run."""
     from kit import findings
