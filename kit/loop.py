@@ -19,6 +19,7 @@ from kit.arms import DRAWN
 from kit.benchmarks.humaneval import humaneval_items
 from kit.benchmarks.procedural import procedural_items
 from kit.benchmarks.published import published_items
+from kit.core.bins import bin_of
 from kit.core.run import open_run
 from kit.core.types import Problem, Verdict, digest
 from kit.environments.verify import DeterminismCheck
@@ -228,12 +229,16 @@ class TeacherLoop:
         Source: our choice.
         """
         run, own = self.run, self.chains(problems)
+        bins = run.profile.difficulty.bins
         pool = [x for x in problems if x.kept and x.method == "multi" and x.seed_id in own]
+        if self.arm.refresh:
+            # What is in a bin today; if nothing is, all as they were measured first.
+            pool = [x for x in self.seen(pool, segment) if bin_of(x.p, bins)] or pool
         whole = curriculum.plan(
-            self.seen(pool, segment) if self.arm.refresh else pool,
+            pool,
             steps=self.steps * self.segments,
             prompts_per_step=run.profile.grpo.prompts_per_step,
-            bins=run.profile.difficulty.bins,
+            bins=bins,
             seed=run.train_seed,
             **run.profile.curriculum.model_dump(exclude={"repeats"}),
         )
