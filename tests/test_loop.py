@@ -18,7 +18,7 @@ from concurrent.futures import Future
 import pandas as pd
 import pytest
 
-from kit import filters, findings
+from kit import claims, filters, findings, loop_findings
 from kit.arms import ArmError
 from kit.commands import loops
 from kit.core import profile, records
