@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from kit.arms import EMPTY, NEEDED, collect_study, recorded_folder, recorded_study, study_scale
+from kit.core import records
 from kit.core.manifest import ROOT, RunError, changed_keys, read_manifest
 from kit.core.run import LABEL, Run
 
@@ -57,7 +58,35 @@ def _joined(studies):
     if len(twice := runs[runs.duplicated()]):
         told = ", ".join(f"{row.arm}/{row.seed}" for row in twice.itertuples())
         raise RunError(f"in two of the studies: {told}. Leave one of them out")
-    return {name: pd.concat([s[name] for s in studies], ignore_index=True) for name in EMPTY}
+    return {
+        name: pd.concat([s[name] for s in studies if name in s], ignore_index=True)
+        for name in studies[0]
+    }
+
+
+def with_recorded(tables: dict[str, pd.DataFrame], folder: Path) -> dict[str, pd.DataFrame]:
+    """The tables of a study, and those of the recorded runs that it does not have.
+
+    So a study grows over several sittings and machines.
+
+    Args:
+        tables: of `collect_study`, and others with columns `arm` and `seed`.
+        folder: where a study of its scale is recorded, or will be.
+    Returns:
+        The tables.
+    Raises:
+        RunError: the two cannot be compared.
+    Source: our choice.
+    """
+    if recorded_study(folder) is None:
+        return tables
+    new = {*zip(tables["curves"].arm, tables["curves"].seed)}
+    old = {}
+    for name in tables:
+        if (path := folder / f"{name}.parquet").exists():
+            table = records.read_parquet(path)
+            old[name] = table[[pair not in new for pair in zip(table.arm, table.seed)]]
+    return _joined([tables, old]) if len(old["curves"]) else tables
 
 
 def _read_facts(run):

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from kit import curriculum, pooling
+from kit import arms, curriculum
 from kit.arms import ArmError, collect_study, load_arms, own_arms
 from kit.commands.cli import app
 from kit.core.config import CurriculumConfig
@@ -207,7 +207,7 @@ def test_the_command_says_who_brought_what(studies, tmp_path):
 @pytest.fixture
 def recorded(studies, tmp_path, monkeypatch):
     """A recorded study in miniature with the arm `hard`, and run 07 of profile mini."""
-    monkeypatch.setattr(pooling, "RECORDED", tmp_path / "recorded")
+    monkeypatch.setattr(arms, "RECORDED", tmp_path / "recorded")
     place = tmp_path / "recorded" / "study-mini"
     place.mkdir(parents=True)
     for name, table in collect_study(studies["ada"]).items():

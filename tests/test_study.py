@@ -1,6 +1,7 @@
 """The grid of a study; the trainings themselves run in tests/test_notebooks.py."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 from threading import Lock
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from kit import arms as study_arms
-from kit import findings, grpo, pooling
+from kit import findings, grpo
 from kit.arms import EMPTY, ArmError, collect_study, load_arms
 from kit.commands import pages, record, study
 from kit.core import profile
@@ -288,6 +289,10 @@ def test_a_study_in_miniature_is_recorded_as_it_grows_beside_the_other(
     assert (
         "Finished trainings: silent-classic 3, silent-uniform 3" in (out / "README.md").read_text()
     )
+    # Another machine has some of them no more: what is recorded stays.
+    shutil.rmtree(runs[0])
+    record.record_study(tmp_path / "study")
+    assert pd.read_parquet(out / "scores.parquet").groupby("arm").seed.nunique().sum() == len(runs)
     counted = pd.read_parquet(out / "rollouts.parquet")
     one = counted[(counted.arm == "silent-uniform") & (counted.seed == 2)]
     assert one[["step", "n", "solved", "cut_off"]].values.tolist() == [[10, 2, 1, 1], [20, 0, 0, 1]]
@@ -324,7 +329,7 @@ def test_before_it_is_run_a_study_says_by_which_variances(prepared, tmp_path, mo
 
 
 def test_a_study_without_runs_still_has_its_board(tmp_path, monkeypatch):
-    monkeypatch.setattr(pooling, "RECORDED", tmp_path)
+    monkeypatch.setattr(study_arms, "RECORDED", tmp_path)
     found, label = read_study(
         open_run("07_findings", "cpu", str(tmp_path / "run")), tmp_path / "none"
     )

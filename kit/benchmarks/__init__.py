@@ -48,6 +48,6 @@ def fetch(repository: str, name: str, folder: str = "") -> Path:
     # There are a dozen kinds: no network, no such file, no right to it...
     except Exception as fault:
         raise Unavailable(
-            f"Hugging Face did not give {name} of {repository} ({type(fault).__name__}): get the data "
-            "set on a machine with a network, and name the folder above it in evaluation.folder"
+            f"Hugging Face did not give {name} of {repository} ({type(fault).__name__}): get it "
+            "on a machine with a network, and name the folder above it in evaluation.folder"
         ) from None

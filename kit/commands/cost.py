@@ -135,7 +135,7 @@ def cost_by_stage(profile: Profile, device: Device, trainings: int = 1) -> pd.Da
     row["hours"] += operations / device.training / 1e3 / 3600
     rows.append(row | {"stage": "GRPO", "memory_gb": size * (2 + 14 * share) + 5})
     # The evaluation: samples and one greedy answer, of each policy and of the untrained one.
-    own = sets.training + sets.synthetic + sets.real
+    own = sets.training + sets.synthetic + sets.unsolved + sets.real
     others = sets.humaneval + sets.maths + sets.math500 + sets.aime24
     others += sets.livecodebench + sets.livecodebench_v5
     items = max(1, own + others)

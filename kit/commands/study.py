@@ -193,13 +193,18 @@ def _one(run, profile, runs, jobs, parameters, keep_policies, children):
     environment = dict(os.environ)
     if jobs > 1:
         environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
-    seed = json.loads((run / "arm.json").read_text())["seed"]
+    facts = json.loads((run / "arm.json").read_text())
+    # A run in segments makes problems between them, see commands.loops.
     words = "-m kit run --only 05 --only 06 --profile"
+    if "segments" in facts:
+        words, parameters = "-m kit loop --profile", {}
+    else:
+        # A study has no use for the steps by hand.
+        parameters = {"SCRATCH_STEPS": 0, **parameters, "TRAIN_SEED": facts["seed"]}
     own = run / OWN_PROFILE
     chosen = str(own) if own.exists() else profile
     command = [sys.executable, *words.split(), chosen, "--out", str(run)]
-    # A study has no use for the steps by hand.
-    for name, value in ({"SCRATCH_STEPS": 0} | parameters | {"TRAIN_SEED": seed}).items():
+    for name, value in parameters.items():
         # As YAML, which reads 3e-05 as text.
         written = yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n")
         command.append(f"-p{name}={written.strip()}")

@@ -47,8 +47,8 @@ def _snapshot(name):
                 raise
             why = str(error).partition("\n")[0][:120]
             raise ModelUnavailable(
-                f"Hugging Face does not give {name} ({why}). Connect once and run `python -m kit models "
-                f"--fetch {name}`, or give the path of a folder that holds it"
+                f"Hugging Face does not give {name} ({why}). Connect once and run `python -m kit "
+                f"models --fetch {name}`, or give the path of a folder that holds it"
             ) from error
 
 
@@ -76,8 +76,8 @@ def model_path(name: str) -> Path:
         return _snapshot(name)
     known = ", ".join([*SMALL_POLICIES, *weights.MODELS])
     raise ModelUnavailable(
-        f"there is no model {name!r}: give one of {known}, a Hugging Face model as owner/name, or a "
-        "checkpoint folder that exists"
+        f"there is no model {name!r}: give one of {known}, a Hugging Face model as owner/name, or "
+        "a checkpoint folder that exists"
     )
 
 

@@ -222,9 +222,8 @@ def _from_hub(model):
         # The hub's tag of a large file is its sha256.
         tag = hub.get_hf_file_metadata(url, timeout=HUB_SECONDS).etag
         if tag == model.sha256:
-            say(
-                f"{model.name}: fetching {model.bytes / 1e6:,.0f} MB from Hugging Face, {model.repo}"
-            )
+            size = f"{model.bytes / 1e6:,.0f} MB"
+            say(f"{model.name}: fetching {size} from Hugging Face, {model.repo}")
             hub.hf_hub_download(model.repo, model.file, local_dir=model.gguf.parent)
             return f"hub: {model.repo}"
         reason = f"{model.repo}/{model.file} on Hugging Face has changed (sha256 {tag})"

@@ -16,12 +16,14 @@ from kit.display.exercises.problems import (
     pass_rate,
     sides,
     similarity,
+    summary,
 )
 from kit.display.exercises.training import (
     arm,
     bin_of,
     clipped,
     collapses_first,
+    hardest_control,
     paired_error,
     pass_at_k,
     schedule,

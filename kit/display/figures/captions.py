@@ -114,6 +114,14 @@ CAPTIONS = {
         "Which claims of the paper hold here?",
         "Effects with 95% intervals; the verdict beside them.",
     ),
+    "08_steering": (
+        "How hard is what is trained on, as the policy sees it?",
+        "Left: mean pass rate, best near one half. Right: share of groups without a signal.",
+    ),
+    "08_board": (
+        "Does a teacher inside the training loop help?",
+        "The closed loop against each control, with 95% intervals; the verdict beside them.",
+    ),
 }
 
 

@@ -1,0 +1,71 @@
+"""What the commands of `python -m kit` share: console, options, and how a long one is stopped."""
+
+import contextlib
+import signal
+from typing import Annotated
+
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+from typer import Option
+from typer.core import TyperCommand
+
+console = Console()
+
+# Options that several commands have.
+ProfileOption = Annotated[str, Option(help="a name in kit/profiles, or the path of a .yaml file")]
+
+ParameterOption = Annotated[
+    list[str] | None,
+    Option(
+        "--parameter",
+        "-p",
+        help="NAME=VALUE, sets a parameter of a notebook that is run; may be repeated",
+    ),
+]
+
+
+@contextlib.contextmanager
+def stoppable():
+    """Ctrl-C, or a cluster that wants its node back (SIGTERM), ends a long command with a sentence.
+
+    The exit code is then 130.
+    """
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print("\nstopped; what was computed is kept: the same command goes on from here")
+        raise typer.Exit(130) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def given(parameters: list[str] | None) -> dict:
+    """`NAME=VALUE` texts -> values as YAML reads them, except that 24:00:00 stays a text."""
+    values = {}
+    for parameter in parameters or []:
+        name, equals, value = parameter.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"{parameter}: write NAME=VALUE, for example TURNS=2")
+        values[name] = value if value.count(":") > 1 else yaml.safe_load(value)
+    return values
+
+
+class RunUsage(TyperCommand):
+    """A command whose help lists what `-p` can set, notebook by notebook."""
+
+    def format_help(self, ctx, formatter) -> None:
+        """Print the usual help, then the parameters that a notebook does not share with all."""
+        from kit.commands import runner
+
+        super().format_help(ctx, formatter)
+        known = {notebook.stem: runner.parameters_of(notebook) for notebook in runner.notebooks()}
+        shared = set.intersection(*map(set, known.values()))
+        table = Table("notebook", "-p NAME=VALUE", "where its value comes from")
+        for stem, parameters in known.items():
+            for name in filter(lambda name: name not in shared, parameters):
+                table.add_row(stem, name, parameters[name])
+        console.print(table)
+        console.print("Each notebook also has SEED. A value that a profile may hold: kit/profiles.")
