@@ -84,6 +84,12 @@ def test_the_readmes_targets_and_options_exist():
         assert [word for word in words if word.startswith("--") and word not in told] == []
 
 
+def test_jupyterlab_opens_the_repository_on_the_first_notebook():
+    (line,) = re.findall(r"^\t.*jupyter lab (.+)$", (ROOT / "Makefile").read_text(), re.M)
+    first = runner.notebooks()[0].relative_to(ROOT)
+    assert line == f"--ServerApp.root_dir=. --LabApp.default_url=/lab/tree/{first}"
+
+
 def test_the_help_of_run_lists_the_parameters_of_every_notebook():
     told = CliRunner().invoke(cli.app, ["run", "--help"], env={"COLUMNS": "160"}).output
     assert "--only" in told, "the usual help comes first"
