@@ -252,14 +252,15 @@ def browse(problems: list[Problem], among: Iterable[Problem] | None = None) -> N
         _browse(problems, page)
 
 
-def answers(scores: pd.DataFrame, problem_ids: list[str]) -> None:
-    """Show every answer to a problem with its verdict, checkpoint by checkpoint.
+def answers(scores: pd.DataFrame, problem_ids: list[str], questions: dict[str, str]) -> None:
+    """Show a question, and beside it every answer with its verdict, checkpoint by checkpoint.
 
     A dropdown in a live notebook, the first problem in a headless one.
 
     Args:
         scores: rows of `evaluation.evaluate` with a column `checkpoint`.
         problem_ids: the problems to choose from.
+        questions: what the policy was asked, by problem id, as far as this run knows it.
     Source: our choice.
     """
     if not problem_ids:
@@ -267,10 +268,15 @@ def answers(scores: pd.DataFrame, problem_ids: list[str]) -> None:
         return
 
     def show(problem):
-        for row in scores[scores.problem_id == problem].itertuples():
-            for sample in row.samples:
-                verdict = f"{sample['mode']}: {sample['outcome']} {sample['reason']}"
-                print(clean(f"── {row.checkpoint}, {verdict}\n{sample['answer']}\n"))
+        said = [
+            f"── {row.checkpoint}, {x['mode']}: {x['outcome']} {x['reason']}\n{x['answer']}\n"
+            for row in scores[scores.problem_id == problem].itertuples()
+            for x in row.samples
+        ]
+        columns = questions.get(problem, "This run does not have the question."), "\n".join(said)
+        page = "".join(f"<div style='flex:1 1 20em;min-width:0'>{code(x)}</div>" for x in columns)
+        look = f"display:flex;flex-wrap:wrap;gap:1.5em;{TEXT_COLOUR}"
+        display(HTML(f"<div style='{look}'>{page}</div>"))
 
     if headless():
         show(problem_ids[0])

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 
@@ -52,6 +53,23 @@ def has_begun(name: str, answers: list) -> bool:
     if not begun:
         print(f"{name}: not begun yet. Replace the `...` and run the cell again.")
     return begun
+
+
+def numbers_of(name: str, answer: Any, form: str) -> list[float]:
+    """The numbers of an answer that looks like `form`; none, and a line is printed, of any other.
+
+    Numbers of a billion or more are refused."""
+    if has_begun(name, [answer]):
+        try:
+            found = [float(number) for number in np.atleast_1d(answer)]
+        except (TypeError, ValueError, OverflowError):
+            found = []
+        if len(found) == np.size(ast.literal_eval(form)) and all(
+            abs(number) < 1e9 for number in found
+        ):
+            return found
+        print(f"{name}: an answer looks like {form}")
+    return []
 
 
 def complaint_about(answer, right) -> str:
