@@ -231,7 +231,9 @@ def test_answers_are_shown_beside_their_question(headless, monkeypatch, capsys):
     assert page.count("&lt;answer&gt;7&lt;/answer&gt;") == 2 and "is 7 &lt; 8?" in page
     assert "before, sampled: failed wrong" in page
     browse.answers(scores, ["p"], {})
-    assert "does not have the question" in pages[-1].data
+    assert any(
+        "does not have the question" in page.data for page in pages if isinstance(page, HTML)
+    )
     browse.answers(scores, [], {})
     assert "nothing to look at" in capsys.readouterr().out
 

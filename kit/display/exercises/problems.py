@@ -41,8 +41,8 @@ def picks(chosen: list[float] | None) -> None:
         f"choose three different ones of {', '.join(map(str, WAITING))}": (
             len({*rates} & {*WAITING}) == 3
         ),
-        f"{told}, at least 2.2 are wanted: a group that is all right or all wrong costs as much and "
-        "changes nothing": live >= 2.2,
+        f"{told}, at least 2.2 are wanted: a group that is all right or all wrong costs as much, "
+        "and changes nothing": live >= 2.2,
     }
     follows("picks", rules, f"{told}. ✓")
 
