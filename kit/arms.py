@@ -1,6 +1,7 @@
 """The arms of a study: what each may draw from, their plans, and what their trainings left."""
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import count
@@ -15,10 +16,10 @@ from kit import curriculum, difficulty
 from kit.core import records
 from kit.core.bins import bin_of
 from kit.core.config import CurriculumConfig, EnvironmentName, Profile, StrictModel
-from kit.core.manifest import RECORDED, ROOT, read_manifest
-from kit.core.run import LABEL, Run, scale_of
+from kit.core.manifest import RECORDED, read_manifest
+from kit.core.run import scale_of
 from kit.core.types import Problem, digest
-from kit.schedules import CurriculumError
+from kit.schedules import HORIZON, CurriculumError, ScheduleText, phases
 
 
 class ArmError(ValueError):
@@ -33,7 +34,7 @@ DRAWN = 0.75
 class Arm(StrictModel):
     """One line of arms.yaml; that file explains the keys. None: the profile's."""
 
-    schedule: str | None = None
+    schedule: ScheduleText | None = None
     environments: dict[EnvironmentName, float] | None = None
     sources: dict[Literal["synthetic", "real"], float] | None = None
     bins: Literal["narrow", "broad", "silent"] | None = None
@@ -80,6 +81,30 @@ def load_arms(path: Path = Path(__file__).parent / "arms.yaml") -> dict[str, Arm
         raise ArmError(f"{path} has no arm {error} to run again") from None
     except (OSError, yaml.YAMLError, AttributeError, ValidationError) as error:
         raise ArmError(f"{path} is not a list of arms: {error}") from None
+
+
+def own_arms(path: Path, known: dict[str, Arm]) -> dict[str, Arm]:
+    """The arms of a file of one's own, which change nothing for those that are `known`.
+
+    Raises ArmError: it is no list of arms, or an arm has a name, a match or a schedule that will
+    not do.
+    """
+    own = load_arms(path)
+    taken = {arm.match for arm in known.values()} - {""}
+    for name, arm in own.items():
+        where = f"{path}, arm {name}"
+        # The name becomes that of a folder.
+        if not re.fullmatch(r"[\w-]+", str(name)) or not isinstance(name, str):
+            raise ArmError(f"{where}: a name has letters, digits, - and _, and a letter among them")
+        if name in known:
+            raise ArmError(f"{where}: the kit has an arm of this name: choose another one")
+        if arm.match in taken:
+            raise ArmError(f"{where}: the match {arm.match} is the kit's: choose another name")
+        try:
+            phases(arm.schedule or "uniform", HORIZON)
+        except CurriculumError as error:
+            raise ArmError(f"{where}: {error}") from None
+    return own
 
 
 def _drawing(arm, profile):
@@ -276,7 +301,9 @@ def collect_study(folder: Path) -> dict[str, pd.DataFrame]:
             continue
         facts = json.loads((run / "arm.json").read_text())
         for name, table in _run_tables(run).items():
-            parts[name].append(table.assign(arm=facts["arm"], seed=facts["seed"]))
+            # `from` is who brought it, in the pooled study of a class.
+            told = {key: facts[key] for key in ("arm", "seed", "from") if key in facts}
+            parts[name].append(table.assign(**told))
     if left_out:
         print(f"not finished, so left out: {len(left_out)} of {len(runs)} runs:", *left_out)
     return {
@@ -305,31 +332,3 @@ def recorded_study(folder: Path) -> dict[str, pd.DataFrame] | None:
     if not all(path.exists() for path in paths.values()):
         return None
     return {name: records.read_parquet(path) for name, path in paths.items()}
-
-
-def read_study(run: Run, folder: str | Path = "") -> tuple[dict[str, pd.DataFrame], str]:
-    """The tables of a study, and what a figure's title says of them.
-
-    Where the folder has no finished run these are the recorded ones of the run's scale; the run
-    then notes that.
-
-    Args:
-        run: of stage 07.
-        folder: of the study; empty: `runs/study-<profile>`.
-    Returns:
-        `scores`, `curves` and `drawn` as `collect_study` gives them, without rows if nothing is
-        recorded either; and a label, for own data the study's scale.
-    Source: our choice.
-    """
-    folder = Path(folder or ROOT / "runs" / f"study-{run.profile.name}")
-    found = collect_study(folder)
-    if len(found["scores"]):
-        return found, study_scale(folder)
-    shipped = recorded_study(recorded_folder(run.scale))
-    if shipped is None:
-        return found, run.scale
-    print(
-        f"recorded data: {folder.name}/ has no finished run, so the study comes from data/recorded"
-    )
-    run.recorded.add("study")
-    return shipped, run.scale + LABEL

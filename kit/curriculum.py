@@ -26,7 +26,7 @@ def _bin_pools(problems, schedule, bins):
     (our choice: a small run cannot spare them). Only medium-first asks for easy-medium, and takes
     easy ones only instead of missing ones.
     """
-    named = schedules.SCHEDULES[schedule][0][1]
+    named = {name for *_, by_bin in phases(schedule, schedules.HORIZON) for name in by_bin}
     found: dict[str, dict] = {}
     for problem in problems:
         name = bin_of(problem.p, bins)
@@ -143,7 +143,7 @@ def plan(
 
     Args:
         problems: kept ones of the train split.
-        schedule: a key of SCHEDULES, scaled to `steps`.
+        schedule: as `schedules.phases` knows it, scaled to `steps`.
         steps: of the training.
         prompts_per_step: prompts that each step draws.
         environments, sources: weights of the mixture; no sources: synthetic problems alone.

@@ -31,6 +31,7 @@ from kit.serving.engine import Engine, EngineDown, EngineError, NotRecorded
 DOMAINS = {
     "training": "seen",  # problems that the training drew: it says nothing about other ones
     "synthetic": "in",  # problems of held-out seeds, with the prompts and graders of the training
+    "unsolved": "in",  # problems of held-out seeds that no attempt of the student solved
     "real": "in",  # held-out CodeI/O functions as induction problems: nothing of a teacher
     "livecodebench": "in",  # contests of 08.2024-05.2025 (paper)
     "livecodebench_v5": "in",  # release_v5, by difficulty (paper)

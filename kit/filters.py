@@ -7,6 +7,7 @@ what they return on the same inputs (`behaviour`).
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -48,19 +49,24 @@ def _signature(text):
 
 
 def behaviour(
-    problems: list[Problem], probes: int, references: dict[str, str], box: Sandbox
+    problems: list[Problem],
+    probes: int,
+    references: dict[str, str],
+    box: Sandbox,
+    base: Iterable[Problem] = (),
 ) -> Behaviour:
     """Run every valid problem's program, and every reference, on inputs of the problems themselves.
 
-    Programs are compared within one signature, the types of an input's arguments. A program's
-    errors are part of its hash, and so is where it crashed or ran out of time. No hash: what the
-    sandbox loses, and programs that return fewer than TELLING different values, as too many do.
+    Programs are compared within one signature, the types of an input's arguments. Errors, crashes
+    and timeouts are part of a hash. No hash: what the sandbox loses, and programs that return fewer
+    than TELLING different values, as too many do.
 
     Args:
         problems: before the filters.
         probes: inputs per signature, the same for each program.
         references: programs with a function f, by name (`humaneval/HumanEval/0`).
         box: runs the programs.
+        base: earlier problems, to take the same inputs as for these; else those of `problems`.
     Returns:
         The hashes, for `apply`.
     Source: our choice.
@@ -69,23 +75,22 @@ def behaviour(
 
     # The common inputs of each signature, drawn by their hash from those of all its problems.
     pools: dict[tuple, set[str]] = defaultdict(set)
-    for problem in valid.values():
+    for problem in [x for x in base if x.status == "valid"] or valid.values():
         own = _signature(problem.inputs[0])
         pools[own].update(text for text in problem.inputs if _signature(text) == own)
     chosen = {own: sorted(pool, key=digest)[:probes] for own, pool in pools.items()}
 
-    # What is run: (name, code, functions to call, signature).
+    # (name, code, functions to call, signature).
     programs = [
         (name, *KINDS[problem.environment]().probe(problem), _signature(problem.inputs[0]))
         for name, problem in valid.items()
+        if _signature(problem.inputs[0]) in chosen
     ]
     programs += [(name, code, ("f",), own) for name, code in references.items() for own in chosen]
     jobs = (
         Job(code, tuple((name, arguments(text)) for text in chosen[own] for name in functions))
         for _, code, functions, own in programs
     )
-
-    # The hash of everything a program returned tells it from others.
     of: dict[str, str] = {}
     known: dict[str, str] = {}
     for number, result in box.run(jobs):
@@ -94,8 +99,7 @@ def behaviour(
             returned = {canonical(value) for kind, value in result.values if kind == "ok"}
             everything = canonical(list(result.values))
         except ValueError:
-            # Nested too deeply to be written.
-            continue
+            continue  # nested too deeply
         if result.no_verdict or len(returned) < TELLING:
             continue
         hashed = digest(own, functions, result.status, everything)

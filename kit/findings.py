@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from kit.claims import CLAIMS
+from kit.claims import CLAIMS, Claim
 from kit.core.stats import holm
 from kit.core.types import Problem
 from kit.teacher import turn_changes
@@ -86,13 +86,13 @@ def round_tables(yields: pd.DataFrame, problems: Iterable[Problem]) -> dict[str,
     return {"yields": yields, "turns": turn_changes(problems), "draws": draws}
 
 
-def board(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+def board(tables: dict[str, pd.DataFrame], claims: tuple[Claim, ...] = CLAIMS) -> pd.DataFrame:
     """The verdicts on all claims.
 
     Holm's correction is over all sampled comparisons that are tested. Other modes have no vote.
 
     Args:
-        tables: those of `arms.collect_study`, and of `round_tables`.
+        tables: those of `arms.collect_study`, and of `round_tables`; claims: which are judged.
     Returns:
         One row per claim, comparison and mode (sampled | greedy | lenient), BOARD: columns `claim`
         (F1a ...), `statement`, `comparison`, `mode`; `value`, `low`, `high` (95%, not corrected),
@@ -104,7 +104,7 @@ def board(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """
     voting = [
         (claim, comparison, comparison.effect(tables))
-        for claim in CLAIMS
+        for claim in claims
         for comparison in claim.comparisons
     ]
     adjusted = holm([effect.p for *_, effect in voting])
@@ -130,5 +130,5 @@ def board(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
                     "modelled": claim.modelled,
                 }
             )
-    verdicts = {claim.id: claim.verdict(parts[claim.id]) for claim in CLAIMS}
+    verdicts = {claim.id: claim.verdict(parts[claim.id]) for claim in claims}
     return pd.DataFrame(rows).assign(verdict=lambda row: row.claim.map(verdicts))[BOARD]

@@ -53,7 +53,7 @@ def quiet_vllm() -> None:
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     # vLLM logs its first lines before it has read that variable.
     logging.getLogger("vllm").setLevel(logging.ERROR)
-    # TRL imports vLLM wherever it is installed. Without a GPU that costs seconds and serves nothing.
+    # TRL imports vLLM wherever it is installed: without a GPU, seconds for nothing.
     if not torch.cuda.is_available():
         import_utils.is_vllm_available = lambda *_, **__: False
 

@@ -125,6 +125,24 @@ def string_items(n: int, environments: dict[str, Environment], seed: int = 0) ->
     return [*found.values()]
 
 
+def unsolved_items(
+    problems: Iterable[Problem], environments: dict[str, Environment], n: int, seed: int = 0
+) -> list[Item]:
+    """The tier that the student never solved: valid problems of held-out seeds with p = 0.
+
+    Args:
+        problems: filtered problems of both splits.
+        environments: by name; they ask and grade.
+        n: at most so many.
+        seed: of the draw.
+    Returns:
+        The items.
+    Source: our choice.
+    """
+    found = [x for x in problems if (x.split, x.dropped_by) == ("held_out", "unsolved")]
+    return _some_items("unsolved", found, environments, n, seed)
+
+
 def training_items(
     problems: Iterable[Problem],
     drawn: Iterable[str],

@@ -1,8 +1,11 @@
 """A curriculum is data: sampling weights of the bins by step (notebook 04)."""
 
+import json
 import math
+from typing import Annotated
 
 import pandas as pd
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from kit.core.bins import BIN_ORDER
 
@@ -11,6 +14,12 @@ HORIZON = 40_000
 Mixture = dict[str, float]
 # First step, end and weights of the bins.
 Phase = tuple[float, float, Mixture]
+# Start, a share of the horizon, and weights of the bins.
+_PARTS = TypeAdapter(list[tuple[float, Mixture]])
+# A name, or phases, which are kept as JSON.
+ScheduleText = Annotated[
+    str, BeforeValidator(lambda given: json.dumps(given) if isinstance(given, list) else given)
+]
 
 
 class CurriculumError(ValueError):
@@ -82,9 +91,14 @@ def define_schedule(name: str, parts: list[tuple[float, Mixture]]) -> None:
         CurriculumError: the name is taken, or a start or a weight is unusable.
     Source: our choice.
     """
-    starts = [start for start, _ in parts]
     if name in BUILT_IN:
         raise CurriculumError(f"the schedule {name} is the kit's own: choose another name")
+    SCHEDULES[name] = _of_horizon(parts)
+
+
+def _of_horizon(parts):
+    """Phases that start at shares of the horizon, as SCHEDULES has them; else CurriculumError."""
+    starts = [start for start, _ in parts]
     if not starts or starts[0] or starts != sorted({*starts}) or starts[-1] >= 1:
         raise CurriculumError(
             f"the phases start at {', '.join(f'{x:g}' for x in starts) or 'no'} of the horizon: "
@@ -104,19 +118,33 @@ def define_schedule(name: str, parts: list[tuple[float, Mixture]]) -> None:
             )
         shares = {name: weight / total for name, weight in given.items()}
         schedule.append((round(start * HORIZON), shares))
-    SCHEDULES[name] = schedule
+    return schedule
+
+
+def _found(name):
+    """The schedule of a name, or the one whose phases the text itself states."""
+    if name in SCHEDULES:
+        return SCHEDULES[name]
+    if not name.startswith("["):
+        raise CurriculumError(f"no schedule called {name!r}: there are {', '.join(SCHEDULES)}")
+    try:
+        return _of_horizon(_PARTS.validate_json(name))
+    except ValidationError:
+        raise CurriculumError(
+            f"{name} is no schedule: each phase is [START, {{BIN: WEIGHT, ...}}]"
+        ) from None
 
 
 def phases(name: str, horizon: int) -> list[Phase]:
     """(first step, end, weights) of each phase, break points scaled to `horizon` steps.
 
+    The name may be the phases themselves, as JSON: `[[0, {"easy": 1}], [0.5, {"hard": 1}]]`.
     Raises CurriculumError for an unknown schedule and for a horizon below 1.
     """
-    if name not in SCHEDULES:
-        raise CurriculumError(f"no schedule called {name!r}: there are {', '.join(SCHEDULES)}")
+    found = _found(name)
     if horizon < 1:
         raise CurriculumError(f"a horizon of {horizon} steps: at least 1 is needed")
-    steps, by_phase = zip(*SCHEDULES[name], strict=True)
+    steps, by_phase = zip(*found, strict=True)
     starts = [step * horizon / HORIZON for step in steps]
     return list(zip(starts, [*starts[1:], float(horizon)], by_phase, strict=True))
 

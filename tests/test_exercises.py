@@ -136,6 +136,29 @@ def collapses_first(curves):
     return alive[alive < curves.step.max()].idxmin()
 
 
+def summary(attempts, shown):
+    failed = [answer for answer, outcome in attempts if outcome == "failed"]
+    passed = sum(outcome == "passed" for _, outcome in attempts)
+    return passed / (passed + len(failed)), list(dict.fromkeys(failed))[:shown]
+
+
+def different(attempts, *outcomes):
+    return list(dict.fromkeys(answer for answer, outcome in attempts if outcome in outcomes))
+
+
+def ahead(scores):
+    """How far the closed loop is ahead of each arm, itself too, seed by seed."""
+    pairs = {
+        arm: [(a, b) for a, b in zip(scores["closed-loop"], own) if None not in (a, b)]
+        for arm, own in scores.items()
+    }
+    return {arm: mean([a - b for a, b in both]) for arm, both in pairs.items()}
+
+
+def controls(scores):
+    return [arm for arm in scores if arm != "closed-loop"]
+
+
 def mean(xs):
     return sum(xs) / len(xs)
 
@@ -285,6 +308,32 @@ EXERCISES = {
             ),
             (lambda c: c.groupby("arm").dead.last().idxmax(), "expected"),
             (lambda c: c.arm.iloc[-1], "expected"),
+        ],
+    ),
+    exercises.summary: (
+        summary,
+        [
+            (lambda a, s: (summary(a, s)[0], different(a, "passed", "failed")[:s]), "nothing new"),
+            (lambda a, s: (summary(a, s)[0], [x for x, o in a if o == "failed"][:s]), "once"),
+            (lambda a, s: (summary(a, s)[0], different(a, "failed")[-s:]), "The first ones"),
+            (
+                lambda a, s: (
+                    sum(o == "passed" for _, o in a) / len(a),
+                    different(a, "failed")[:s],
+                ),
+                "An error is ours",
+            ),
+        ],
+    ),
+    exercises.hardest_control: (
+        lambda s: min(controls(s), key=ahead(s).get),
+        [
+            (lambda s: min(s, key=ahead(s).get), "itself is no control"),
+            (lambda s: min(controls(s), key=lambda arm: abs(ahead(s)[arm])), "below 0"),
+            (
+                lambda s: max(controls(s), key=lambda arm: mean([*filter(None, s[arm])])),
+                "A mean over other seeds",
+            ),
         ],
     ),
     exercises.sides: (

@@ -29,8 +29,8 @@ def cells(notebook, kind="code"):
     return [c for c in nbformat.read(notebook, 4).cells if c.cell_type == kind]
 
 
-def test_all_eight_are_there():
-    assert [n[:2] for n in ids] == ["00", "01", "02", "03", "04", "05", "06", "07"]
+def test_all_nine_are_there():
+    assert [n[:2] for n in ids] == [f"0{number}" for number in range(9)]
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=ids)

@@ -1,6 +1,7 @@
 """The grid of a study; the trainings themselves run in tests/test_notebooks.py."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 from threading import Lock
@@ -12,13 +13,14 @@ import yaml
 
 from kit import arms as study_arms
 from kit import findings, grpo
-from kit.arms import EMPTY, ArmError, collect_study, load_arms, read_study
+from kit.arms import EMPTY, ArmError, collect_study, load_arms
 from kit.commands import record, study
 from kit.core import profile
 from kit.core.manifest import RunError
 from kit.core.profile import ProfileError
 from kit.core.records import save_problems
 from kit.core.run import LABEL, MINIATURE, open_run
+from kit.pooling import read_study
 from tests.test_arms import made
 
 NO_ROUNDS = findings.round_tables(
@@ -279,6 +281,10 @@ def test_a_study_in_miniature_is_recorded_as_it_grows_beside_the_other(
     assert (
         "Finished trainings: silent-classic 3, silent-uniform 3" in (out / "README.md").read_text()
     )
+    # Another machine has some of them no more: what is recorded stays.
+    shutil.rmtree(runs[0])
+    record.record_study(tmp_path / "study")
+    assert pd.read_parquet(out / "scores.parquet").groupby("arm").seed.nunique().sum() == len(runs)
     counted = pd.read_parquet(out / "rollouts.parquet")
     one = counted[(counted.arm == "silent-uniform") & (counted.seed == 2)]
     assert one[["step", "n", "solved", "cut_off"]].values.tolist() == [[10, 2, 1, 1], [20, 0, 0, 1]]

@@ -6,6 +6,7 @@ They are those of data/recorded, and its commands are known to the kit.
 import re
 from pathlib import Path
 
+import nbformat
 import pandas as pd
 import pytest
 import yaml
@@ -119,3 +120,22 @@ def test_the_profile_of_a_shared_server_loads(tmp_path):
         and ours.student.endpoints
         and ours.teacher.sampling == profile.load_profile("cpu").teacher.sampling
     )
+
+
+def test_the_stops_of_the_live_route_are_there_and_in_time():
+    route = TEXT.partition("## 90 minutes, live, in miniature")[2].partition("\n## ")[0]
+    minutes = [int(minute) for minute in re.findall(r"^\| (\d+) \|", route, re.M)]
+    assert minutes == sorted(minutes) and minutes[0] == 0 and 80 <= minutes[-1] <= 90
+    prose = {
+        path.stem[:2]: "\n".join(
+            cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "markdown"
+        ).lower()
+        for path in runner.notebooks()
+    }
+    stops = re.findall(r"\| (0\d), \*([^*]+)\*", route)
+    assert len(stops) >= 9
+    assert [stop for stop in stops if stop[1].lower() not in prose[stop[0]]] == []
+    # Each stop says what the class decides and pools.
+    rows = [line for line in route.splitlines() if re.match(r"\| \d", line)]
+    assert all(row.count("|") == 6 for row in rows)
+    assert "When the class's board disagrees" in route

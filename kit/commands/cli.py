@@ -1,44 +1,16 @@
-"""`python -m kit`: run, study, scale, plan, doctor, models, regrade, report, record, export."""
+"""`python -m kit`: run, study, loop, pool, scale, plan, doctor, models, regrade and others."""
 
-import contextlib
 import re
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-import yaml
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 from typer import Argument, Option
 
-
-@contextlib.contextmanager
-def stoppable():
-    """Ctrl-C, or a cluster that wants its node back (SIGTERM), ends a long command with a sentence.
-
-    The exit code is then 130.
-    """
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    except KeyboardInterrupt:
-        console.print("\nstopped; what was computed is kept: the same command goes on from here")
-        raise typer.Exit(130) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def given(parameters: list[str] | None) -> dict:
-    """`NAME=VALUE` texts -> values as YAML reads them, except that 24:00:00 stays a text."""
-    values = {}
-    for parameter in parameters or []:
-        name, _, value = parameter.partition("=")
-        values[name] = value if value.count(":") > 1 else yaml.safe_load(value)
-    return values
-
+from kit.commands.options import ParameterOption, ProfileOption, console, given, stoppable
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -48,30 +20,16 @@ app = typer.Typer(
     "GRPO for code.",
 )
 
-console = Console()
-
-# Options that several commands have.
-_ProfileOption = Annotated[str, Option(help="a name in kit/profiles, or the path of a .yaml file")]
-
-_ParameterOption = Annotated[
-    list[str] | None,
-    Option(
-        "--parameter",
-        "-p",
-        help="NAME=VALUE, sets a parameter of a notebook that is run; may be repeated",
-    ),
-]
-
 
 @app.command("run")
 def run_command(
-    profile: _ProfileOption = "cpu",
+    profile: ProfileOption = "cpu",
     out: Annotated[str, Option(help="run folder; default: runs/<profile>")] = "",
     only: Annotated[
         list[str] | None,
         Option(help="run only this notebook, e.g. 02 or 02_rounds; may be repeated"),
     ] = None,
-    parameter: _ParameterOption = None,
+    parameter: ParameterOption = None,
     force: Annotated[
         bool, Option(help="run finished notebooks again; they use the records that exist")
     ] = False,
@@ -85,9 +43,12 @@ def run_command(
 
 @app.command("study")
 def study_command(
-    profile: _ProfileOption = "cpu",
+    profile: ProfileOption = "cpu",
     arms: Annotated[
         str, Option(help="names in kit/arms.yaml, separated by commas; default: all")
+    ] = "",
+    arms_file: Annotated[
+        str, Option(help="a file like kit/arms.yaml with arms of your own; default of --arms: they")
     ] = "",
     seeds: Annotated[
         str, Option(help="seeds of training, separated by commas; a verdict needs three or more")
@@ -102,7 +63,7 @@ def study_command(
         ),
     ] = "",
     jobs: Annotated[int, Option(min=1, help="how many runs at the same time")] = 1,
-    parameter: _ParameterOption = None,
+    parameter: ParameterOption = None,
     keep_policies: Annotated[bool, Option(help="keep the trained weights of every run")] = False,
     dry: Annotated[
         bool, Option(help="draw all plans, say what each comparison could find, and stop")
@@ -113,22 +74,71 @@ def study_command(
     Notebook 07 reads the results.
     """
     from kit.commands import study
-    from kit.core.manifest import RECORDED, ROOT
+    from kit.core.manifest import ROOT
 
     folder = Path(out or ROOT / "runs" / f"study-{Path(profile).stem}").resolve()
     chosen = list(filter(None, arms.split(",")))
     numbers = [int(seed) for seed in seeds.split(",")]
-    runs = study.prepare_study(profile, folder, Path(data or RECORDED), chosen, numbers)
+    source = Path(data) if data else study.recorded_problems(profile)
+    runs = study.prepare_study(profile, folder, source, chosen, numbers, arms_file)
     console.print(f"{len(runs)} runs in {folder}, {sum(map(study.done, runs))} of them done")
-    console.print(study.what_it_finds(profile, Path(data or RECORDED), runs), soft_wrap=True)
+    console.print(study.what_it_finds(profile, source, runs), soft_wrap=True)
     if not dry:
         with stoppable():
             study.run_study(profile, runs, jobs, given(parameter), keep_policies)
 
 
+@app.command("pool")
+def pool_command(
+    folders: Annotated[list[Path], Argument(help="study folders, one or more of each person")],
+    out: Annotated[str, Option(help="study folder of all; default: runs/study-class")] = "",
+) -> None:
+    """Put the finished runs of several studies, say of a class, into one. Clashes are refused."""
+    from kit.core.manifest import ROOT
+    from kit.pooling import pool_studies
+
+    folder = Path(out or ROOT / "runs" / "study-class").resolve()
+    runs = pool_studies(folders, folder)
+    console.print(f"{len(runs)} runs in {folder}", soft_wrap=True)
+    print(runs.groupby(["from", "arm"]).seed.agg(["size", list]).to_string())
+
+
+@app.command("loop")
+def loop_command(
+    profile: ProfileOption = "mini",
+    out: Annotated[str, Option(help="folder for the run folders; or one of these")] = "",
+    segments: Annotated[int, Option(min=1, help="segments of a training")] = 5,
+    turns: Annotated[int, Option(min=1, help="further turns of a chain between two segments")] = 2,
+    arms: Annotated[
+        str, Option(help="separated by commas")
+    ] = "frozen,re-measured,no-feedback,closed-loop",
+    seeds: Annotated[str, Option(help="seeds of training, separated by commas")] = "0",
+    data: Annotated[str, Option(help="a run folder with notebooks 01 to 03 done")] = "",
+    jobs: Annotated[int, Option(min=1, help="how many runs at the same time")] = 1,
+) -> None:
+    """Train in segments, with new problems from the teacher between them. Run it again to go on.
+
+    Notebook 08 reads the results.
+    """
+    from kit.commands import loops, study
+    from kit.core.manifest import ROOT
+
+    folder = Path(out or ROOT / "runs" / f"loop-{Path(profile).stem}").resolve()
+    with stoppable():
+        # One training, as the command for all of them starts it.
+        if (folder / "arm.json").exists():
+            loops.run_loop(profile, folder)
+            return
+        which = arms.split(","), map(int, seeds.split(","))
+        source = Path(data) if data else study.recorded_problems(profile)
+        runs = loops.prepare_loops(profile, folder, source, *which, segments, turns)
+        console.print(f"{len(runs)} runs in {folder}, {sum(map(study.done, runs))} of them done")
+        study.run_study(profile, runs, jobs, {}, keep_policies=False)
+
+
 @app.command("scale")
 def scale_command(
-    profile: _ProfileOption = "cpu",
+    profile: ProfileOption = "cpu",
     out: Annotated[
         str, Option(help="run folder, on a disk that all machines see; default: runs/<profile>")
     ] = "",
@@ -168,7 +178,7 @@ def scale_command(
 
 @app.command("plan")
 def plan_command(
-    profile: _ProfileOption = "cpu",
+    profile: ProfileOption = "cpu",
     device: Annotated[
         str, Option(help="cpu, 24gb, 80gb or 141gb; default: what the profile asks for")
     ] = "",
@@ -183,24 +193,8 @@ def plan_command(
     loaded = profiles.load_profile(profile)
     chosen = cost.device(loaded, device)
     rows = cost.cost_by_stage(loaded, chosen, trainings)
+    console.print(cost.cost_table(loaded, chosen, rows))
     hours = rows.hours.sum()
-    unit, scale = ("minutes", 60) if hours < 2 else ("hours of a device", 1)
-    columns = ("stage", "answers", "tokens written", unit, "memory, GB")
-    table = Table(
-        *columns,
-        title=f"{loaded.name}: {loaded.about}",
-        caption=f"On {chosen.about}. Orders of magnitude: see kit/commands/cost.py for what is "
-        "assumed.",
-    )
-    for row in rows.itertuples():
-        time = f"{scale * row.hours:,.1f}"
-        table.add_row(
-            row.stage, f"{row.requests:,.0f}", f"{row.written:,.0f}", time, f"{row.memory_gb:,.0f}"
-        )
-    table.add_section()
-    disk = f"disk {cost.disk_gb(loaded):,.0f}"
-    table.add_row("all", "", f"{rows.written.sum():,.0f}", f"{scale * hours:,.1f}", disk)
-    console.print(table)
     cards = loaded.needs.gpus
     if cards > 1:
         console.print(
@@ -295,9 +289,11 @@ def record_command(
     timed: Annotated[str, Option(help="take the minutes in README.md from this run instead")] = "",
 ) -> None:
     """Copy a run (or the tables of a study) to data/recorded, and its numbers into README.md."""
-    from kit.commands import record
+    from kit.commands import loops, record
 
-    if any(Path(run_dir).glob("*/*/arm.json")):
+    if any(Path(run_dir).glob("*/*/segments.parquet")):
+        loops.record_loops(run_dir)
+    elif any(Path(run_dir).glob("*/*/arm.json")):
         record.record_study(run_dir)
     else:
         record.record_run(run_dir, timed=timed)

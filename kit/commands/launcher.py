@@ -78,13 +78,16 @@ def trains_in_subprocess(run: Run) -> bool:
     return settings.devices > 1 or settings.rollouts != "transformers" or not run.on_cpu
 
 
-def _training_script(run, parameters):
+def training_script(run: Run, parameters: dict) -> Path:
     """Writes the script: the parameters, then the cells of the notebook that are tagged `train`."""
     notebook = nbformat.read(ROOT / "notebooks" / f"{run.stage}.ipynb", 4)
     cells = [cell.source for cell in notebook.cells if "train" in cell.metadata.get("tags", [])]
     values = parameters | {"RUN_DIR": str(run.folder), "TRAIN": True}
     given = [f"{name} = {value!r}" for name, value in values.items()]
-    first = f"from {__name__} import die_with_parent\ndie_with_parent()"
+    # A caller that runs it in its own process (runpy) is not `__main__`, and stays.
+    first = (
+        f"from {__name__} import die_with_parent\nif __name__ == '__main__':\n    die_with_parent()"
+    )
     script = run.path(f"logs/{run.stage}.py")
     script.parent.mkdir(exist_ok=True)
     script.write_text("\n\n".join([first, *given, *cells]))
@@ -125,7 +128,7 @@ def launch(run: Run, **parameters) -> None:
         environment["CUDA_VISIBLE_DEVICES"] = cards.split(",")[0]
 
     # The log may hold an earlier try: remember where this one begins.
-    asked = launch_command(run, _training_script(run, parameters))
+    asked = launch_command(run, training_script(run, parameters))
     log = run.path(f"logs/{run.stage}.log")
     start = log.stat().st_size if log.exists() else 0
     steps = run.path("train.jsonl")

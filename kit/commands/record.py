@@ -5,7 +5,6 @@ What is shipped is small enough for git and has a card that says how it was made
 
 import re
 import shutil
-from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -100,11 +99,13 @@ def _minutes(facts):
 def record_study(folder: str | Path, out: Path | None = None) -> Path:
     """The tables of a study, small enough for git, for notebook 07, and its board into README.md.
 
-    Only finished runs count, so a study can be recorded as it grows. `out`: None: the folder of its
-    scale. Returns `out`. Raises RunError if no run is finished.
+    Only finished runs count, and recorded ones that the folder lacks stay, so a study can be
+    recorded as it grows. `out`: None: the folder of its scale. Returns `out`. Raises RunError if no
+    run is finished, or the recorded ones are of another profile.
     """
     from kit.arms import collect_study, recorded_folder, study_scale
     from kit.commands.study import done
+    from kit.pooling import with_recorded
     from kit.rollouts import rollout_summary
 
     records.quiet()
@@ -121,11 +122,12 @@ def record_study(folder: str | Path, out: Path | None = None) -> Path:
         tables["rollouts"] = pd.concat(counted, ignore_index=True).astype({"seed": int})
     scale = study_scale(folder)
     out = out or recorded_folder(scale)
+    tables = with_recorded(tables, out)
     for name, table in tables.items():
         records.write_parquet(table, out / f"{name}.parquet")
-    (out / "README.md").write_text(_study_card(folder), encoding="utf-8")
-    rejudge(**{"mini" if scale else "study": out})
     runs = tables["scores"].groupby("arm").seed.nunique()
+    (out / "README.md").write_text(_study_card(folder, runs), encoding="utf-8")
+    rejudge(**{"mini" if scale else "study": out})
     print(f"recorded {runs.sum()} runs of {len(runs)} arms in {out}")
     return out
 
@@ -163,8 +165,8 @@ def miniature_board(folder: Path = RECORDED / "study-mini") -> pd.DataFrame | No
     return recorded_board(folder, rounds=False) if folder.exists() else None
 
 
-def _study_card(folder: Path) -> str:
-    """README.md of a recorded study: how it was made, and how long a run took."""
+def _study_card(folder: Path, counts: pd.Series) -> str:
+    """README.md of a recorded study: how it was made, how long a run took, its trainings by arm."""
     from kit.commands import study
 
     runs = [note.parent for note in folder.glob("*/*/arm.json") if study.done(note.parent)]
@@ -182,9 +184,7 @@ def _study_card(folder: Path) -> str:
         train=train,
         evaluate=evaluate,
         runs=len(runs),
-        counts=", ".join(
-            f"{arm} {n}" for arm, n in sorted(Counter(run.parent.name for run in runs).items())
-        ),
+        counts=", ".join(f"{arm} {n}" for arm, n in counts.items()),
         packages=versions(first),
     )
 

@@ -31,7 +31,7 @@ from kit.sandbox import Sandbox
 # The set that stands for the answers of the training.
 TRAINING = "rollouts"
 # Sets of the run's own problems.
-OWN = (TRAINING, "training", "synthetic", "real")
+OWN = (TRAINING, "training", "synthetic", "unsolved", "real")
 # States of an answer whose verdict is another one today.
 OTHERS = ("now right", "now wrong", "other reason")
 

@@ -19,11 +19,11 @@ from pathlib import Path
 import yaml
 from tqdm.auto import tqdm
 
-from kit.arms import arm_plans, load_arms, recorded_folder, recorded_study
+from kit.arms import arm_plans, load_arms, own_arms, recorded_folder, recorded_study
 from kit.commands.runner import check_parameters, notebooks
 from kit.core import profile as profiles
 from kit.core import records
-from kit.core.manifest import RunError, read_manifest
+from kit.core.manifest import RECORDED, RunError, read_manifest
 from kit.core.run import scale_of
 from kit.core.types import digest
 
@@ -38,11 +38,17 @@ class StudyError(RuntimeError):
     """Some runs of a study failed; the message says which and where their logs are."""
 
 
-def prepare_study(
-    profile: str, folder: Path, data: Path, arms: Iterable[str], seeds: Iterable[int]
-) -> list[Path]:
-    """A run folder for each seed and arm, with the problems and the plan in it; no arms: all.
+def recorded_problems(profile: str) -> Path:
+    """The folder of the recorded problems for a profile: the miniature has its own."""
+    return RECORDED / ("mini" if scale_of(profiles.load_profile(profile).model_dump()) else "")
 
+
+def prepare_study(
+    profile: str, folder: Path, data: Path, arms: Iterable[str], seeds: Iterable[int], own: str = ""
+) -> list[Path]:
+    """A run folder for each seed and arm, with the problems and the plan in it.
+
+    `own` is a file of arms of one's own; no arms: all of that file, without one all of the kit.
     All arms of a seed come before the next seed, so that a study cut short has whole seeds.
     Raises ProfileError, ArmError, RunError (a folder made otherwise), ModelUnavailable: then
     nothing has been computed or written.
@@ -59,7 +65,9 @@ def prepare_study(
         )
     problems = records.load_problems(source)
     known = load_arms()
-    plans = arm_plans(known, problems, loaded, seeds, arms)
+    added = own_arms(Path(own), known) if own else {}
+    known |= added
+    plans = arm_plans(known, problems, loaded, seeds, list(arms) or added)
     # Refuses a policy that cannot be asked in messages.
     tokenizer(loaded.grpo.policy)
     # What makes each run the one that it is; a folder of another one is refused.
@@ -185,12 +193,18 @@ def _one(run, profile, runs, jobs, parameters, keep_policies, children):
     environment = dict(os.environ)
     if jobs > 1:
         environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
-    seed = json.loads((run / "arm.json").read_text())["seed"]
+    facts = json.loads((run / "arm.json").read_text())
+    # A run in segments makes problems between them, see commands.loops.
     words = "-m kit run --only 05 --only 06 --profile"
+    if "segments" in facts:
+        words, parameters = "-m kit loop --profile", {}
+    else:
+        # A study has no use for the steps by hand.
+        parameters = {"SCRATCH_STEPS": 0, **parameters, "TRAIN_SEED": facts["seed"]}
     own = run / OWN_PROFILE
     chosen = str(own) if own.exists() else profile
     command = [sys.executable, *words.split(), chosen, "--out", str(run)]
-    for name, value in (parameters | {"TRAIN_SEED": seed}).items():
+    for name, value in parameters.items():
         # As YAML, which reads 3e-05 as text.
         written = yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n")
         command.append(f"-p{name}={written.strip()}")

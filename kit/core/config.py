@@ -192,7 +192,7 @@ class DifficultyConfig(StrictModel):
 class CurriculumConfig(StrictModel):
     """In which order, and from which mixture, problems are trained on (notebook 04)."""
 
-    # A name in kit.schedules.SCHEDULES.
+    # A name in kit.schedules.SCHEDULES, or phases as JSON, see kit.schedules.phases.
     schedule: str
     # Weights of the environments in the mixture.
     environments: dict[EnvironmentName, float]
@@ -238,7 +238,6 @@ class TrainingConfig(StrictModel):
     batch: PositiveInt
     # The longest rollout, in tokens.
     max_tokens: PositiveInt
-    # Of the optimizer.
     learning_rate: PositiveFloat
     # Of the rollouts.
     temperature: PositiveFloat
@@ -275,8 +274,9 @@ class EvaluationConfig(StrictModel):
 
     # Problems that the training drew: did it take hold at all?
     training: NonNegativeInt = 0
-    # Problems of held-out seeds, over all environments.
+    # Problems of held-out seeds, over all environments; and those that no attempt solved.
     synthetic: NonNegativeInt
+    unsolved: NonNegativeInt = 0
     # Held-out real functions as induction problems.
     real: NonNegativeInt
     # HumanEval, and maths questions of reasoning-gym: smoke benchmarks.

@@ -43,10 +43,16 @@ def profile_names() -> list[str]:
 
 
 def load_profile(name: str, overrides: dict[str, Any] | None = None) -> Profile:
-    """The profile `name` (or the path of a YAML file) with dotted overrides.
+    """The profile of that name, with overrides.
 
-    An override is, for example, `{"rounds.turns": 2}`; None is skipped.
-    Raises ProfileError with every wrong key in one message.
+    Args:
+        name: a file of kit/profiles without its ending, or the path of a YAML file.
+        overrides: value by dotted key, such as `{"rounds.turns": 2}`; None is skipped.
+    Returns:
+        The profile, checked.
+    Raises:
+        ProfileError: every wrong key, in one message.
+    Source: our choice.
     """
     path, values = read_profile(name)
     for key, value in (overrides or {}).items():

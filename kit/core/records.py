@@ -20,7 +20,10 @@ from kit.core.types import Problem, Sample, clean
 
 
 class RecordError(RuntimeError):
-    """A file of records cannot be read or written; the message says what to do."""
+    """A file of records cannot be read or written; the message says what to do.
+
+    Source: our choice.
+    """
 
 
 _TEXT = datasets.Value("string")

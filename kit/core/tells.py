@@ -36,6 +36,12 @@ def progress(**options):
 
     Where papermill executes it is plain text, so that the saved page shows how it ended, and it
     moves the line in the runner's terminal.
+
+    Args:
+        options: of tqdm, such as `iterable`, `total` and `desc`.
+    Returns:
+        The bar.
+    Source: our choice.
     """
     if not headless():
         return tqdm.auto.tqdm(**options)

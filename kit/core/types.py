@@ -214,6 +214,9 @@ class Problem(Record):
     behaviour: str = ""
     teacher: str = ""
     student: str = ""
+    # Of the loop: the segment in which it was made, from 1 (0: before any), and the policy's step.
+    segment: Count = 0
+    policy_step: Count = 0
     # Hash of the teacher's first prompt of this turn.
     prompt: str = ""
     # The teacher's last answer, as it came.

@@ -53,7 +53,7 @@ def compare(
 
     Args:
         run: the run whose neighbour folders are offered.
-        study: frames `curves` and `scores` of a study, see arms.read_study.
+        study: frames `curves` and `scores` of a study, see pooling.read_study.
         arms: what each arm of the study changes.
         label: the study's, for the figure's title.
     Source: our choice.

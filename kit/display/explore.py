@@ -6,6 +6,7 @@ and looks at.
 """
 
 import io
+import json
 
 import matplotlib.pyplot as plt
 from IPython.display import HTML, display
@@ -313,31 +314,34 @@ def _planned(problems, run, schedule):
 def _how(preset, run):
     """What to write where, so that a run trains on the schedule, as HTML."""
     phases = SCHEDULES[OWN_SCHEDULE]
-    known = phases == SCHEDULES[preset]
-    name = preset if known else OWN_SCHEDULE
-
-    # A run of its own that starts from these problems, if there are any yet.
-    own = run.path("filtered.parquet")
-    command = f"mkdir -p runs/{name} && cp {own} runs/{name}/\n" * own.exists() + (
-        f"python -m kit run --profile {run.profile.name} --out runs/{name} "
-        f"--only 04 --only 05 -p SCHEDULE={name}"
-    )
-    if known:
+    if phases == SCHEDULES[preset]:
+        # A run of its own that starts from these problems, if there are any yet.
+        own = run.path("filtered.parquet")
+        command = f"mkdir -p runs/{preset} && cp {own} runs/{preset}/\n" * own.exists() + (
+            f"python -m kit run --profile {run.profile.name} --out runs/{preset} "
+            f"--only 04 --only 05 -p SCHEDULE={preset}"
+        )
         return paragraph("This is the paper's. To train on it:") + browse.code(command)
 
-    rounded = [
-        (start, {b: float(f"{weight:.12g}") for b, weight in weights.items()})
-        for start, weights in phases
-    ]
-    profile = (
-        f"base: {run.profile.name}\nname: {OWN_SCHEDULE}\ncurriculum: {{schedule: {OWN_SCHEDULE}}}"
+    rounded = json.dumps(
+        [
+            (start / HORIZON, {b: float(f"{weight:.12g}") for b, weight in weights.items()})
+            for start, weights in phases
+        ]
     )
+    profile = run.profile.name
     return (
         paragraph(
-            "To train on it, give it a name: a line of SCHEDULES in kit/schedules.py (steps of "
-            "40,000) …"
+            f"To train on it in a study, write this line into a file, {OWN_SCHEDULE}.yaml (in the "
+            f"place of {OWN_SCHEDULE} a name that nobody else has), and take seeds of your own:"
         )
-        + browse.code(f'    "{OWN_SCHEDULE}": {rounded},')
-        + paragraph("… and that name on the command line, or in a profile of your own:")
-        + browse.code(f"{command}\n\n{profile}")
+        + browse.code(
+            f"{OWN_SCHEDULE}: {{schedule: {rounded}}}\n\n"
+            f"python -m kit study --profile {profile} --arms-file {OWN_SCHEDULE}.yaml "
+            "--seeds 101,102"
+        )
+        + paragraph("For a single training it stands in a profile of your own:")
+        + browse.code(
+            f"base: {profile}\nname: {OWN_SCHEDULE}\ncurriculum: {{schedule: '{rounded}'}}"
+        )
     )

@@ -290,6 +290,13 @@ def grade_all(items: list[tuple[Environment, Problem, str]], box: Sandbox) -> li
     """Verdicts for (environment, problem, completion) triples: the only way from text to reward.
 
     Equal answers to one problem are run once.
+
+    Args:
+        items: of each answer the environment, the problem and what a model wrote.
+        box: runs the programs, side by side.
+    Returns:
+        A verdict for each triple, in order.
+    Source: paper (binary rewards).
     """
     # The place of each different triple, by what makes it different.
     first: dict[tuple[int, int, str], int] = {}

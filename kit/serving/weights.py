@@ -29,7 +29,10 @@ class ModelDigestError(ModelError):
 
 
 class ModelUnavailable(ModelError):
-    """Neither cache nor hub nor registry has the model."""
+    """Neither cache nor hub nor registry has the model.
+
+    Source: our choice.
+    """
 
 
 class DiskFull(ModelError):

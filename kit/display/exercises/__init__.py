@@ -16,6 +16,7 @@ from kit.display.exercises.problems import (
     picks,
     sides,
     similarity,
+    summary,
 )
 from kit.display.exercises.training import (
     arm,
@@ -23,6 +24,7 @@ from kit.display.exercises.training import (
     budget,
     clipped,
     collapses_first,
+    hardest_control,
     paired_error,
     schedule,
     verdict,

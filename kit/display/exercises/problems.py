@@ -287,3 +287,28 @@ def similarity(learner: Callable) -> None:
     }
     cases = [([*one], [*two], *rest) for one, two, *rest in cases_of(reference, lessons)]
     judge_cases("similarity", learner, cases)
+
+
+def summary(learner: Callable) -> None:
+    """Notebook 08: judge `learner(attempts, shown) -> tuple`, what the teacher is told of them.
+
+    Args:
+        learner: takes attempts as (answer, outcome), outcome passed, failed or error, and how many
+            wrong answers are shown; gives the pass rate and a list of wrong answers.
+    Source: paper, sec. 4 (the summary); which answers are shown is our choice.
+    """
+
+    def reference(attempts, shown):
+        failed = [answer for answer, outcome in attempts if outcome == "failed"]
+        passed = sum(outcome == "passed" for _, outcome in attempts)
+        return passed / (passed + len(failed)), [*dict.fromkeys(failed)][:shown]
+
+    twice = "[('7', 'failed'), ('7', 'failed'), ('9', 'failed'), ('8', 'passed')], 2"
+    lost = "[('8', 'passed'), ('', 'error'), ('7', 'failed'), ('', 'error')], 2"
+    lessons = {
+        "[('8', 'passed'), ('7', 'failed')], 2": "A right answer tells the teacher nothing new",
+        twice: "The same wrong answer twice is shown once: the other place is for another mistake",
+        lost: "An error is ours: it counts neither as solved nor as an attempt, and is not shown",
+        "[('3', 'failed'), ('2', 'failed'), ('1', 'failed')], 2": "The first ones, in their order",
+    }
+    judge_cases("summary", learner, cases_of(reference, lessons))

@@ -1,4 +1,4 @@
-"""The judges of notebooks 04 to 07."""
+"""The judges of notebooks 04 to 08."""
 
 from collections.abc import Callable
 
@@ -309,3 +309,36 @@ def arm(line: dict | None, against: str = "uniform") -> None:
         "NAME and try `python -m kit study --profile study --arms uniform,NAME --dry`"
     )
     follows("arm", rules, praise)
+
+
+def hardest_control(learner: Callable) -> None:
+    """Notebook 08: judge `learner(scores) -> str`, the control that is hardest to beat.
+
+    Args:
+        learner: takes scores by arm, a list with one score per seed, in the order of the seeds, or
+            None where a training is not finished; gives the arm, other than closed-loop, over which
+            closed-loop is ahead by least on average, over the seeds that both have.
+    Source: our choice.
+    """
+    cases = [
+        (
+            {"closed-loop": [0.5, 0.6], "frozen": [0.3, 0.4], "re-measured": [0.4, 0.6]},
+            "re-measured",
+            "The closed loop itself is no control",
+        ),
+        (
+            {"closed-loop": [0.5, 0.6], "frozen": [0.6, 0.6], "no-feedback": [0.5, 0.58]},
+            "frozen",
+            "A control may be ahead: then the difference is below 0",
+        ),
+        (
+            {
+                "closed-loop": [0.2, 0.5, 0.8],
+                "frozen": [None, 0.4, 0.7],
+                "re-measured": [0.15, 0.48, 0.75],
+            },
+            "re-measured",
+            "A mean over other seeds is another comparison: take those that both have",
+        ),
+    ]
+    judge_cases("hardest_control", learner, cases)

@@ -59,6 +59,10 @@ CAPTIONS = {
         "Does the plan follow its schedule?",
         "Areas: weights wanted. Marks: shares drawn.",
     ),
+    "05_scratch": (
+        "Does GRPO by hand teach the small policy?",
+        "Held-out problems before and after the steps by hand, each beside itself.",
+    ),
     "05_health": (
         "Is the training healthy?",
         "Reward should rise while entropy does not collapse; a dead group (all rewards equal) "
@@ -105,6 +109,14 @@ CAPTIONS = {
     "07_board": (
         "Which claims of the paper hold here?",
         "Effects with 95% intervals; the verdict beside them.",
+    ),
+    "08_steering": (
+        "How hard is what is trained on, as the policy sees it?",
+        "Left: mean pass rate, best near one half. Right: share of groups without a signal.",
+    ),
+    "08_board": (
+        "Does a teacher inside the training loop help?",
+        "The closed loop against each control, with 95% intervals; the verdict beside them.",
     ),
 }
 

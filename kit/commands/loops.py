@@ -1,0 +1,126 @@
+"""`python -m kit loop`: trainings in segments, with new problems between them (kit.loop).
+
+Each training has a run folder of its own (FOLDER/arm/seed), as in a study. It can be killed
+anywhere: the same command goes on, and the records are the same.
+"""
+
+import json
+import runpy
+import shutil
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from kit import grpo
+from kit.arms import ArmError
+from kit.commands.launcher import launch, training_script, trains_in_subprocess
+from kit.commands.runner import run_notebooks
+from kit.commands.study import done
+from kit.core import profile as profiles
+from kit.core import records
+from kit.core.manifest import RECORDED, RunError
+from kit.core.run import Run
+from kit.core.types import digest
+from kit.loop import LOOP_ARMS, TeacherLoop
+from kit.loop_findings import loop_tables, segment_table
+
+
+def prepare_loops(
+    profile: str,
+    folder: Path,
+    data: Path,
+    arms: Iterable[str],
+    seeds: Iterable[int],
+    segments: int,
+    turns: int,
+) -> list[Path]:
+    """A run folder for each seed and arm of LOOP_ARMS, with the first problems and their seeds.
+
+    Args:
+        profile: a name, or the path of a file.
+        folder: gets a folder `arm/seed` for each.
+        data: a run folder with notebooks 01 to 03 done.
+        arms, seeds: of training.
+        segments: of a training.
+        turns: further turns of each chain, for each segment but the first.
+    Returns:
+        The folders; all arms of a seed come before the next seed.
+    Raises:
+        ArmError: an arm is unknown.
+        RunError: a folder was made otherwise, or a segment would have no step.
+        RecordError: `data` has no problems.
+    Source: our choice.
+    """
+    chosen = list(arms)
+    if not {*chosen} <= {*LOOP_ARMS}:
+        raise ArmError(f"the arms of a loop are {', '.join(LOOP_ARMS)}")
+    if profiles.load_profile(profile).grpo.steps < segments:
+        raise RunError(f"{segments} segments need as many steps (grpo.steps), or more")
+    first = digest([x.id for x in records.load_problems(data / "filtered.parquet")])
+    facts = {"data": first, "segments": segments, "turns": turns}
+    made = [(folder / arm / str(seed), arm, seed) for seed in seeds for arm in chosen]
+    for run, arm, seed in made:
+        note, told = run / "arm.json", json.dumps({"arm": arm, "seed": seed, **facts}, indent=1)
+        if note.exists() and note.read_text() != told:
+            raise RunError(f"{run} was made with other values: choose another --out")
+        if not note.exists():
+            run.mkdir(parents=True, exist_ok=True)
+            for name in ("filtered.parquet", "seeds.parquet"):
+                shutil.copyfile(data / name, run / name)
+            # The note comes last, so a folder that has it is whole.
+            note.write_text(told)
+    return [run for run, *_ in made]
+
+
+def train_segment(run: Run, profile: str) -> None:
+    """Go on with a training to the end of its plan: the cells of notebook 05 tagged `train`.
+
+    Args:
+        run: of stage 05; its checkpoint has the optimiser too.
+        profile: its name, or the path of its file.
+    Source: our choice.
+    """
+    last = grpo.last_checkpoint(run.path("checkpoints")) or "checkpoint-0"
+    # The policy of the segment before: nothing asks it any more.
+    if int(last.rpartition("-")[2]) < run.table("plan").step.nunique():
+        shutil.rmtree(run.path("policy"), ignore_errors=True)
+    given = {"PROFILE": profile, "SEED": 0, "TRAIN_SEED": run.train_seed, "LEARNING_RATE": None}
+    if not trains_in_subprocess(run):
+        runpy.run_path(str(training_script(run, given)))
+    elif not run.path("policy").exists():
+        launch(run, **given)
+
+
+def run_loop(profile: str, folder: Path) -> None:
+    """Run the loop of a prepared folder to its end, then notebooks 05 and 06 on what it left."""
+    if done(folder):
+        return
+    loop = TeacherLoop(profile, folder)
+    run, steps = loop.run, loop.steps
+    times = records.Log(run.path("segments.jsonl"))
+    plan = run.path("plan.parquet")
+    planned = run.table("plan").step.nunique() if plan.exists() else 0
+    # The last segment that has a plan may not be trained to its end.
+    for segment in range(max(1, planned // steps), loop.segments + 1):
+        if planned < steps * segment:
+            began = time.monotonic()
+            problems = loop.problems(segment)
+            run.save_problems(problems, "filtered")
+            times.append({"segment": segment, "seconds": time.monotonic() - began})
+            run.save_table(loop.plan(segment, problems), "plan")
+        train_segment(run, profile)
+    bill = segment_table(run.problems("filtered"), loop.segments)
+    bill["rollouts"] = steps * run.profile.grpo.prompts_per_step * run.profile.grpo.group_size
+    spent = pd.DataFrame(times).drop_duplicates("segment", keep="last")
+    run.save_table(bill.merge(spent), "segments")
+    given = {"SCRATCH_STEPS": 0, "TRAIN_SEED": run.train_seed}
+    run_notebooks(profile, str(folder), ["05", "06"], given)
+
+
+def record_loops(folder: str | Path, out: Path = RECORDED / "loop-mini") -> Path:
+    """The tables of a study of loops in miniature, for notebook 08; returns `out`."""
+    for name, table in loop_tables(Path(folder)).items():
+        records.write_parquet(table, out / f"{name}.parquet")
+    return out

@@ -1,0 +1,250 @@
+"""The teacher inside the training loop: a training in segments, and new problems between them.
+
+In the paper all problems are made before the training, so its teacher never sees the errors of the
+policy that learns; its authors name this as open. Here the chains go on between two segments, with
+the policy of that moment as the student. `TeacherLoop` is the method, `commands.loops` runs it, and
+`loop_findings` says how it is judged.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from kit import curriculum, environments, evaluation, filters
+from kit.arms import DRAWN
+from kit.benchmarks.humaneval import humaneval_items
+from kit.benchmarks.procedural import procedural_items
+from kit.benchmarks.published import published_items
+from kit.core.bins import bin_of
+from kit.core.run import open_run
+from kit.core.types import Problem, Verdict, digest
+from kit.environments.verify import DeterminismCheck
+from kit.rollouts import read_rollouts
+from kit.seeds import seeds_from_frame
+from kit.serving import open_engine
+from kit.serving.engine import Completion, Engine
+from kit.serving.in_process import InProcess
+from kit.serving.models import SMALL_POLICIES
+from kit.synthesis import Synthesis, adapt, tally
+
+
+class LoopArm(NamedTuple):
+    """Where the further problems of an arm come from.
+
+    Source: our choice.
+    """
+
+    # Made between the segments with the policy of that moment; else all before, untrained.
+    between: bool
+    # The teacher sees the chain's last problem and how its attempts went.
+    feedback: bool
+    # The plan follows the policy's own pass rates: what it always or never solves is not drawn.
+    refresh: bool
+
+
+# All have the same first problems and seeds, and as many further turns, attempts and rollouts.
+LOOP_ARMS = {
+    "frozen": LoopArm(between=False, feedback=True, refresh=False),  # the paper
+    "re-measured": LoopArm(between=False, feedback=True, refresh=True),
+    "no-feedback": LoopArm(between=True, feedback=False, refresh=True),
+    "closed-loop": LoopArm(between=True, feedback=True, refresh=True),
+}
+
+
+class Further(Synthesis):
+    """Further turns of chains that are there, as `Synthesis.chain` makes them.
+
+    But a turn that comes out invalid does not end a chain: the next one starts from the same
+    problem again.
+
+    Args:
+        given: as for Synthesis.
+        own: values of the four attributes.
+    Source: our choice.
+    """
+
+    # By seed the problem from which its chain goes on; numbers of the new turns.
+    last: dict[str, Problem]
+    turns: range
+    # False: new problems from the seeds, without a summary.
+    feedback: bool
+    # Fields of the new problems.
+    marks: dict[str, int]
+
+    def __init__(self, *given, **own):
+        super().__init__(*given)
+        vars(self).update(own)
+
+    def _most(self, seed, stones):
+        return len(self.turns)
+
+    async def _one(self, seed, env, stones):
+        parent = self.last[seed.id]
+        env = self.environments[parent.environment]
+        for number in self.turns:
+            # From the last problem and its attempts, or from the seed as in a first turn.
+            asked = adapt(parent.p or 0.0, self.numbers) if self.feedback else "new"
+            shown = parent if self.feedback else None
+            problem = await self.turn(env, seed, "multi", number, asked, shown)
+            parent = parent if problem.p is None else problem
+
+    def _keep(self, problem):
+        super()._keep(problem.with_(**self.marks))
+
+
+class TeacherLoop:
+    """A training in segments, in a folder of `commands.loops.prepare_loops`.
+
+    Args:
+        profile: a name in kit/profiles, or the path of a file.
+        folder: of the run; its `arm.json` says arm, seed, segments and turns.
+    Source: our choice.
+    """
+
+    def __init__(self, profile: str, folder: Path):
+        facts = json.loads((folder / "arm.json").read_text())
+        self.arm = LOOP_ARMS[facts["arm"]]
+        self.segments: int = facts["segments"]
+        # Further turns of each chain, for each segment but the first.
+        self.turns: int = facts["turns"]
+        self.run = open_run("05_grpo", profile, str(folder), 0, grpo__seed=facts["seed"])
+        # Of a segment.
+        self.steps: int = self.run.profile.grpo.steps // self.segments
+        self.envs = environments.make(self.run.profile.rounds)
+
+    def chains(self, problems: Iterable[Problem]) -> dict[str, Problem]:
+        """The last graded problem of each chain, by its seed: of a part (DRAWN) of all chains.
+
+        Which part, the seed of the training draws, so that seeds replicate the problems too.
+        """
+        multi = [x for x in problems if x.method == "multi" and x.split == "train"]
+        last = {x.seed_id: x for x in multi if x.n}
+        drawn = sorted(last, key=lambda seed: digest("loop", self.run.train_seed, seed))
+        return {seed: last[seed] for seed in drawn[: max(1, int(DRAWN * len(drawn)))]}
+
+    def seen(self, problems: Iterable[Problem], segment: int) -> list[Problem]:
+        """The problems as the policy saw them last before a segment: by its own rollouts.
+
+        One that was not drawn stays as it is. The last segment counts in which it was.
+        """
+        rollouts = read_rollouts(self.run.path("rollouts.jsonl"))
+        rollouts["segment"] = (rollouts.step - 1) // self.steps + 1
+        drawn = dict(iter(rollouts[rollouts.segment < segment].groupby("problem_id")))
+        found = []
+        for problem in problems:
+            rows = drawn.get(problem.id, rollouts[:0])
+            rows = rows[rows.segment == rows.segment.max()]
+            answers = [Completion(answer) for answer in rows.answer]
+            verdicts = [*map(Verdict, rows.outcome, rows.reason)]
+            env, shown = self.envs[problem.environment], self.run.profile.rounds.samples
+            now = tally(env, problem, answers, verdicts, shown)
+            found.append(now if now.n else problem)
+        return found
+
+    def problems(self, segment: int) -> list[Problem]:
+        """All problems for a segment: those there were, and the new ones, verified and filtered.
+
+        Args:
+            segment: from 1.
+        Returns:
+            The problems, filtered; the new ones last, each with its segment and the policy's step.
+        Source: our choice.
+        """
+        before = [x for x in self.run.problems("filtered") if x.segment < segment]
+        # Before the training or between segments, as the arm says.
+        if (segment > 1) != self.arm.between:
+            return before
+        return before + self.judged(before, self.further(before, segment))
+
+    def further(self, before: list[Problem], segment: int) -> list[Problem]:
+        """The new problems of a segment, tried by the policy of that moment."""
+        first = self.run.profile.rounds.turns + 1
+        turns = range(first, first + self.turns * (self.segments - 1))
+        if segment > 1:
+            turns = turns[self.turns * (segment - 2) :][: self.turns]
+        # Each chain goes on from its last graded problem, as the policy sees it now.
+        last = {x.seed_id: x for x in self.seen(self.chains(before).values(), segment)}
+        seeds = [x for x in seeds_from_frame(self.run.table("seeds")) if x.id in last]
+        step = self.steps * (segment - 1)
+        # Teacher and policy draw by the seed of the training.
+        profile = self.run.profile.model_copy(update={"seed": self.run.train_seed})
+        run = replace(self.run, profile=profile)
+        with (
+            open_engine(run, profile.teacher, "teacher") as teacher,
+            self.student(step) as student,
+            run.box() as box,
+            run.box(hash_seed=1) as other,
+        ):
+            loop = Further(
+                *(profile, teacher, student, DeterminismCheck(box, other)),
+                run.path("further.jsonl"),
+                last=last,
+                turns=turns,
+                feedback=self.arm.feedback,
+                marks={"segment": segment, "policy_step": step},
+            )
+            return [x for x in loop.generate(seeds) if x.segment == segment]
+
+    def student(self, step: int) -> Engine:
+        """The policy after so many steps, as the student."""
+        run, policy = self.run, self.run.profile.grpo.policy
+        model = str(run.path("policy")) if step else policy
+        role = run.profile.student.model_copy(update={"model": model})
+        name = f"policy {step} of seed {run.train_seed}"
+        if policy in SMALL_POLICIES:
+            return InProcess(role, run.path("completions/policy.jsonl"), name)
+        return open_engine(run, role, "policy", name)
+
+    def judged(self, before: list[Problem], made: list[Problem]) -> list[Problem]:
+        """The filters' decisions on new problems, which change none on those before them.
+
+        The probes are those of the first problems. What acts like a held-out problem is dropped as
+        contaminated, so that the evaluation is the same for all arms.
+        """
+        run, numbers = self.run, self.run.profile.filters
+        items = humaneval_items() + procedural_items(run.profile.evaluation.maths, run.seed)
+        items += published_items(run.profile.evaluation, run.seed)[0]
+        first = [x for x in before if not x.segment]
+        with run.box() as box:
+            references = evaluation.programs(items)
+            found = filters.behaviour(made, numbers.probes, references, box, first)
+        acts = {x.id: x.behaviour for x in before if x.behaviour}
+        held = {x.behaviour: f"held_out/{x.id}" for x in first if x.split == "held_out"}
+        known = filters.Behaviour(found.of | acts, found.known | held)
+        texts = evaluation.texts(items)
+        return filters.apply(before + made, numbers, texts, known)[len(before) :]
+
+    def plan(self, segment: int, problems: list[Problem]) -> pd.DataFrame:
+        """The plan up to the end of a segment: what was drawn before, and the segment's part.
+
+        Args:
+            segment: from 1.
+            problems: of `problems`.
+        Returns:
+            As of `curriculum.plan`, whose schedule spans all segments.
+        Source: our choice.
+        """
+        run, own = self.run, self.chains(problems)
+        bins = run.profile.difficulty.bins
+        pool = [x for x in problems if x.kept and x.method == "multi" and x.seed_id in own]
+        if self.arm.refresh:
+            # What is in a bin today; if nothing is, all as they were measured first.
+            pool = [x for x in self.seen(pool, segment) if bin_of(x.p, bins)] or pool
+        whole = curriculum.plan(
+            pool,
+            steps=self.steps * self.segments,
+            prompts_per_step=run.profile.grpo.prompts_per_step,
+            bins=bins,
+            seed=run.train_seed,
+            **run.profile.curriculum.model_dump(exclude={"repeats"}),
+        )
+        begin = self.steps * (segment - 1)
+        part = whole[whole.step.between(begin, begin + self.steps - 1)]
+        if segment == 1:
+            return part
+        drawn = run.table("plan")
+        return pd.concat([drawn[drawn.step < begin], part])

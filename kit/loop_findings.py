@@ -1,0 +1,94 @@
+"""What a study of loops found: its claims, and the bill of each run.
+
+The claims (F11) and their rule were written before any run.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from kit.arms import collect_study, recorded_study
+from kit.claims import TOUGH, Claim, Comparison
+from kit.core import records
+from kit.core.run import LABEL, MINIATURE, Run
+from kit.core.types import Problem
+from kit.loop import LOOP_ARMS
+
+
+def _against_all(claim, statement, **where):
+    """The closed loop against each control, all of which it must beat."""
+    rivals = [name for name in LOOP_ARMS if name != "closed-loop"]
+    parts = tuple(Comparison("closed-loop", rival, **where) for rival in rivals)
+    return Claim(claim, f"a teacher inside the loop {statement}", parts, "future work")
+
+
+# The rule: better, by `effects.better`, than each control; Holm over all comparisons of these.
+LOOP_CLAIMS = (
+    _against_all("F11a", "is best on held-out medium and hard problems", bins=TOUGH),
+    _against_all("F11b", "solves more of what was never solved", set="unsolved"),
+    _against_all("F11c", "is best out of domain", set="maths"),
+    _against_all("F11d", "is best at k = 8, medium and hard", bins=TOUGH, k=8),
+)
+
+
+def segment_table(problems: Iterable[Problem], segments: int) -> pd.DataFrame:
+    """The bill of a loop: what was made for each segment, beyond the first problems.
+
+    Args:
+        problems: of the run, filtered.
+        segments: how many there are.
+    Returns:
+        One row per segment: columns `segment` (from 1), `made`, `kept` (problems),
+        `teacher_tokens`, `attempts`, `p` (mean pass rate of the new ones as they came, 0 to 1).
+    Source: our choice.
+    """
+    table = records.problems_frame(x for x in problems if x.segment)
+    table["attempts"] = table.n + table.errors
+    bill = table.groupby("segment").agg(
+        made=("id", "size"),
+        kept=("kept", "sum"),
+        teacher_tokens=("teacher_tokens", "sum"),
+        attempts=("attempts", "sum"),
+        p=("p", "mean"),
+    )
+    every = pd.RangeIndex(1, segments + 1, name="segment")
+    return bill.reindex(every).fillna(dict.fromkeys(bill.columns[:-1], 0)).reset_index()
+
+
+def loop_tables(folder: Path) -> dict[str, pd.DataFrame]:
+    """The tables of a folder of loops.
+
+    Args:
+        folder: of `python -m kit loop`.
+    Returns:
+        The tables of `arms.collect_study`, and `segments`: of `segment_table`, with `rollouts`,
+        `seconds` (of making problems), `arm` and `seed`. Without rows if no run is finished.
+    Source: our choice.
+    """
+    parts = [segment_table([], 0).assign(rollouts=0, seconds=0.0, arm="", seed=0)]
+    for path in sorted(folder.glob("*/*/segments.parquet")):
+        facts = json.loads((path.parent / "arm.json").read_text())
+        parts.append(records.read_parquet(path).assign(arm=facts["arm"], seed=facts["seed"]))
+    segments = pd.concat(parts[1:] or parts, ignore_index=True)
+    return collect_study(folder) | {"segments": segments}
+
+
+def read_loops(run: Run, folder: Path, recorded: Path) -> tuple[dict[str, pd.DataFrame], str]:
+    """The tables of a study of loops, and what a figure's title says of them.
+
+    Args:
+        run: of stage 08; it notes what is recorded.
+        folder: of the study.
+        recorded: of one in miniature; taken if the folder has no finished run.
+    Returns:
+        Those of `loop_tables`, and a label.
+    Source: our choice.
+    """
+    found = loop_tables(folder)
+    if found["scores"].empty and (shipped := recorded_study(recorded)):
+        run.recorded.add(recorded.name)
+        table = records.read_parquet(recorded / "segments.parquet")
+        return shipped | {"segments": table}, MINIATURE + LABEL
+    return found, run.scale

@@ -1,0 +1,159 @@
+"""Several studies as one: own arms beside the recorded ones, the runs of a class on one board."""
+
+import filecmp
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from kit.arms import EMPTY, NEEDED, collect_study, recorded_folder, recorded_study, study_scale
+from kit.core import records
+from kit.core.manifest import ROOT, RunError, changed_keys, read_manifest
+from kit.core.run import LABEL, Run
+
+
+def read_study(run: Run, folder: str | Path = "") -> tuple[dict[str, pd.DataFrame], str]:
+    """The tables of a study, and what a figure's title says of them.
+
+    Where the folder has no finished run these are the recorded ones; the run then notes that.
+
+    Args:
+        run: of stage 07.
+        folder: of the study; empty: `runs/study-<profile>`. Several stand with commas between them;
+            `recorded` is the recorded study of the run's scale.
+    Returns:
+        `scores`, `curves` and `drawn` as `collect_study` gives them, without rows if nothing is
+        recorded either; and a label, for own data the study's scale.
+    Raises:
+        RunError: several studies that cannot be compared, or the same arm and seed in two of them.
+    Source: our choice.
+    """
+    names = str(folder or ROOT / "runs" / f"study-{run.profile.name}").split(",")
+    # A notebook lies one folder below the kit's.
+    paths = [Path(name) for name in names if name != "recorded"]
+    paths = [path if path.exists() else ROOT / path for path in paths]
+    own = [tables for tables in map(collect_study, paths) if len(tables["scores"])]
+    scale = run.scale or next(filter(None, map(study_scale, paths)), "")
+    if own and "recorded" not in names:
+        return _joined(own), scale
+    shipped = recorded_study(recorded_folder(scale))
+    if shipped is None:
+        if own:
+            raise RunError("no study of this scale is recorded: leave `recorded` out of STUDY")
+        return {name: pd.DataFrame(columns=columns) for name, columns in EMPTY.items()}, scale
+    if not own:
+        print("recorded data: no finished run of one's own, so the study is that of data/recorded")
+    run.recorded.add("study")
+    return _joined([*own, shipped]), scale + LABEL
+
+
+def _joined(studies):
+    """The tables of several studies as those of one; RunError where they cannot be compared."""
+    sizes = {(s["curves"].step.max(), s["scores"].problem_id.nunique()) for s in studies}
+    if len(sizes) > 1:
+        told = " against ".join(f"{k} steps and {n} problems asked" for k, n in sorted(sizes))
+        raise RunError(f"these studies cannot be compared: {told}. Train with the same profile")
+    runs = pd.concat([s["curves"][["arm", "seed"]].drop_duplicates() for s in studies])
+    if len(twice := runs[runs.duplicated()]):
+        told = ", ".join(f"{row.arm}/{row.seed}" for row in twice.itertuples())
+        raise RunError(f"in two of the studies: {told}. Leave one of them out")
+    return {
+        name: pd.concat([s[name] for s in studies if name in s], ignore_index=True)
+        for name in studies[0]
+    }
+
+
+def with_recorded(tables: dict[str, pd.DataFrame], folder: Path) -> dict[str, pd.DataFrame]:
+    """The tables of a study, and those of the recorded runs that it does not have.
+
+    So a study grows over several sittings and machines.
+
+    Args:
+        tables: of `collect_study`, and others with columns `arm` and `seed`.
+        folder: where a study of its scale is recorded, or will be.
+    Returns:
+        The tables.
+    Raises:
+        RunError: the two cannot be compared.
+    Source: our choice.
+    """
+    if recorded_study(folder) is None:
+        return tables
+    new = {*zip(tables["curves"].arm, tables["curves"].seed)}
+    old = {}
+    for name in tables:
+        if (path := folder / f"{name}.parquet").exists():
+            table = records.read_parquet(path)
+            old[name] = table[[pair not in new for pair in zip(table.arm, table.seed)]]
+    return _joined([tables, old]) if len(old["curves"]) else tables
+
+
+def _read_facts(run):
+    """What must be the same: in runs of one arm; in all runs of a pool."""
+    try:
+        facts = json.loads((run / "arm.json").read_bytes())
+        arm = {key: facts[key] for key in facts if key not in ("arm", "seed", "plan", "problems")}
+        numbers = read_manifest(run)["profile"]
+        # A control differs from the study's profile in these, and its arm says so.
+        for key in ("reward", "advantage"):
+            numbers["grpo"].pop(key, None)
+        return facts, arm | {"from": ""}, {"profile": numbers, "data": facts["data"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{run} is no run of a study: its arm.json says {error!r}") from None
+
+
+def pool_studies(folders: list[Path], out: Path) -> pd.DataFrame:
+    """Copy the finished runs of several study folders, say of a class, into one.
+
+    An arm has the name of its folder, so a name that two people chose is changed by renaming one.
+    Nothing is copied if two runs clash.
+
+    Args:
+        folders: of `kit study`.
+        out: a study folder, which notebook 07 reads; what an earlier call put there stays.
+    Returns:
+        A row per run: `from` (the folder that brought it), `arm`, `seed`.
+    Raises:
+        RunError: a folder has no finished run, or runs clash: other problems, another profile, two
+            arms of one name, the same arm and seed with other results.
+    Source: our choice.
+    """
+    pooled: dict[tuple[str, int], tuple[Path, dict]] = {}
+    arms: dict[str, tuple[Path, dict]] = {}
+    first: tuple[Path, dict] | None = None
+    for folder in (*[out] * out.exists(), *folders):
+        runs = sorted(note.parent for note in folder.glob("*/*/arm.json"))
+        runs = [run for run in runs if all((run / name).exists() for name in NEEDED)]
+        if not runs:
+            raise RunError(f"{folder} has no finished run of a study")
+        for run in runs:
+            facts, arm, study = _read_facts(run)
+            first = first or (run, study)
+            if study["data"] != first[1]["data"]:
+                raise RunError(f"{run} was trained on other problems than {first[0]}")
+            if changed := changed_keys(first[1]["profile"], study["profile"]):
+                raise RunError(f"{run} has another profile than {first[0]} ({changed})")
+            name, seed = run.parent.name, int(facts["seed"])
+            other, known = arms.setdefault(name, (run, arm))
+            if changed := changed_keys(known, arm):
+                raise RunError(
+                    f"{run} and {other} are two arms of one name ({changed}): rename the folder "
+                    f"{run.parent} or the other"
+                )
+            other, _ = pooled.setdefault((name, seed), (run, facts))
+            if not filecmp.cmp(other / "evaluation.parquet", run / "evaluation.parquet", False):
+                raise RunError(
+                    f"{run} and {other} are the same arm and seed with other results: "
+                    "leave one of them out"
+                )
+            facts |= {"arm": name, "from": facts.get("from", str(folder))}
+    # Only now write; the note comes last, so a folder that has it is whole.
+    for (name, seed), (run, facts) in pooled.items():
+        place = out / name / str(seed)
+        if run != place:
+            place.mkdir(parents=True, exist_ok=True)
+            for file in {*NEEDED} - {"arm.json"}:
+                shutil.copyfile(run / file, place / file)
+            (place / "arm.json").write_text(json.dumps(facts, indent=1))
+    return pd.DataFrame([facts for _, facts in pooled.values()])[["from", "arm", "seed"]]
