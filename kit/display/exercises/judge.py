@@ -1,6 +1,7 @@
 """How a judge works: cases one after the other, each with the sentence that it teaches."""
 
 import ast
+import contextlib
 import copy
 import math
 from collections.abc import Callable
@@ -56,19 +57,16 @@ def has_begun(name: str, answers: list) -> bool:
 
 
 def numbers_of(name: str, answer: Any, form: str) -> list[float]:
-    """The numbers of an answer that looks like `form`; none, and a line is printed, of any other.
+    """The numbers, below a billion, of an answer that looks like `form`.
 
-    Numbers of a billion or more are refused."""
-    if has_begun(name, [answer]):
-        try:
-            found = [float(number) for number in np.atleast_1d(answer)]
-        except (TypeError, ValueError, OverflowError):
-            found = []
-        if len(found) == np.size(ast.literal_eval(form)) and all(
-            abs(number) < 1e9 for number in found
-        ):
+    None of another one, after a line is printed."""
+    if not has_begun(name, [answer]):
+        return []
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        found = [float(number) for number in np.atleast_1d(answer)]
+        if len(found) == form.count(",") + 1 and all(abs(number) < 1e9 for number in found):
             return found
-        print(f"{name}: an answer looks like {form}")
+    print(f"{name}: an answer looks like {form}")
     return []
 
 
