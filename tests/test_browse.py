@@ -229,7 +229,7 @@ def test_answers_are_shown_beside_their_question(headless, monkeypatch, capsys):
     browse.answers(scores, ["p"], {"p": "is 7 < 8?"})
     (page,) = [page.data for page in pages if isinstance(page, HTML)]
     assert page.count("&lt;answer&gt;7&lt;/answer&gt;") == 2 and "is 7 &lt; 8?" in page
-    assert "before, sampled: failed wrong" in page
+    assert "<h4>before</h4>" in page and "✗ failed wrong, sampled: " in page
     browse.answers(scores, ["p"], {})
     assert any(
         "does not have the question" in page.data for page in pages if isinstance(page, HTML)

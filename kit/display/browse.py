@@ -21,13 +21,12 @@ from kit.core.types import Problem, Sample, clean
 
 # The colour of text in JupyterLab's light and dark themes.
 TEXT_COLOUR = "color:var(--jp-ui-font-color1,inherit)"
+# One of two; on a narrow page the second comes below the first.
+COLUMN = "<div style='flex:1 1 20em;min-width:0'>{}</div>"
 
 MONO = (
     "margin:0;white-space:pre-wrap;line-height:1.4;font-family:var(--jp-code-font-family,monospace)"
 )
-
-# Of two beside each other; on a narrow page the second comes below the first.
-COLUMN = "<div style='flex:1 1 20em;min-width:0'>{}</div>"
 
 # JupyterLab takes arrows, Enter and letters for commands on cells even while a dropdown or a button
 # has the focus; this attribute stops it.
@@ -259,16 +258,19 @@ def answers(scores: pd.DataFrame, problem_ids: list[str], questions: dict[str, s
         return print("nothing to look at")
 
     def show(problem):
-        said = [
-            f"── {row.checkpoint}, {x['mode']}: {x['outcome']} {x['reason']}\n{x['answer']}\n"
-            for row in scores[scores.problem_id == problem].itertuples()
-            for x in row.samples
-        ]
-        asked = questions.get(problem, "This run does not have the question.")
-        page = "".join(map(COLUMN.format, map(code, (asked, "\n".join(said)))))
-        return HTML(
-            f"<div style='display:flex;flex-wrap:wrap;gap:1.5em;{TEXT_COLOUR}'>{page}</div>"
-        )
+        asked, said = code(questions.get(problem, "This run does not have the question.")), ""
+        for row in scores[scores.problem_id == problem].itertuples():
+            tried = [
+                Sample(
+                    outcome=x["outcome"],
+                    answer=x["answer"],
+                    reason=f"{x['reason']}, {x['mode']}".strip(", "),
+                )
+                for x in row.samples
+            ]
+            said += f"<h4>{escaped(row.checkpoint)}</h4>{attempts(tried)}"
+        look = f"display:flex;flex-wrap:wrap;gap:1.5em;{TEXT_COLOUR}"
+        return HTML(f"<div style='{look}'>{COLUMN.format(asked)}{COLUMN.format(said)}</div>")
 
     _choose(problem_ids, problem_ids[0], show)
 
@@ -325,10 +327,8 @@ def read_texts(texts: list[str]) -> None:
         print(clean(texts[number]))
 
     if headless():
-        show(-1)
-    else:
-        slider = IntSlider(max=len(texts) - 1)
-        live(interactive(show, number=slider))
+        return show(-1)
+    live(interactive(show, number=IntSlider(max=len(texts) - 1)))
 
 
 def styled_table(rows) -> Styler:
