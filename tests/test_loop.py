@@ -18,7 +18,7 @@ from concurrent.futures import Future
 import pandas as pd
 import pytest
 
-from kit import filters, findings, loop_findings
+from kit import claims, filters, findings, loop_findings
 from kit.arms import ArmError
 from kit.commands import loops
 from kit.core import profile, records
@@ -327,8 +327,8 @@ def test_f11_asks_for_more_than_each_control():
     board = findings.board({"scores": scores}, loop_findings.LOOP_CLAIMS)
     sampled = board[board["mode"] == "sampled"].groupby("claim", sort=False)
     assert sampled.part.agg(list)["F11a"] == ["supported", "supported", "undecided"]
-    assert sampled.verdict.first().tolist() == ["undecided", findings.UNTESTED] + [
-        findings.UNTESTED,
+    assert sampled.verdict.first().tolist() == ["undecided", claims.UNTESTED] + [
+        claims.UNTESTED,
         "undecided",
     ]
 
@@ -340,7 +340,7 @@ def test_without_a_study_everything_is_untested(tmp_path):
     tables, label = loop_findings.read_loops(FakeRun, tmp_path / "none", tmp_path / "neither")
     assert tables["segments"].empty and "made" in tables["segments"] and label == ""
     board = findings.board(tables, loop_findings.LOOP_CLAIMS)
-    assert set(board.verdict) == {findings.UNTESTED}
+    assert set(board.verdict) == {claims.UNTESTED}
 
 
 # With the small policy itself

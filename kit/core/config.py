@@ -279,7 +279,6 @@ class EvaluationConfig(StrictModel):
     unsolved: NonNegativeInt = 0
     # Held-out real functions as induction problems.
     real: NonNegativeInt
-    # HumanEval, and maths questions of reasoning-gym: smoke benchmarks.
     humaneval: int = Field(ge=0, le=164)
     maths: NonNegativeInt
     # In miniature: of maths nothing but sums of digits; and steps on strings of digits.
@@ -288,11 +287,12 @@ class EvaluationConfig(StrictModel):
     # LiveCodeBench: release_v6 in the paper's window, and release_v5 (both need files of the hub).
     livecodebench: int = Field(0, ge=0, le=454)
     livecodebench_v5: int = Field(0, ge=0, le=880)
-    # MATH-500 and AIME 2024.
     math500: int = Field(0, ge=0, le=500)
     aime24: int = Field(0, ge=0, le=30)
     # Instead of the hub: FOLDER/code_generation_lite/test.jsonl, ...
     folder: str = ""
+    # Also the checkpoints in between that were kept (grpo.keep).
+    checkpoints: bool = False
     # Samples per problem, and the k of each pass@k.
     n: PositiveInt
     # The same of the untrained policy: a study asks it once, for all its arms. None: n.
