@@ -250,7 +250,7 @@ def limits(chosen: tuple[float, float] | None) -> None:
         return
     rates = beta.ppf((np.arange(1000) + 0.5) / 1000, 0.3, 0.3)
     kept = rates[(rates >= ends[0]) & (rates <= ends[1])]
-    dead = _dead_group(kept).mean() if len(kept) else 1
+    dead = np.mean(_dead_group(kept)) if len(kept) else 1
     told = f"{len(kept)} of 1,000 problems stay, and {dead:.0%} of their groups are dead"
     rules = {
         f"{told}. At most 25% dead ones are wanted: be stricter": not len(kept) or dead <= 0.25,
