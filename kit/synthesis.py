@@ -4,9 +4,8 @@
 single-turn baseline that it is compared with, and the stepping stones. All seeds are worked on side
 by side and meet in the two engines, so these always have work.
 
-A problem is written down as soon as it is complete. A run that is started again skips what it finds
-written, and takes the completions of unfinished turns from the engines' logs. Memory does not grow
-with the problems: they stay on the disk.
+A problem is written down when it is complete, and stays on the disk. A run that is started again
+skips what it finds written, and takes completions of unfinished turns from the engines' logs.
 """
 
 import asyncio
@@ -60,9 +59,7 @@ def target_pass_rates(ask: str, numbers: RoundsConfig) -> list[float]:
 
 
 def seeds_with_stones(seeds: Iterable[SeedSnippet], count: int) -> set[str]:
-    """Ids of the first `count` seeds that can have stepping stones.
-
-    These are to be trained on: none for held-out seeds, and none for real data.
+    """Ids of the first `count` seeds that can have stepping stones: no held-out ones, no real data.
 
     Source: our choice.
     """
@@ -107,8 +104,7 @@ class Synthesis:
     ) -> Iterator[Problem]:
         """Make every problem: chains, single-turn baseline, stepping stones and real data.
 
-        Resumable. Single failures of an engine or a sandbox become problems of status `error`,
-        which the next run tries again.
+        Resumable. What engine or sandbox lost has the status `error`: the next run tries it again.
 
         Args:
             seeds: all seeds of the run.
@@ -201,16 +197,14 @@ class Synthesis:
         It draws until it has cost the teacher as many tokens as the chain, at most twice as many
         problems as a chain can have. `yields.equal_budget` cuts both to the same cost.
         """
-        # As many draws as a chain has turns begin at once: they need not wait for the chain, and
-        # an engine is faster the more it has to do.
+        # As many draws as a chain has turns begin at once: an engine is faster with more to do.
         draws = self.numbers.turns
         async with asyncio.TaskGroup() as tasks:
             others = [
                 tasks.create_task(self.turn(env, seed, "single", draw, "new"))
                 for draw in range(2, draws + 1)
             ]
-            # The chain's own first turn is such a draw. It is shared, which saves a draw per seed
-            # (our choice).
+            # The chain's own first turn is such a draw: shared, it saves one a seed (our choice).
             first = await turns.get()
             self._keep(first.with_(method="single", chain_id=f"single-{seed.id}"))
         granted = first.teacher_tokens
@@ -330,7 +324,13 @@ def tally(
 ) -> Problem:
     """The problem with its counts of verdicts (errors apart) and some answers to show.
 
-    These are the first `shown` different solved and as many failed answers.
+    Args:
+        env, problem: what the student was asked.
+        answers, verdicts: of each attempt, in the same order.
+        shown: the first so many different solved answers are kept, and as many failed ones.
+    Returns:
+        A copy of the problem.
+    Source: paper (p = solved / M); which answers are shown is our choice.
     """
     # Different answers by outcome, in the order in which they came.
     samples: defaultdict[str, dict[str, Sample]] = defaultdict(dict)

@@ -16,7 +16,13 @@ from kit.serving.engine import Engine
 class TeacherDialogue:
     """A dialogue with the teacher that ends in a verified problem.
 
-    An invalid answer's error goes back to the teacher, at most `retries` times.
+    An invalid answer's error goes back to the teacher. `problem(begin, verify)` gives the result.
+
+    Args:
+        teacher: the engine that is asked.
+        key: the name of this dialogue, which tells it from others with the same prompts.
+        retries: how many more times an invalid answer is asked for.
+    Source: paper (invalid problems go back with their error); the steps are our choice.
     """
 
     def __init__(self, teacher: Engine, key: str, retries: int):

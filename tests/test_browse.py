@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import ipywidgets
 import pandas as pd
 import pytest
-from IPython.display import Javascript
+from IPython.display import HTML, Javascript
 
 import kit
 from kit import environments
@@ -213,8 +213,10 @@ def test_nothing_to_browse_is_said(capsys):
 
 
 @pytest.mark.parametrize("headless", ["1", "0"])
-def test_answers_are_shown_with_their_verdicts(headless, monkeypatch, capsys):
+def test_answers_are_shown_beside_their_question(headless, monkeypatch, capsys):
     monkeypatch.setenv("KIT_HEADLESS", headless)
+    pages = []
+    monkeypatch.setattr(browse, "display", pages.append)
     sample = {
         "mode": "sampled",
         "answer": "<answer>7</answer>",
@@ -224,10 +226,15 @@ def test_answers_are_shown_with_their_verdicts(headless, monkeypatch, capsys):
     scores = pd.DataFrame(
         [{"checkpoint": c, "problem_id": "p", "samples": [sample]} for c in ("before", "after")]
     )
-    browse.answers(scores, ["p"])
-    shown = capsys.readouterr().out
-    assert shown.count("<answer>7</answer>") == 2 and "before, sampled: failed wrong" in shown
-    browse.answers(scores, [])
+    browse.answers(scores, ["p"], {"p": "is 7 < 8?"})
+    (page,) = [page.data for page in pages if isinstance(page, HTML)]
+    assert page.count("&lt;answer&gt;7&lt;/answer&gt;") == 2 and "is 7 &lt; 8?" in page
+    assert "<h4>before</h4>" in page and "✗ failed wrong, sampled: " in page
+    browse.answers(scores, ["p"], {})
+    assert any(
+        "does not have the question" in page.data for page in pages if isinstance(page, HTML)
+    )
+    browse.answers(scores, [], {})
     assert "nothing to look at" in capsys.readouterr().out
 
 

@@ -21,11 +21,6 @@ from kit.schedules import SCHEDULES
 WINDOWS = [s.text for s in seeds.wild_seeds(20, (25, 50), seed=1)]
 
 
-def pass_rate(outcomes):
-    graded = [o for o in outcomes if o != "error"]
-    return graded.count("passed") / len(graded) if graded else None
-
-
 def logic(lines):
     words = ("if ", "elif ", "for ", "while ", "match ")
     return any(line.strip().startswith(words) and line.strip().endswith(":") for line in lines)
@@ -168,24 +163,7 @@ def mean(xs):
     return sum(xs) / len(xs)
 
 
-def pass_at_k(n, c, k):
-    return 1 - math.comb(n - c, k) / math.comb(n, k)
-
-
 EXERCISES = {
-    exercises.pass_rate: (
-        pass_rate,
-        [
-            (lambda o: o.count("passed") / len(o), "An error is ours"),
-            (lambda o: o.count("passed") / max(1, len(o) - o.count("error")), "None, not 0"),
-            (lambda o: (o.count("passed") + o.count("error")) / len(o), "An error is ours"),
-            (lambda o: o.count("passed") / (len(o) - o.count("error")), "ZeroDivisionError"),
-            (
-                lambda o: o.count("passed") / o.count("failed"),
-                "expected 0.5, your function gives 1",
-            ),
-        ],
-    ),
     exercises.advantages: (
         lambda r: [x - mean(r) for x in r],
         [
@@ -197,22 +175,6 @@ EXERCISES = {
             (lambda r: [mean(r) - x for x in r], "less the mean"),
             (lambda r: mean(r), "gives 0.5"),
             (lambda r: [x - 0.5 for x in r], "[1, 0, 0, 0]"),
-        ],
-    ),
-    exercises.adapt: (
-        lambda p: "harder" if p > 0.65 else "easier" if p == 0 else "vary",
-        [
-            (
-                lambda p: "harder" if p >= 0.65 else "easier" if p == 0 else "vary",
-                "0.65 itself is not",
-            ),
-            (
-                lambda p: "harder" if p > 0.65 else "easier" if p < 0.35 else "vary",
-                "no need for an easier one",
-            ),
-            (lambda p: "harder" if p > 0.65 else "easier" if p <= 0.125 else "vary", "only 0 asks"),
-            (lambda p: "harder" if p > 0.65 else "easier" if p == 0 else None, "needs a `return`"),
-            (lambda p: "harder" if p == 1 else "easier" if p == 0 else "vary", "Above 0.65"),
         ],
     ),
     exercises.mean_fall: (
@@ -228,25 +190,6 @@ EXERCISES = {
                 lambda t: (t.sort_values("turn").groupby("chain_id").p.shift() - t.p).mean(),
                 "Only turns asked harder",
             ),
-        ],
-    ),
-    exercises.dropped: (
-        lambda p: "unsolved" if p < 0.01 else "too easy" if p > 0.97 else "",
-        [
-            (
-                lambda p: "unsolved" if p <= 0.01 else "too easy" if p > 0.97 else "",
-                "The edge 0.01",
-            ),
-            (
-                lambda p: "unsolved" if p < 0.01 else "too easy" if p >= 0.97 else "",
-                "The edge 0.97",
-            ),
-            (lambda p: "unsolved" if p == 0 else "too easy" if p == 1 else "", "not only 0"),
-            (
-                lambda p: "unsolved" if p < 0.01 else "too easy" if p > 0.97 else None,
-                "needs a `return`",
-            ),
-            (lambda p: "unsolved" if p < 0.01 else "too easy" if p > 0.65 else "", "edge 0.97"),
         ],
     ),
     exercises.similarity: (
@@ -316,16 +259,6 @@ EXERCISES = {
                 lambda r, a, low, high: max(r * a, min(max(r, 1 - low), 1 + high) * a),
                 "gain ends at 1 + high",
             ),
-        ],
-    ),
-    exercises.pass_at_k: (
-        lambda n, c, k: pass_at_k(n, c, k),
-        [
-            (lambda n, c, k: 1 - (1 - c / n) ** k, "draw the same sample twice"),
-            (lambda n, c, k: c / n, "The k samples"),
-            (lambda n, c, k: min(1, k * c / n), "The k samples"),
-            (lambda n, c, k: float(c > 0), "the share of right ones"),
-            (lambda n, c, k: math.comb(n - c, k) / math.comb(n, k), "the share of right ones"),
         ],
     ),
     exercises.paired_error: (
@@ -461,24 +394,24 @@ def test_a_plausible_mistake_is_caught_with_the_sentence_that_helps(judge, mista
     assert said in found and "✓" not in found
 
 
+ANSWERS = [
+    "text",
+    1,
+    -1.5,
+    float("nan"),
+    [],
+    [None],
+    {},
+    {"easy": "much"},
+    (1,),
+    object(),
+    pd.DataFrame(),
+    np.zeros(3),
+]
+
+
 @pytest.mark.parametrize("judge", EXERCISES)
-@pytest.mark.parametrize(
-    "answer",
-    [
-        "text",
-        1,
-        -1.5,
-        float("nan"),
-        [],
-        [None],
-        {},
-        {"easy": "much"},
-        (1,),
-        object(),
-        pd.DataFrame(),
-        np.zeros(3),
-    ],
-)
+@pytest.mark.parametrize("answer", ANSWERS)
 def test_no_answer_makes_a_judge_raise(judge, answer, capsys):
     judge(lambda *a: answer)
     judge(lambda: answer)  # too few arguments
@@ -493,7 +426,68 @@ def test_every_judge_is_tested():
         if not name.startswith("_") and f.__module__ == module.__name__
     }
     # The first stands in a lambda, the others below.
-    assert public - {*EXERCISES} == {exercises.logic, exercises.schedule, exercises.arm}
+    assert public - {*EXERCISES} == {*DECISIONS, exercises.logic, exercises.schedule, exercises.arm}
+
+
+# Judge of a decision -> (choices that meet the brief, choice that does not -> what is said).
+DECISIONS = {
+    exercises.picks: (
+        ([0.05, 0.3, 0.6], (0.6, 0.95, 0.3)),
+        [
+            ([0, 0.3, 0.6], "1.9 of 3 groups"),
+            ([0.3, 0.6, 1.0], "changes nothing"),
+            ([0.3, 0.3, 0.6], "three different ones"),
+            ([0.3, 0.5, 0.6], "three different ones"),
+            ([0.3, 0.6], "looks like [0.0, 0.05, 0.3]"),
+        ],
+    ),
+    exercises.enough_attempts: (
+        (22, 24, 32),
+        [
+            (8, "43% of those of 0.1"),
+            (20, "at most 10%"),
+            (33, "all that you can pay"),
+            (0, "at least one"),
+            (-3, "at least one"),
+            ([8, 16], "looks like 24"),
+        ],
+    ),
+    exercises.limits: (
+        ((0.05, 0.95), (0.1, 0.9), [0.04, 0.95]),
+        [
+            ((0.01, 0.97), "32% of their groups are dead"),
+            ((0, 1), "be stricter"),
+            ((0.3, 0.7), "learns them by heart"),
+            ((0.9, 0.1), "0 of 1,000"),
+            ((0.05,), "looks like (0.01, 0.97)"),
+        ],
+    ),
+    exercises.budget: (
+        ((150, 4), (120, 5), (100, 6)),
+        [
+            ((20, 30), "A gain of 0.085"),
+            ((150, 1), "true gain of 0.133"),
+            ((600, 1), "150 held-out problems"),
+            ((150, 5), "750 answers"),
+            ((0, 5), "at least one problem"),
+            (150, "looks like (30, 20)"),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("judge", DECISIONS)
+def test_a_decision_is_told_what_follows_from_it(judge, capsys):
+    good, bad = DECISIONS[judge]
+    for choice in good:
+        assert "✓" in spoken(judge, choice, capsys), choice
+    for choice, said in bad:
+        found = spoken(judge, choice, capsys)
+        assert said in found and "✓" not in found, choice
+    for stub in (..., None):
+        assert "not begun yet" in spoken(judge, stub, capsys)
+    for answer in (*ANSWERS, 10**400, [10**400] * 2, 1e300):
+        assert "✓" not in spoken(judge, answer, capsys)
 
 
 def test_a_learner_that_changes_its_argument_harms_nobody(capsys):

@@ -214,8 +214,8 @@ def _html(done):
     shorten = [
         # Of a progress bar only the last state.
         CoalesceStreamsPreprocessor(enabled=True),
-        # Solutions stay hidden: a page does not fold.
-        TagRemovePreprocessor(enabled=True, remove_input_tags={"solution"}),
+        # Solutions are left out, what they print too: a page does not fold.
+        TagRemovePreprocessor(enabled=True, remove_cell_tags={"solution"}),
     ]
     exporter = HTMLExporter(embed_images=True, preprocessors=shorten)
     page, _ = exporter.from_notebook_node(nbformat.read(done, 4))

@@ -78,6 +78,7 @@ class Rejected(ValueError):
     Args:
         reason: the kind of fault; runs count these.
         detail: what exactly is wrong; the teacher gets it back with the request for a better draft.
+    Source: paper (invalid problems are dropped); the kinds of fault are our choice.
     """
 
     def __init__(self, reason: Reason, detail: str = ""):

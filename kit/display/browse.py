@@ -21,6 +21,8 @@ from kit.core.types import Problem, Sample, clean
 
 # The colour of text in JupyterLab's light and dark themes.
 TEXT_COLOUR = "color:var(--jp-ui-font-color1,inherit)"
+# One of two; on a narrow page the second comes below the first.
+COLUMN = "<div style='flex:1 1 20em;min-width:0'>{}</div>"
 
 MONO = (
     "margin:0;white-space:pre-wrap;line-height:1.4;font-family:var(--jp-code-font-family,monospace)"
@@ -41,9 +43,7 @@ def live(widget: Widget) -> None:
 
 
 def card(problem: Problem, parent: Problem | None = None, among: Iterable[Problem] = ()) -> HTML:
-    """One problem with its history, as a small table.
-
-    Everything that a model wrote is escaped.
+    """One problem with its history, as a small table; what a model wrote is escaped.
 
     Args:
         problem: what is shown, with its attempts.
@@ -112,10 +112,7 @@ def program_diff(before: str, after: str) -> str:
 
 
 def state(problem: Problem) -> str:
-    """What became of a problem.
-
-    Kept, or dropped and why; before the filters valid, or invalid and why.
-    """
+    """Kept, or dropped and why; before the filters valid, or invalid and why."""
     if problem.kept:
         return "kept"
     if problem.dropped_by:
@@ -149,10 +146,7 @@ def chain_html(problem: Problem, among: Iterable[Problem]) -> str:
 
 
 def attempts(samples: Iterable[Sample]) -> str:
-    """Each different attempt with its verdict and how often it came, as HTML.
-
-    One of several lines is folded.
-    """
+    """Each different attempt, its verdict and how often it came, as HTML; long ones are folded."""
     marks = {"passed": "✓", "failed": "✗", "error": "!"}
     found = ""
     for sample, times in Counter(samples).items():
@@ -235,8 +229,7 @@ def browse(problems: list[Problem], among: Iterable[Problem] | None = None) -> N
     Source: our choice.
     """
     if not problems:
-        print("nothing to look at")
-        return
+        return print("nothing to look at")
     among = problems if among is None else list(among)
     known = {(x.chain_id, x.id): x for x in among if x.program}
 
@@ -252,30 +245,42 @@ def browse(problems: list[Problem], among: Iterable[Problem] | None = None) -> N
         _browse(problems, page)
 
 
-def answers(scores: pd.DataFrame, problem_ids: list[str]) -> None:
-    """Show every answer to a problem with its verdict, checkpoint by checkpoint.
-
-    A dropdown in a live notebook, the first problem in a headless one.
+def answers(scores: pd.DataFrame, problem_ids: list[str], questions: dict[str, str]) -> None:
+    """Show a question, and beside it every answer with its verdict, checkpoint by checkpoint.
 
     Args:
         scores: rows of `evaluation.evaluate` with a column `checkpoint`.
         problem_ids: the problems to choose from.
+        questions: what the policy was asked, by problem id, as far as this run knows it.
     Source: our choice.
     """
     if not problem_ids:
-        print("nothing to look at")
-        return
+        return print("nothing to look at")
 
     def show(problem):
+        asked, said = code(questions.get(problem, "This run does not have the question.")), ""
         for row in scores[scores.problem_id == problem].itertuples():
-            for sample in row.samples:
-                verdict = f"{sample['mode']}: {sample['outcome']} {sample['reason']}"
-                print(clean(f"── {row.checkpoint}, {verdict}\n{sample['answer']}\n"))
+            tried = [
+                Sample(
+                    outcome=x["outcome"],
+                    answer=x["answer"],
+                    reason=f"{x['reason']}, {x['mode']}".strip(", "),
+                )
+                for x in row.samples
+            ]
+            said += f"<h4>{escaped(row.checkpoint)}</h4>{attempts(tried)}"
+        look = f"display:flex;flex-wrap:wrap;gap:1.5em;{TEXT_COLOUR}"
+        return HTML(f"<div style='{look}'>{COLUMN.format(asked)}{COLUMN.format(said)}</div>")
 
+    _choose(problem_ids, problem_ids[0], show)
+
+
+def _choose(names, first, page):
+    """The page of the first name; in a live notebook a dropdown of all."""
     if headless():
-        show(problem_ids[0])
+        display(page(first))
     else:
-        live(interactive(show, problem=Dropdown(options=problem_ids)))
+        live(interactive(lambda x: display(page(x)), x=Dropdown(options=names, value=first)))
 
 
 def show_rollouts(rollouts: pd.DataFrame, questions: dict[str, str]) -> None:
@@ -305,12 +310,9 @@ def show_rollouts(rollouts: pd.DataFrame, questions: dict[str, str]) -> None:
             page += f"<h4>{escaped(title)}</h4>{code(questions[row.problem_id])}<hr>"
             samples = rows[["answer", "outcome", "reason"]].to_dict("records")
             page += attempts(map(Sample.model_validate, samples))
-        display(HTML(f"<div style='{TEXT_COLOUR}'>{page}</div>"))
+        return HTML(f"<div style='{TEXT_COLOUR}'>{page}</div>")
 
-    first = list(choices)[:2][-1]
-    if headless():
-        return show(first)
-    live(interactive(show, problem=Dropdown(options=list(choices), value=first)))
+    _choose([*choices], [*choices][:2][-1], show)
 
 
 def read_texts(texts: list[str]) -> None:
@@ -325,10 +327,8 @@ def read_texts(texts: list[str]) -> None:
         print(clean(texts[number]))
 
     if headless():
-        show(-1)
-    else:
-        slider = IntSlider(max=len(texts) - 1)
-        live(interactive(show, number=slider))
+        return show(-1)
+    live(interactive(show, number=IntSlider(max=len(texts) - 1)))
 
 
 def styled_table(rows) -> Styler:

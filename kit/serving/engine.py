@@ -35,7 +35,10 @@ NO_ANSWER = {"content_filter", "tool_calls", "function_call", "abort", "error"}
 
 
 class EngineError(RuntimeError):
-    """The engine failed, not the model's answer: never to be counted as a wrong answer."""
+    """The engine failed, not the model's answer: never to be counted as a wrong answer.
+
+    Source: our choice.
+    """
 
 
 class EngineDown(EngineError):

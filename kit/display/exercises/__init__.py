@@ -8,12 +8,12 @@ or `...`) prints a line and passes, so that a headless run goes through. No judg
 # What notebooks call; nothing here is used in this file.
 # ruff: noqa: F401
 from kit.display.exercises.problems import (
-    adapt,
     advantages,
-    dropped,
+    enough_attempts,
+    limits,
     logic,
     mean_fall,
-    pass_rate,
+    picks,
     sides,
     similarity,
     summary,
@@ -21,11 +21,11 @@ from kit.display.exercises.problems import (
 from kit.display.exercises.training import (
     arm,
     bin_of,
+    budget,
     clipped,
     collapses_first,
     hardest_control,
     paired_error,
-    pass_at_k,
     schedule,
     verdict,
     weights_at,

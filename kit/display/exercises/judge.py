@@ -1,11 +1,13 @@
 """How a judge works: cases one after the other, each with the sentence that it teaches."""
 
 import ast
+import contextlib
 import copy
 import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 
@@ -52,6 +54,20 @@ def has_begun(name: str, answers: list) -> bool:
     if not begun:
         print(f"{name}: not begun yet. Replace the `...` and run the cell again.")
     return begun
+
+
+def numbers_of(name: str, answer: Any, form: str) -> list[float]:
+    """The numbers, below a billion, of an answer that looks like `form`.
+
+    None of another one, after a line is printed."""
+    if not has_begun(name, [answer]):
+        return []
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        found = [float(number) for number in np.atleast_1d(answer)]
+        if len(found) == form.count(",") + 1 and all(abs(number) < 1e9 for number in found):
+            return found
+    print(f"{name}: an answer looks like {form}")
+    return []
 
 
 def complaint_about(answer, right) -> str:

@@ -5,7 +5,9 @@ import math
 from collections.abc import Callable
 from unittest.mock import patch
 
+import numpy as np
 import pandas as pd
+from scipy.stats import beta, binom
 
 from kit.core import profile
 from kit.display.exercises.judge import (
@@ -15,32 +17,39 @@ from kit.display.exercises.judge import (
     follows,
     has_begun,
     judge_cases,
+    numbers_of,
 )
 
+# Pass rates of the problems that wait for a training step, and rollouts in a group.
+WAITING = (0.0, 0.05, 0.3, 0.6, 0.95, 1.0)
+GROUP = 8
 
-def pass_rate(learner: Callable) -> None:
-    """Notebook 00: judge `learner(outcomes) -> float | None`, the pass rate of a problem.
+
+def picks(chosen: list[float] | None) -> None:
+    """Notebook 00: judge which problems a learner spends three groups of GROUP rollouts on.
 
     Args:
-        learner: takes a list of "passed", "failed" and "error"; gives the share that passed among
-            what was graded, None where nothing was.
-    Source: paper (the share of attempts that passed); our choice (errors are left out).
+        chosen: three different pass rates of WAITING.
+    Source: paper (a group whose rewards are all equal teaches nothing); our choice (the numbers).
     """
-
-    def reference(outcomes):
-        graded = [outcome for outcome in outcomes if outcome != "error"]
-        return graded.count("passed") / len(graded) if graded else None
-
-    lost = "An error is ours, not the student's: it is left out of both counts"
-    lessons = {
-        "['passed', 'failed', 'failed', 'passed']": "",
-        "['failed', 'failed']": "Nothing passed: the rate is 0, which is a rate",
-        "['passed', 'error', 'failed', 'error']": lost,
-        "['passed', 'error']": lost,
-        "['error', 'error']": "No attempt was graded, so there is no rate: None, not 0, or a "
-        "broken sandbox makes a hard problem",
+    rates = numbers_of("picks", chosen, "[0.0, 0.05, 0.3]")
+    if not rates:
+        return
+    live = sum(1 - _dead_group(p) for p in rates)
+    told = f"on average {live:.1f} of 3 groups hold right and wrong answers"
+    rules = {
+        f"choose three different ones of {', '.join(map(str, WAITING))}": (
+            len({*rates} & {*WAITING}) == 3
+        ),
+        f"{told}, at least 2.2 are wanted: a group that is all right or all wrong costs as much, "
+        "and changes nothing": live >= 2.2,
     }
-    judge_cases("pass_rate", learner, cases_of(reference, lessons))
+    follows("picks", rules, f"{told}. ✓")
+
+
+def _dead_group(p: float) -> float:
+    """The probability that all GROUP answers to a problem of pass rate p are right, or wrong."""
+    return p**GROUP + (1 - p) ** GROUP
 
 
 def advantages(learner: Callable) -> None:
@@ -169,25 +178,29 @@ def sides(learner: Callable) -> None:
     follows("sides", rules, f"{held} of {len(files)} files held out, none on both sides. ✓")
 
 
-def adapt(learner: Callable) -> None:
-    """Notebook 02: judge `learner(p) -> str`, what the teacher is asked for after a problem.
+def enough_attempts(chosen: int | None, most: int = 32) -> None:
+    """Notebook 02: judge a number of attempts M, by the loop's mistakes at this M.
 
     Args:
-        learner: takes a pass rate (0 to 1); gives "harder", "easier" or "vary".
-    Source: paper (harder above 0.65, easier at 0); our choice (in between).
+        chosen: M.
+        most: attempts that can be paid (paper: 32).
+    Source: paper (the rule of adaptation); our choice (one mistake in ten).
     """
-    from kit import synthesis
-
+    found = numbers_of("enough_attempts", chosen, "24")
+    if not found:
+        return
+    tried = round(found[0])
     rule = profile.load_profile("cpu").rounds
-    lessons = {
-        "1.0": "",
-        "0.66": "Above 0.65 the next version shall be harder",
-        "0.65": 'The paper says "more than 0.65": 0.65 itself is not',
-        "0.3": "Some attempts were right: no need for an easier one",
-        "0.125": "One attempt of eight was right: only 0 asks for an easier one",
-        "0.0": "No attempt was right: easier",
+    harder = binom.sf(rule.harder_above * tried, tried, 0.5)
+    easier = binom.pmf(0, tried, 0.1)
+    told = f"with {tried} attempts {harder:.0%} of the problems of true p = 0.5 count as too easy, "
+    told += f"{easier:.0%} of those of 0.1 as never solved"
+    rules = {
+        "at least one attempt": tried > 0,
+        f"{told}: at most 10% of each are wanted": max(harder, easier) <= 0.1,
+        f"{told}, but {most} attempts are all that you can pay": tried <= most,
     }
-    judge_cases("adapt", learner, cases_of(lambda p: synthesis.adapt(p, rule), lessons))
+    follows("enough_attempts", rules, f"{told}. ✓")
 
 
 def mean_fall(learner: Callable) -> None:
@@ -223,34 +236,29 @@ def mean_fall(learner: Callable) -> None:
     judge_cases("mean_fall", learner, [*zip(frames, rights, lessons.values())])
 
 
-def dropped(learner: Callable) -> None:
-    """Notebook 03: judge `learner(p) -> str`, the filter on pass rates.
+def limits(chosen: tuple[float, float] | None) -> None:
+    """Notebook 03: judge the lowest and the highest pass rate that are kept.
+
+    Of 1,000 problems most are never or always solved, as most sets are (a beta distribution).
 
     Args:
-        learner: takes a pass rate (0 to 1); gives "unsolved", "too easy" or, for a problem that is
-            kept, "".
-    Source: paper (the limits 0.01 and 0.97).
+        chosen: the two limits, 0 to 1.
+    Source: our choice (the paper's limits are 0.01 and 0.97).
     """
-    from kit import filters
-    from kit.core.types import Problem
-
-    limits = profile.load_profile("cpu").filters
-
-    def reference(p):
-        problem = Problem(environment="deduction", n=1000, solved=round(1000 * p))
-        return filters.apply([problem], limits, {})[0].dropped_by
-
-    lessons = {
-        "0.0": "",
-        "1.0": "",
-        "0.5": "Solved sometimes: this is what training needs, it is kept",
-        "0.01": "The edge 0.01 itself is kept",
-        "0.97": "The edge 0.97 itself is kept",
-        "0.969": "31 of 32 attempts: solved nearly always is still sometimes",
-        "0.005": "Below 0.01 counts as unsolved, not only 0",
-        "0.985": "Above 0.97 is too easy, not only 1",
+    ends = numbers_of("limits", chosen, "(0.01, 0.97)")
+    if not ends:
+        return
+    rates = beta.ppf((np.arange(1000) + 0.5) / 1000, 0.3, 0.3)
+    kept = rates[(rates >= ends[0]) & (rates <= ends[1])]
+    dead = np.mean(_dead_group(kept)) if len(kept) else 1
+    told = f"{len(kept)} of 1,000 problems stay, and {dead:.0%} of their groups are dead"
+    rules = {
+        f"{told}. At most 25% dead ones are wanted: be stricter": not len(kept) or dead <= 0.25,
+        f"{told}. At least 350 problems are wanted, or the policy learns them by heart": (
+            len(kept) >= 350
+        ),
     }
-    judge_cases("dropped", learner, cases_of(reference, lessons))
+    follows("limits", rules, f"{told}. ✓")
 
 
 def similarity(learner: Callable) -> None:

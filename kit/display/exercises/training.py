@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from kit.core import bins, profile, stats
-from kit.display.exercises.judge import cases_of, follows, has_begun, judge_cases
+from kit.core import bins, profile
+from kit.display.exercises.judge import cases_of, follows, has_begun, judge_cases, numbers_of
 
 
 def bin_of(learner: Callable) -> None:
@@ -144,23 +144,31 @@ def schedule(phases: list | None) -> pd.DataFrame | None:
     return table.stack().rename("weight").reset_index()
 
 
-def pass_at_k(learner: Callable) -> None:
-    """Notebook 06: judge `learner(n, c, k) -> float`, pass@k.
+def budget(chosen: tuple[int, int] | None) -> None:
+    """Notebook 06: judge how a learner spends 600 answers per checkpoint on 150 problems.
 
     Args:
-        learner: takes the number of samples, how many of them are right, and k; gives the
-            probability that k of the n samples hold a right one.
-    Source: paper (pass@k is what it reports); the unbiased estimator of Chen et al. 2021.
+        chosen: number of problems, and of samples of each.
+    Source: our choice: gains differ between problems by a deviation of 0.2, samples of one problem
+        have a variance of 0.15.
     """
-    lessons = {
-        "10, 3, 1": "With one sample it is the share of right ones",
-        "10, 3, 5": "The k samples are different ones of the n: 1 − (1 − c/n)^k would draw the "
-        "same sample twice",
-        "10, 0, 5": "None is right, so none is found",
-        "10, 8, 5": "Only two are wrong, so five cannot miss all the right ones",
-        "4, 4, 4": "",
+    found = numbers_of("budget", chosen, "(30, 20)")
+    if not found:
+        return
+    problems, samples = map(round, found)
+    some = min(problems, samples) > 0
+    error = ((0.2**2 + 2 * 0.15 / samples) / problems) ** 0.5 if some else 1
+    told = (
+        f"{problems} problems, samples of each: {samples}. Standard error {error:.3f}, so four of "
+    )
+    told += f"five such evaluations find a true gain of {2.8 * error:.3f}"
+    rules = {
+        "at least one problem and one sample": some,
+        "there are 150 held-out problems": problems <= 150,
+        f"{problems * samples} answers, and you can pay 600": problems * samples <= 600,
+        f"{told}. A gain of 0.085 is to be found": 2.8 * error <= 0.085,
     }
-    judge_cases("pass_at_k", learner, cases_of(stats.pass_at_k, lessons))
+    follows("budget", rules, f"{told}. ✓")
 
 
 def paired_error(learner: Callable) -> None:

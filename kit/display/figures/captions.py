@@ -39,10 +39,6 @@ CAPTIONS = {
         "What is dropped and kept when one choice of the filters changes; the chosen one is "
         "marked.",
     ),
-    "03_lineage": (
-        "Which turns of a chain survive the filters?",
-        "Up to six chains; a cross is a turn that the filters dropped.",
-    ),
     "04_bins_before": (
         "How hard is what was written?",
         "Problems per bin and environment, before the filters.",

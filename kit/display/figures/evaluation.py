@@ -24,6 +24,9 @@ from kit.display.figures.common import (
     text_at,
 )
 
+# Fewer problems than this get no interval of their change (our choice).
+FEW = 5
+
 
 def _checkpoints(figure, df):
     """Checkpoint -> colour, in order of appearance: grey, then ever deeper red; with a legend."""
@@ -166,11 +169,12 @@ def draw_paired(df: pd.DataFrame, label: str = "") -> Figure:
             interval_line(ax, x, (row.before, row.after, row.after), colour, width, s=size)
         up, down = (part.change > 0).sum(), (part.change < 0).sum()
         mean, low, high = mean_interval(part.change, bounds=(-1, 1), clusters=part.get("seed_id"))
+        within = f"[{low:+.2f}, {high:+.2f}]" if n >= FEW else "(too few for an interval)"
         ax.set(
-            title=f"{name}: mean change {mean:+.2f} [{low:+.2f}, {high:+.2f}]\n"
+            title=f"{name}: mean change {mean:+.2f} {within}\n"
             f"{up} up, {down} down, {n - up - down} unchanged",
             ylim=(-0.03, 1.03),
-            xlim=(-1, n),
+            xlim=(-1, max(n, 2 * FEW)),
             xticks=[],
             xlabel=f"{counted(n, 'problem')}, by change (dot: after)",
         )

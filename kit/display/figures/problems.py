@@ -1,7 +1,5 @@
 """Figures of notebooks 01 and 02: seeds, the teacher, chains of problems."""
 
-from collections.abc import Iterable
-
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -263,33 +261,27 @@ def draw_teacher_quality(
     return figure
 
 
-def draw_lineage(
-    df: pd.DataFrame, chain_ids: Iterable[str] | None = None, label: str = "", most: int = 6
-) -> Figure:
-    """Chains turn by turn, a panel each; a cross with its reason where a turn was dropped.
+def draw_lineage(df: pd.DataFrame, label: str = "", most: int = 6) -> Figure:
+    """The longest, most varied chains turn by turn; a cross with its reason where a turn failed.
 
     Problems without a pass rate stand below 0.
 
     Args:
-        df: as `records.problems_frame` gives it, filtered or not.
-        chain_ids: chains to draw; None: the longest and most varied multi-turn ones.
+        df: as `records.problems_frame` gives it, filtered or not; multi-turn problems are drawn.
         label: end of the title.
         most: at most so many chains.
     Returns:
         The figure; a note if there is no chain.
     Source: our choice.
     """
-    if chain_ids is None:
-        df = df[df.method == "multi"]
-        lengths = df.groupby("chain_id", sort=False).agg({"p": "count", "asked": "nunique"})
-        chain_ids = lengths.sort_values(["p", "asked"], ascending=False, kind="stable").index
-    chain_ids = list(chain_ids)
-    all_chains = df.chain_id.nunique()
-    df = df[df.chain_id.isin(chain_ids)].sort_values("turn")
+    df = df[df.method == "multi"].sort_values("turn", kind="stable")
+    lengths = df.groupby("chain_id").agg({"p": "count", "asked": "nunique"})
+    order = lengths.sort_values(["p", "asked"], ascending=False, kind="stable").index
+    all_chains = len(order)
     # Before the filters nothing is kept: what is valid counts as alive.
     df = df.assign(alive=df.kept | (df.dropped_by + df.reason == ""))
     chains = dict(list(df.groupby("chain_id")))
-    chosen = [chains[chain] for chain in chain_ids if chain in chains][:most]
+    chosen = [chains[chain] for chain in order[:most]]
     title = f"Chains, turn by turn{label}"
     if chosen:
         drawn = pd.concat(chosen)

@@ -138,7 +138,9 @@ def draw_stepping_stones(
         for level, p in graded.groupby("asked", sort=False).p
     ]
     title = f"Mean pass rate of stepping stones: {', '.join(means)}{label}"
-    figure, (left, *rest) = panels(1 if chosen.empty else 2, (2, 5, 3.4), title)
+    # One panel is as wide as two: pages show all figures at one width, and letters at one size.
+    count = 1 if chosen.empty else 2
+    figure, (left, *rest) = panels(count, (2, 10 / count, 3.4), title)
     _drawn_chains(left, graded, set(chosen.chain_id))
     _legend(figure, graded.environment, loc="outside lower left")
     chains = counted(tried.chain_id.nunique(), "chain")
