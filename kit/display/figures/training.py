@@ -186,9 +186,11 @@ def draw_learning(
 ) -> Axes:
     """Curves over steps, a colour per arm: thin a seed, bold the median, band min to max.
 
+    With one seed the band is the interval of each value, where there is one.
+
     Args:
         df: `step`, `value` and, if there are several, `arm` and `seed`; `n_problems` if each value
-            is of so many.
+            is of so many, `low` and `high` if it has an interval.
         label: end of the title.
         ylabel: what `value` is; the axis of a "reward" reaches 1.
         window: each point is the mean of so many steps up to it.
@@ -197,12 +199,16 @@ def draw_learning(
         The axes; a note if there is no value.
     Source: our choice.
     """
-    df = df.reindex(columns=["arm", "seed", "step", "value", "n_problems"])
-    df = df.fillna({"arm": "", "seed": 0, "n_problems": 0}).dropna()
+    df = df.reindex(columns=["arm", "seed", "step", "value", "n_problems", "low", "high"])
+    known = bool(df.low.notna().any())
+    df = df.fillna({"arm": "", "seed": 0, "n_problems": 0, "low": df.value, "high": df.value})
+    df = df.dropna()
     runs = df[["arm", "seed"]].drop_duplicates()
     several = runs.seed.nunique() > 1
     bands = f"{counted(len(runs), 'run')}; thin: one seed, bold: median, band: min to max"
-    notes = compress([bands, f"mean of {window} steps"], [several, window > 1])
+    intervals = "band: 95% interval of each point"
+    shown = [several, known and not several, window > 1]
+    notes = compress([bands, intervals, f"mean of {window} steps"], shown)
     ax = axes_of(ax, (8, 4), f"{_first_and_last(df, ylabel)}{label}", "; ".join(notes))
     if df.empty:
         return empty_axes(ax, "no curve to draw yet")
@@ -210,17 +216,20 @@ def draw_learning(
     df["value"] = curves.transform(lambda curve: curve.rolling(window, 1).mean())
     ends = []
     for arm, colour in arm_colours(df).items():
-        wide = df[df.arm == arm].pivot_table(index="step", columns="seed", values="value")
+        own = df[df.arm == arm]
+        wide = own.pivot_table(index="step", columns="seed", values="value")
         median = wide.median(axis=1)
         ax.plot(wide, color=colour, lw=0.8, alpha=0.6, marker="o" if len(wide) == 1 else "")
         ax.plot(median, color=colour, lw=2.4)
         band = (wide.min(axis=1), wide.max(axis=1))
+        if not several:
+            band = tuple(own.groupby("step")[["low", "high"]].mean().to_numpy().T)
         ax.fill_between(wide.index, *band, color=colour, alpha=0.12, lw=0)
         name = f"{arm} ({wide.shape[1]})" if arm and several else arm
         ends.append((median.iloc[-1], name, colour))
-    highest = df.value.max()
+    highest = df.high.max()
     top = max(1.0, highest * 1.05) if ylabel == "reward" else highest * 1.1 or 1
-    ax.set(ylim=(min(0, df.value.min()), top), xlabel="step", ylabel=ylabel)
+    ax.set(ylim=(min(0, df.low.min()), top), xlabel="step", ylabel=ylabel)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.margins(x=0.01)
     # Names stand at the ends of the curves and do not overlap.
