@@ -77,6 +77,7 @@ HEADINGS = {
     "05": "Training",
     "06": "Evaluation",
     "07": "Findings: the claim board",
+    "08": "Closing the loop",
 }
 
 
