@@ -186,11 +186,9 @@ def draw_learning(
 ) -> Axes:
     """Curves over steps, a colour per arm: thin a seed, bold the median, band min to max.
 
-    With one seed the band is the interval of each value, where there is one.
-
     Args:
-        df: `step`, `value` and, if there are several, `arm` and `seed`; `n_problems` if each value
-            is of so many, `low` and `high` if it has an interval.
+        df: `step`, `value`; if there are, `arm`, `seed`, `n_problems` (of a value), and `low`,
+            `high`: the band of a single seed.
         label: end of the title.
         ylabel: what `value` is; the axis of a "reward" reaches 1.
         window: each point is the mean of so many steps up to it.
@@ -201,14 +199,14 @@ def draw_learning(
     """
     df = df.reindex(columns=["arm", "seed", "step", "value", "n_problems", "low", "high"])
     known = bool(df.low.notna().any())
-    df = df.fillna({"arm": "", "seed": 0, "n_problems": 0, "low": df.value, "high": df.value})
-    df = df.dropna()
+    start = {"arm": "", "seed": 0, "n_problems": 0, "low": df.value, "high": df.value}
+    df = df.fillna(start).dropna()
     runs = df[["arm", "seed"]].drop_duplicates()
     several = runs.seed.nunique() > 1
-    bands = f"{counted(len(runs), 'run')}; thin: one seed, bold: median, band: min to max"
-    intervals = "band: 95% interval of each point"
-    shown = [several, known and not several, window > 1]
-    notes = compress([bands, intervals, f"mean of {window} steps"], shown)
+    bands = "band: 95% interval of each point"
+    if several:
+        bands = f"{counted(len(runs), 'run')}; thin: one seed, bold: median, band: min to max"
+    notes = compress([bands, f"mean of {window} steps"], [several or known, window > 1])
     ax = axes_of(ax, (8, 4), f"{_first_and_last(df, ylabel)}{label}", "; ".join(notes))
     if df.empty:
         return empty_axes(ax, "no curve to draw yet")
