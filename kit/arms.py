@@ -94,7 +94,7 @@ def own_arms(path: Path, known: dict[str, Arm]) -> dict[str, Arm]:
     for name, arm in own.items():
         where = f"{path}, arm {name}"
         # The name becomes that of a folder.
-        if not re.fullmatch(r"[\w-]+", str(name)) or not isinstance(name, str):
+        if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name):
             raise ArmError(f"{where}: a name has letters, digits, - and _, and a letter among them")
         if name in known:
             raise ArmError(f"{where}: the kit has an arm of this name: choose another one")

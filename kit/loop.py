@@ -108,12 +108,12 @@ class TeacherLoop:
     def __init__(self, profile: str, folder: Path):
         facts = json.loads((folder / "arm.json").read_text())
         self.arm = LOOP_ARMS[facts["arm"]]
-        self.segments: int = facts["segments"]
+        self.segments = facts["segments"]
         # Further turns of each chain, for each segment but the first.
-        self.turns: int = facts["turns"]
+        self.turns = facts["turns"]
         self.run = open_run("05_grpo", profile, str(folder), 0, grpo__seed=facts["seed"])
         # Of a segment.
-        self.steps: int = self.run.profile.grpo.steps // self.segments
+        self.steps = self.run.profile.grpo.steps // self.segments
         self.envs = environments.make(self.run.profile.rounds)
 
     def chains(self, problems: Iterable[Problem]) -> dict[str, Problem]:
@@ -205,9 +205,9 @@ class TeacherLoop:
         The probes are those of the first problems. What acts like a held-out problem is dropped as
         contaminated, so that the evaluation is the same for all arms.
         """
-        run, numbers = self.run, self.run.profile.filters
-        items = humaneval_items() + procedural_items(run.profile.evaluation.maths, run.seed)
-        items += published_items(run.profile.evaluation, run.seed)[0]
+        run, numbers, asked = self.run, self.run.profile.filters, self.run.profile.evaluation
+        items = humaneval_items() + procedural_items(asked.maths, run.seed, asked.sums)
+        items += published_items(asked, run.seed)[0]
         first = [x for x in before if not x.segment]
         with run.box() as box:
             references = evaluation.programs(items)

@@ -58,8 +58,10 @@ def verdicts_markdown(found: pd.DataFrame, mini: pd.DataFrame | None = None) -> 
 
     `found`, `mini`: as for `board_markdown`.
     """
-    small = {} if mini is None else dict(zip(mini.claim, mini.verdict))
-    small |= dict.fromkeys(story.OF_THE_RUN, "built in, not judged") if small else {}
+    small = {}
+    if mini is not None:
+        small = dict(zip(mini.claim, mini.verdict))
+        small |= dict.fromkeys(story.OF_THE_RUN, "built in, not judged")
     rows = story.voting_rows(found).drop_duplicates("claim").itertuples()
     return "\n".join(
         [

@@ -198,9 +198,8 @@ def draw_learning(
     Source: our choice.
     """
     df = df.reindex(columns=["arm", "seed", "step", "value", "n_problems", "low", "high"])
-    known = bool(df.low.notna().any())
-    start = {"arm": "", "seed": 0, "n_problems": 0, "low": df.value, "high": df.value}
-    df = df.fillna(start).dropna()
+    known = df.low.notna().any()
+    df = df.fillna({"arm": "", "seed": 0, "n_problems": 0}).dropna(subset=["step", "value"])
     runs = df[["arm", "seed"]].drop_duplicates()
     several = runs.seed.nunique() > 1
     bands = "band: 95% interval of each point"
@@ -212,6 +211,7 @@ def draw_learning(
         return empty_axes(ax, "no curve to draw yet")
     curves = df.groupby(["arm", "seed"]).value
     df["value"] = curves.transform(lambda curve: curve.rolling(window, 1).mean())
+    df = df.fillna({"low": df.value, "high": df.value})
     ends = []
     for arm, colour in arm_colours(df).items():
         own = df[df.arm == arm]
