@@ -92,7 +92,7 @@ def checkpoints(run: Run, every: bool = False) -> dict[str, Role]:
             models[f"step {step}"] = str(run.path(f"checkpoints/checkpoint-{step}"))
     models["after"] = str(run.path("policy"))
     student = run.profile.student
-    if student.engine != "replay":
+    if student.engine not in ("replay", "transformers"):
         student = student.model_copy(update={"engine": "vllm"})
     return {name: student.model_copy(update={"model": path}) for name, path in models.items()}
 

@@ -27,7 +27,6 @@ from kit.rollouts import read_rollouts
 from kit.seeds import seeds_from_frame
 from kit.serving import open_engine
 from kit.serving.engine import Completion, Engine
-from kit.serving.in_process import InProcess
 from kit.serving.models import SMALL_POLICIES
 from kit.synthesis import Synthesis, adapt, tally
 
@@ -193,11 +192,12 @@ class TeacherLoop:
         """The policy after so many steps, as the student."""
         run, policy = self.run, self.run.profile.grpo.policy
         model = str(run.path("policy")) if step else policy
-        role = run.profile.student.model_copy(update={"model": model})
-        name = f"policy {step} of seed {run.train_seed}"
+        role = {"model": model}
+        # A request at a time: what is asked beside it could change how its numbers are rounded.
         if policy in SMALL_POLICIES:
-            return InProcess(role, run.path("completions/policy.jsonl"), name)
-        return open_engine(run, role, "policy", name)
+            role |= {"engine": "transformers", "concurrency": 1}
+        role = run.profile.student.model_copy(update=role)
+        return open_engine(run, role, "policy", f"policy {step} of seed {run.train_seed}")
 
     def judged(self, before: list[Problem], made: list[Problem]) -> list[Problem]:
         """The filters' decisions on new problems, which change none on those before them.

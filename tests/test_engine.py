@@ -9,9 +9,11 @@ import threading
 from concurrent.futures import Future
 
 import pytest
+import torch
 
 from kit import serving
 from kit.core.config import Role, Sampling
+from kit.core.profile import load_profile
 from kit.core.records import Log
 from kit.core.run import open_run
 from kit.serving import open_engine
@@ -22,8 +24,10 @@ from kit.serving.engine import (
     EngineError,
     NotRecorded,
     Replay,
+    RequestError,
     write_recording,
 )
+from kit.serving.in_process import InProcess, _Draw
 from kit.serving.local import Child
 
 ROLE = Role(model="fake", sampling=Sampling(temperature=1.0, max_tokens=8))
@@ -217,3 +221,37 @@ def test_a_child_that_ends_or_stammers_leaves_nobody_waiting(program):
     with pytest.raises(EngineDown):
         child.ask({"n": 1}).result(30)
     assert child.process.poll() is not None, "and no process is left"
+
+
+# transformers in this process
+
+
+def test_noise_draws_from_the_softmax_as_the_role_asks():
+    scores = torch.tensor([2.0, 1.0, 0.0, -1.0]).expand(20_000, -1)
+    how = Sampling(temperature=0.5, top_p=0.9, max_tokens=1)
+    draw = _Draw(["a" * 16], 20_000, how, "cpu")
+    drawn = draw(None, scores).argmax(-1).bincount(minlength=4) / 20_000
+    # At temperature 0.5 the first two have 0.865 and 0.117: together more than 0.9.
+    expected = torch.tensor([0.881, 0.119, 0.0, 0.0])
+    assert torch.allclose(drawn, expected, atol=0.01)
+
+
+@pytest.mark.model
+def test_a_small_model_in_this_process_answers_alike_whatever_is_asked_beside_it():
+    student = load_profile("mini").student
+    steps = ["xs = xs[::-1]", "xs = sorted(xs)", "xs = xs[1:]"]
+    asked = [ask(f"```python\ndef f(xs):\n    {step}\n    return xs\n```") for step in steps]
+    with InProcess(student, name="one") as engine:
+        sent = [engine.submit(messages, 8, "a") for messages in asked]
+        greedy = engine.submit(asked[0], sampling=Sampling(temperature=0.0, max_tokens=80))
+        beside = [future.result() for future in sent]
+        long = engine.submit(ask("1" * 600))
+        with pytest.raises(RequestError, match="longer than 512"):
+            long.result()
+    with InProcess(student.model_copy(update={"concurrency": 1}), name="one") as engine:
+        alone = [engine.submit(messages, 8, "a").result() for messages in asked]
+    with InProcess(student, name="two") as engine:
+        other = engine.submit(asked[0], 8, "a").result()
+    assert beside == alone and other != alone[0]
+    assert all(answer.tokens and answer.finish in ("stop", "length") for answer in other)
+    assert len(greedy.result()) == 1

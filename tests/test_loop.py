@@ -33,7 +33,6 @@ from kit.rollouts import Rollout, read_rollouts
 from kit.sandbox import Sandbox
 from kit.seeds import wild_seeds
 from kit.serving.engine import Completion, Engine
-from kit.serving.in_process import InProcess
 from kit.serving.models import SMALL_POLICIES
 from kit.synthesis import Synthesis
 
@@ -347,24 +346,6 @@ def test_without_a_study_everything_is_untested(tmp_path):
 
 HERE = (SMALL_POLICIES["mini"] / "made.json").exists()
 needs_policy = pytest.mark.skipif(not HERE, reason="python -m kit models --make mini")
-
-
-@pytest.mark.model
-@needs_policy
-def test_the_same_request_gets_the_same_answers_whatever_came_before():
-    mini = profile.load_profile("mini")
-    asked = [
-        {"role": "user", "content": "```python\ndef f(xs):\n    xs = xs[::-1]\n    return xs\n```"}
-    ]
-    with InProcess(mini.student, name="one") as engine:
-        first = engine.submit(asked, 8, "a").result()
-        engine.submit(asked, 3, "b").result()
-    with InProcess(mini.student, name="one") as engine:
-        again = engine.submit(asked, 8, "a").result()
-    with InProcess(mini.student, name="two") as engine:
-        other = engine.submit(asked, 8, "a").result()
-    assert first == again != other
-    assert all(answer.tokens and answer.finish in ("stop", "length") for answer in first)
 
 
 @pytest.mark.model

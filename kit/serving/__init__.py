@@ -6,11 +6,12 @@ from kit.core.run import Run, registered_endpoints
 from kit.mini.teacher import ScriptedTeacher
 from kit.serving.endpoint import Endpoint
 from kit.serving.engine import Engine, Replay
+from kit.serving.in_process import InProcess
 from kit.serving.local import VLLM
 
 
 def open_engine(run: Run, role: Role, purpose: str, name: str = "") -> Engine:
-    """The engine that `role.engine` names: a vLLM, an endpoint, the recording, or a script.
+    """The engine that `role.engine` names.
 
     Args:
         run: its completions and its log lie in this run's folder; its seed is the run's.
@@ -32,5 +33,7 @@ def open_engine(run: Run, role: Role, purpose: str, name: str = "") -> Engine:
         # Addresses that a scheduler chose go before those of the profile.
         addresses = registered_endpoints(role.model) or role.endpoints
         return Endpoint(role.model_copy(update={"endpoints": addresses}), log, name)
+    if role.engine == "transformers":
+        return InProcess(role, log, name)
     said = run.path(f"logs/{run.stage}-{purpose}.log")
     return VLLM(role, log, name, run.seed, said)

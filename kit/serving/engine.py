@@ -1,10 +1,12 @@
 """One call for every model: `with open_engine(run, role, ...) as teacher:
 teacher.chat(conversations)`.
 
-There are three kinds of engine:
+There are five kinds of engine:
 
 - vLLM in a child process of this machine, so that all its memory is given back when it ends;
 - any OpenAI-compatible endpoint;
+- transformers in this process, for small models;
+- a program in the place of a teacher, for the miniature;
 - the replay of a recording.
 
 Every completion is logged under a key made of the model, the prompt, the sampling and the caller's
@@ -83,7 +85,7 @@ def without_thoughts(text: str) -> str:
 
 
 class Engine:
-    """Base of the three kinds: keys, log, retries. Use `engine(role, ...)` to get one.
+    """Base of all kinds: keys, log, retries. Use `engine(role, ...)` to get one.
 
     It works in a `with` block, which closes it. A request that was answered before is known by its
     place in the log, so memory does not grow with the answers.

@@ -1,55 +1,151 @@
-"""A small policy asked in this process: it answers before a vLLM would have started."""
+"""Small models asked in this process by transformers, many requests in a batch."""
 
 from concurrent.futures import Future
 from functools import cached_property
+from queue import Queue
+from threading import Thread
 
-from kit.serving.engine import Completion, Engine
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LogitsProcessor
+from transformers.generation.logits_process import TopPLogitsWarper
+
+from kit.serving.engine import Completion, Engine, EngineError, RequestError, without_thoughts
 from kit.serving.models import model_path
 
 
+class _Draw(LogitsProcessor):
+    """Adds noise to the logits, so that the most likely token is a draw.
+
+    The largest of logits with Gumbel noise is a draw from their softmax. Each request has a
+    generator of its own: its draws do not depend on what else is in the batch.
+    """
+
+    def __init__(self, keys, n, sampling, device):
+        self.generators = [torch.Generator(device).manual_seed(int(key, 16) >> 1) for key in keys]
+        self.n = n
+        self.temperature = sampling.temperature
+        self.top_p = TopPLogitsWarper(sampling.top_p)
+
+    def __call__(self, input_ids, scores):
+        scores = self.top_p(input_ids, scores / self.temperature)
+        noise = torch.empty_like(scores)
+        for part, generator in zip(noise.split(self.n), self.generators):
+            part.exponential_(generator=generator)
+        return scores - noise.log()
+
+
 class InProcess(Engine):
-    """The library's own sampling, a request at a time; the model is loaded at the first one.
+    """The library's own `generate`, for a model that answers before a vLLM would have started.
 
-    The same request to an engine of the same name gets the same answers, whatever was asked before:
-    each has a seed of its own, and no other prompt in its batch.
+    The same request to an engine of the same name gets the same answers, whatever is asked beside
+    it, but for rounding. Numbers are in float32, as in training.
 
+    Args:
+        role, log, name: as for Engine; `role.concurrency` is the number of answers in a batch.
     Source: our choice.
     """
 
-    @cached_property
-    def loaded(self):
-        """Model and tokenizer."""
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+    def __init__(self, *given, **named):
+        super().__init__(*given, **named)
+        self.inbox: Queue = Queue()
+        Thread(target=self._work, daemon=True).start()
 
-        folder = model_path(self.role.model)
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-        return model, AutoTokenizer.from_pretrained(folder)
+    @cached_property
+    def tokenizer(self):
+        """Of the model; batches are filled up on the left."""
+        return AutoTokenizer.from_pretrained(model_path(self.role.model), padding_side="left")
+
+    @cached_property
+    def model(self):
+        """The model, loaded at the first request."""
+        model = AutoModelForCausalLM.from_pretrained(
+            model_path(self.role.model), dtype=torch.float32
+        )
+        return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
     def _send(self, key, messages, n, sampling):
-        import torch
-
-        model, words = self.loaded
-        asked = words.apply_chat_template(
-            messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"
-        )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(key, 16) >> 1)
-            rows = model.generate(
-                **asked,
-                do_sample=True,
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                top_k=0,
-                max_new_tokens=sampling.max_tokens,
-                num_return_sequences=n,
-            )
-        answers = []
-        for row in rows[:, asked["input_ids"].shape[1] :].tolist():
-            # After its end a row is filled up with padding.
-            end = row.index(words.eos_token_id) + 1 if words.eos_token_id in row else 0
-            text = words.decode(row, skip_special_tokens=True)
-            answers.append(Completion(text, "stop" if end else "length", end or len(row)))
         sent: Future = Future()
-        sent.set_result(answers)
+        # A last message by the assistant is continued, not answered.
+        begun = messages[-1]["role"] == "assistant"
+        tokens = self.tokenizer.apply_chat_template(
+            messages,
+            return_dict=False,
+            add_generation_prompt=not begun,
+            continue_final_message=begun,
+            **self.role.extra.get("chat_template_kwargs", {}),
+        )
+        if len(tokens) + sampling.max_tokens > self.role.context:
+            text = f"{len(tokens)} tokens and an answer are longer than {self.role.context}"
+            sent.set_exception(RequestError(text))
+        else:
+            self.inbox.put((sent, key, tokens, n, sampling))
         return sent
+
+    def close(self) -> None:
+        """End the thread; what was answered stays in the log."""
+        self.inbox.put(None)
+        super().close()
+
+    def _work(self):
+        """Answer what has come in, a batch at a time."""
+        waiting: list[tuple] = []
+        while True:
+            while not waiting or not self.inbox.empty():
+                request = self.inbox.get()
+                if request is None:
+                    return
+                waiting.append(request)
+            # In a batch all are drawn in the same way, as often as the first one.
+            alike = [request for request in waiting if request[3:] == waiting[0][3:]]
+            batch = alike[: max(1, self.role.concurrency // waiting[0][3])]
+            waiting = [request for request in waiting if request not in batch]
+            try:
+                self._answer(batch)
+            except Exception as error:
+                for sent, *_ in batch:
+                    sent.set_exception(EngineError(f"{type(error).__name__}: {error}"[:500]))
+
+    @torch.inference_mode()
+    def _answer(self, batch):
+        sent, keys, prompts, (n, *_), (sampling, *_) = zip(*batch)
+        asked = self.tokenizer.pad({"input_ids": list(prompts)}, return_tensors="pt")
+        ids, mask = (asked[name].to(self.model.device) for name in ("input_ids", "attention_mask"))
+        more = {}
+        # A prompt is computed once for all its answers.
+        if n > 1:
+            cache = self.model(
+                input_ids=ids[:, :-1],
+                attention_mask=mask[:, :-1],
+                position_ids=(mask.cumsum(-1) - 1).clamp(min=0)[:, :-1],
+                use_cache=True,
+            ).past_key_values
+            cache.batch_repeat_interleave(n)
+            more["past_key_values"] = cache
+        if sampling.temperature:
+            more["logits_processor"] = [_Draw(keys, n, sampling, ids.device)]
+        ends = self.model.generation_config.eos_token_id
+        ends = {self.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])}
+        settings = GenerationConfig(
+            max_new_tokens=sampling.max_tokens,
+            do_sample=False,
+            repetition_penalty=1.0,
+            eos_token_id=[*ends],
+            pad_token_id=self.tokenizer.pad_token_id,
+        )
+        rows = self.model.generate(
+            input_ids=ids.repeat_interleave(n, 0),
+            attention_mask=mask.repeat_interleave(n, 0),
+            generation_config=settings,
+            **more,
+        )
+        answers = [self._completion(row, ends) for row in rows[:, ids.shape[1] :].tolist()]
+        for k, future in enumerate(sent):
+            future.set_result(answers[k * n : (k + 1) * n])
+
+    def _completion(self, row, ends):
+        """One answer, up to its end: what comes after that is padding."""
+        length = next((k for k, token in enumerate(row, 1) if token in ends), 0)
+        text = self.tokenizer.decode(row[: length or None], skip_special_tokens=True)
+        return Completion(
+            without_thoughts(text), "stop" if length else "length", length or len(row)
+        )
