@@ -62,8 +62,7 @@ class Role(StrictModel):
     # The name of a model, as kit/serving/models.py or the endpoint knows it.
     model: str
     # vllm: a child process on this machine; openai: an endpoint; replay: the recording;
-    # script: a teacher that is a program (kit/mini/teacher.py); transformers: in the stage's own
-    # process, for small models.
+    # script: a program that teaches (kit/mini/teacher.py); transformers: here, for small models.
     engine: Literal["vllm", "openai", "replay", "script", "transformers"] = "vllm"
     # How its answers are drawn.
     sampling: Sampling

@@ -6,7 +6,6 @@ from kit.core.run import Run, registered_endpoints
 from kit.mini.teacher import ScriptedTeacher
 from kit.serving.endpoint import Endpoint
 from kit.serving.engine import Engine, Replay
-from kit.serving.in_process import InProcess
 from kit.serving.local import VLLM
 
 
@@ -34,6 +33,9 @@ def open_engine(run: Run, role: Role, purpose: str, name: str = "") -> Engine:
         addresses = registered_endpoints(role.model) or role.endpoints
         return Endpoint(role.model_copy(update={"endpoints": addresses}), log, name)
     if role.engine == "transformers":
+        # It loads torch, which takes seconds.
+        from kit.serving.in_process import InProcess
+
         return InProcess(role, log, name)
     said = run.path(f"logs/{run.stage}-{purpose}.log")
     return VLLM(role, log, name, run.seed, said)

@@ -1,0 +1,39 @@
+"""The steps of look.py, small: on a card where there is one; on a CPU that they work at all."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.gpu import look
+
+needs_card = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+
+
+@pytest.mark.gpu
+@needs_card
+def test_loss_and_gradient_on_the_card_are_those_of_the_cpu(tmp_path):
+    found = look.same_numbers(tmp_path, small=True)
+    assert found["loss_card"] == pytest.approx(found["loss_cpu"], rel=1e-4)
+    assert 0 < found["gradient_apart"] < 1e-3
+
+
+@pytest.mark.gpu
+@needs_card
+def test_the_miniature_trains_on_the_card(tmp_path):
+    assert look.miniature(tmp_path, small=True)["tokens_per_second"] > 0
+
+
+@pytest.mark.model
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_one_command_does_all_steps_and_leaves_their_results(tmp_path):
+    asked = ["--small", "--minutes", "20", "--out", tmp_path / "out", "--work", tmp_path / "work"]
+    subprocess.run([sys.executable, look.__file__, *map(str, asked)], check=True, cwd=look.ROOT)
+    assert not [*(tmp_path / "out").glob("*.error.txt")]
+    for step in look.STEPS:
+        found = json.loads((tmp_path / "out" / f"{step.__name__}.json").read_text())
+        assert found["card"]
+    assert (tmp_path / "out" / "board.csv").exists()
