@@ -284,12 +284,12 @@ class EvaluationConfig(StrictModel):
     # In miniature: of maths nothing but sums of digits; and steps on strings of digits.
     sums: bool = False
     strings: NonNegativeInt = 0
-    # LiveCodeBench: release_v6 in the paper's window, and release_v5 (both need files of the hub).
+    # LiveCodeBench: release_v6 in the paper's window, and release_v5 (both need files).
     livecodebench: int = Field(0, ge=0, le=454)
     livecodebench_v5: int = Field(0, ge=0, le=880)
     math500: int = Field(0, ge=0, le=500)
     aime24: int = Field(0, ge=0, le=30)
-    # Instead of the hub: FOLDER/code_generation_lite/test.jsonl, ...
+    # Instead of a download: FOLDER/code_generation_lite/test.jsonl, ...
     folder: str = ""
     # Also the checkpoints in between that were kept (grpo.keep).
     checkpoints: bool = False
