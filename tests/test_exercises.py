@@ -144,8 +144,8 @@ EXERCISES = {
                 lambda r: [(x - mean(r)) / (pstdev(r) + 1e-6) for x in r],
                 "no division by the deviation",
             ),
-            (lambda r: r, "less the mean"),
-            (lambda r: [mean(r) - x for x in r], "less the mean"),
+            (lambda r: r, "minus the mean"),
+            (lambda r: [mean(r) - x for x in r], "minus the mean"),
             (lambda r: mean(r), "gives 0.5"),
             (lambda r: [x - 0.5 for x in r], "[1, 0, 0, 0]"),
         ],
@@ -153,8 +153,8 @@ EXERCISES = {
     exercises.mean_fall: (
         mean_fall,
         [
-            (lambda t: -mean_fall(t), "turn before less its own"),
-            (mean_fall_of_the_next, "turn before less its own"),
+            (lambda t: -mean_fall(t), "turn before minus its own"),
+            (mean_fall_of_the_next, "turn before minus its own"),
             (first_less_last, "just before it"),
             (lambda t: mean_fall(t, fill=0), "Taken for 0"),
             (lambda t: mean_fall(t.dropna(subset="p")), "pair 3 with 1"),

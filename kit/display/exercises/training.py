@@ -185,7 +185,7 @@ def paired_error(learner: Callable) -> None:
 
     Args:
         learner: takes two lists of scores of the same problems in the same order; gives the mean
-            of after less before, and its standard error: the deviation of the differences over √n.
+            of after minus before, and its standard error: the deviation of the differences over √n.
     Source: our choice.
     """
     from statistics import mean, stdev
@@ -199,7 +199,7 @@ def paired_error(learner: Callable) -> None:
         "uncertain: it is the differences that vary, not the problems",
         "[0.1, 0.5, 0.9, 0.3], [0.2, 0.7, 0.9, 0.4]": "The deviation of the differences, with "
         "n − 1 below it, over the root of n",
-        "[0.5, 0.5], [0.0, 0.5]": "After less before: a loss is negative",
+        "[0.5, 0.5], [0.0, 0.5]": "After minus before: a loss is negative",
     }
     judge_cases("paired_error", learner, cases_of(reference, lessons))
 
