@@ -250,7 +250,7 @@ class TrainingConfig(StrictModel):
     loss_type: Literal["dr_grpo", "grpo", "dapo", "bnpo"]
     # verified: the sandbox's verdict; random: a coin, a control that shows nothing of the answer.
     reward: Literal["verified", "random"] = "verified"
-    # group: reward minus the group's mean; rejection: the reward, so that right rollouts alone push.
+    # group: reward minus the group's mean; rejection: the reward, so only right rollouts push.
     advantage: Literal["group", "rejection"] = "group"
     # Whether advantages are divided by a standard deviation, and by which.
     scale_rewards: Literal["none", "group", "batch"]
