@@ -25,17 +25,16 @@ def hard_set(chosen: tuple[int, float] | None) -> None:
     found = numbers_of("hard_set", chosen, "(8, 0.26)")
     if not found:
         return
-    tried, edge = max(0, round(found[0])), found[1]
+    tried, edge = max(1, round(found[0])), found[1]
 
     # Each count of right answers is as likely as any other, and leaves a beta distribution.
     solved = np.arange(1, min(tried, 20_000) + 1)
     solved = solved[(solved / tried >= 0.1) & (solved / tried <= edge)]
-    hard = 20_000 // max(1, tried) * len(solved) / (tried + 1)
+    hard = 20_000 // tried * len(solved) / (tried + 1)
     wrong = beta.sf(0.4, solved + 1, tried - solved + 1).mean() if len(solved) else 0
     told = f"{hard:.0f} problems are called hard, and {wrong:.1%} of them have a true pass rate "
     told += "above 0.4"
     rules = {
-        "at least one attempt": tried > 0,
         f"{told}. At most 5% are wanted, or the arm trains on what it is compared with": (
             wrong <= 0.05
         ),
@@ -333,13 +332,12 @@ def segments(chosen: int | None) -> None:
     found = numbers_of("segments", chosen, "3")
     if not found:
         return
-    count = min(max(0, round(found[0])), 300)
-    rates = expit(0.02 * (np.arange(300) % (300 / max(1, count))))
+    count = min(max(1, round(found[0])), 300)
+    rates = expit(0.02 * (np.arange(300) % (300 / count)))
     dead = np.mean(rates**8 + (1 - rates) ** 8)
     minutes = 60 + 10 * (count - 1)
     told = f"segments: {count}, dead groups: {dead:.0%}, minutes: {minutes}"
     rules = {
-        "at least one segment": count > 0,
         f"{told}. At most 10% dead groups are wanted: ask the policy again sooner": dead <= 0.1,
         f"{told}. You can pay 120: while the teacher writes, the training waits": minutes <= 120,
     }

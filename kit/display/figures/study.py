@@ -48,7 +48,7 @@ def _comparison(ax, y, row):
     text_at(ax, 1.01, y - 0.16, row.part, xycoords=right, color=colour, weight="bold")
     units = "snippet" if row.claim in OF_THE_RUN else "seed"
     numbers = f"{counted(row.seeds, units)}, n = {row.problems}; could find {row.smallest:.2f}"
-    why = shorten(row.why, 46, placeholder=" ...", break_on_hyphens=False)
+    why = shorten(row.why, 46, placeholder=" ...")
     text_at(ax, 1.01, y + 0.22, why or numbers, xycoords=right, color=GREY)
 
 
