@@ -39,7 +39,7 @@ def reward_by(numbers: TrainingConfig, verified: Callable, seed: int) -> Callabl
 def trainer_by(numbers: TrainingConfig, trainer: type) -> type:
     """TRL's trainer, or with `advantage: rejection` one whose advantage is the reward itself.
 
-    Wrong rollouts then do nothing, right ones become likelier, also where all of a group are right:
+    Wrong rollouts then do nothing, right ones become more likely, even where all of a group are so:
     one step of supervised fine-tuning on the policy's own right answers.
 
     Args:

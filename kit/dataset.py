@@ -102,7 +102,7 @@ def _row(problem, settings):
 def load_rows(data: str = "") -> dict[str, list[dict]]:
     """Rows of each split of an export.
 
-    `data` is its folder, its name on the hub, or '' for the problems in data/recorded.
+    `data` is its folder, its name on Hugging Face, or '' for the problems in data/recorded.
     """
     if not data:
         return problem_rows()

@@ -36,7 +36,7 @@ def _count(comparison, asked):
     return len(comparison.within(asked[asked["set"] == comparison.set]))
 
 
-def _lacks(comparison, count, seeds, arms):
+def _missing(comparison, count, seeds, arms):
     """Why a comparison cannot be tested, with the value to raise; empty if it can."""
     missing = [arm for arm in comparison.arms if arm not in arms]
     if missing:
@@ -103,7 +103,7 @@ def study_power(
         One row per comparison of arms: columns `claim`, `comparison`, `seeds`, `problems`;
         `smallest`: the effect that 80% of such studies find after the correction for all that can
         be tested (points of the score as a share; a ratio for F8; for "alike" the gain of the other
-        arm over the untrained policy), unpaired, so pairing can only help; `lacks`: what to raise
+        arm over the untrained policy), unpaired, so pairing can only help; `missing`: what to raise
         where nothing can be tested.
     Source: our choice.
     """
@@ -114,14 +114,14 @@ def study_power(
         for comparison in claim.comparisons:
             if comparison.arms:
                 count = _count(comparison, asked)
-                rows.append((claim.id, comparison, count, _lacks(comparison, count, seeds, arms)))
-    tested = sum(not lacks for *_, lacks in rows)
+                rows.append((claim.id, comparison, count, _missing(comparison, count, seeds, arms)))
+    tested = sum(not missing for *_, missing in rows)
     found = []
-    for claim_id, comparison, count, lacks in rows:
+    for claim_id, comparison, count, missing in rows:
         smallest = np.nan
-        if not lacks:
+        if not missing:
             samples = profile.evaluation.n
             smallest = _smallest(comparison, count, seeds, samples, recorded, ALPHA / tested)
-        found.append((claim_id, comparison.text, seeds, count, smallest, lacks))
-    columns = ["claim", "comparison", "seeds", "problems", "smallest", "lacks"]
+        found.append((claim_id, comparison.text, seeds, count, smallest, missing))
+    columns = ["claim", "comparison", "seeds", "problems", "smallest", "missing"]
     return pd.DataFrame(found, columns=columns)

@@ -252,7 +252,7 @@ def steering(
 
     Args:
         asked: one row per turn with that wish: columns `seed_id` (its snippet), `change` (pass rate
-            after less before, -1 to 1).
+            after minus before, -1 to 1).
         control: one row per independent draw, the same columns.
         wish: harder (pass rates should fall) or easier (rise).
         resamples: of the bootstrap.

@@ -1,7 +1,7 @@
 """One function evaluates anything: `evaluate(items, engine, box, n, sampling)`.
 
-An `Item` is a prompt and a grader. Five sets of items need no hub: problems of the training and of
-held-out seeds, real functions, HumanEval, procedural maths. Those of kit.benchmarks need it:
+An `Item` is a prompt and a grader. Five sets of items need no download: problems of the training,
+of held-out seeds, real functions, HumanEval, procedural maths. Those of kit.benchmarks need it:
 LiveCodeBench, MATH-500, AIME 2024. The statistics are pass@k (Chen et al. 2021), intervals over
 problems, and paired differences between checkpoints (kit.gains). Every table has n and what our own
 infrastructure lost, which never counts as wrong.

@@ -98,7 +98,7 @@ def board(tables: dict[str, pd.DataFrame], claims: tuple[Claim, ...] = CLAIMS) -
         (F1a ...), `statement`, `comparison`, `mode`; `value`, `low`, `high` (95%, not corrected),
         `null`, `margin`, `seeds`, `problems`, `smallest`, `left_out` as in Effect; `p` two-sided,
         `adjusted` after Holm; `part`: verdict of the comparison, "no vote" for other modes; `why`:
-        what a test lacks; `verdict`: of the claim; `elsewhere`: what others report; `modelled`:
+        why there is no test; `verdict`: of the claim; `elsewhere`: what others report; `modelled`:
         what of it is a model in the miniature.
     Source: paper, the findings (claims and arms); the rules are our choice.
     """

@@ -49,7 +49,7 @@ VERIFIED = ("program", "inputs", "outputs", "message", "pre_test", "test")
 
 
 class ExportError(RuntimeError):
-    """There is nothing to export, no place for it, or the hub refused it; it says what to do."""
+    """There is nothing to export, no place for it, or it was refused; it says what to do."""
 
 
 def problem_of_row(row: dict) -> tuple[Environment, Problem]:

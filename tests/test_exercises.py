@@ -82,20 +82,6 @@ def contained(one, two):
     return len(a & b) / len(a)
 
 
-def bin_of(p):
-    if not 0.10 <= p <= 0.97:
-        return "none"
-    return (
-        "easy" if p >= 0.85 else "easy-medium" if p >= 0.61 else "medium" if p >= 0.26 else "hard"
-    )
-
-
-def bin_without_an_end(p):
-    for name, low in (("easy", 0.85), ("easy-medium", 0.61), ("medium", 0.26), ("hard", 0.10)):
-        if low <= p <= 0.97:
-            return name
-
-
 def weights_at(schedule, step, horizon):
     return [w for start, w in schedule if start * horizon / 40_000 <= step][-1]
 
@@ -146,19 +132,6 @@ def different(attempts, *outcomes):
     return list(dict.fromkeys(answer for answer, outcome in attempts if outcome in outcomes))
 
 
-def ahead(scores):
-    """How far the closed loop is ahead of each arm, itself too, seed by seed."""
-    pairs = {
-        arm: [(a, b) for a, b in zip(scores["closed-loop"], own) if None not in (a, b)]
-        for arm, own in scores.items()
-    }
-    return {arm: mean([a - b for a, b in both]) for arm, both in pairs.items()}
-
-
-def controls(scores):
-    return [arm for arm in scores if arm != "closed-loop"]
-
-
 def mean(xs):
     return sum(xs) / len(xs)
 
@@ -171,8 +144,8 @@ EXERCISES = {
                 lambda r: [(x - mean(r)) / (pstdev(r) + 1e-6) for x in r],
                 "no division by the deviation",
             ),
-            (lambda r: r, "less the mean"),
-            (lambda r: [mean(r) - x for x in r], "less the mean"),
+            (lambda r: r, "minus the mean"),
+            (lambda r: [mean(r) - x for x in r], "minus the mean"),
             (lambda r: mean(r), "gives 0.5"),
             (lambda r: [x - 0.5 for x in r], "[1, 0, 0, 0]"),
         ],
@@ -180,8 +153,8 @@ EXERCISES = {
     exercises.mean_fall: (
         mean_fall,
         [
-            (lambda t: -mean_fall(t), "turn before less its own"),
-            (mean_fall_of_the_next, "turn before less its own"),
+            (lambda t: -mean_fall(t), "turn before minus its own"),
+            (mean_fall_of_the_next, "turn before minus its own"),
             (first_less_last, "just before it"),
             (lambda t: mean_fall(t, fill=0), "Taken for 0"),
             (lambda t: mean_fall(t.dropna(subset="p")), "pair 3 with 1"),
@@ -200,35 +173,6 @@ EXERCISES = {
             (lambda a, b: similarity(a, b, k=1), "another order"),
             (lambda a, b: similarity(a, b, sets=list), "take sets"),
             (lambda a, b: float(a == b), "is no twin"),
-        ],
-    ),
-    exercises.bin_of: (
-        bin_of,
-        [
-            (
-                lambda p: (
-                    next(
-                        (
-                            n
-                            for n, low in (
-                                ("easy", 0.85),
-                                ("easy-medium", 0.61),
-                                ("medium", 0.26),
-                                ("hard", 0.1),
-                            )
-                            if p > low
-                        ),
-                        "none",
-                    )
-                    if p <= 0.97
-                    else "none"
-                ),
-                "belongs to the easier bin",
-            ),
-            (lambda p: "none" if p >= 0.97 else bin_of(p), "0.97 itself"),
-            (bin_without_an_end, "needs a `return`"),
-            (lambda p: "none" if p <= 0.1 else bin_of(p), "lowest edge"),
-            (lambda p: bin_of(max(0.1, p)), "Outside the bins"),
         ],
     ),
     exercises.weights_at: (
@@ -322,17 +266,6 @@ EXERCISES = {
                     different(a, "failed")[:s],
                 ),
                 "An error is ours",
-            ),
-        ],
-    ),
-    exercises.hardest_control: (
-        lambda s: min(controls(s), key=ahead(s).get),
-        [
-            (lambda s: min(s, key=ahead(s).get), "itself is no control"),
-            (lambda s: min(controls(s), key=lambda arm: abs(ahead(s)[arm])), "below 0"),
-            (
-                lambda s: max(controls(s), key=lambda arm: mean([*filter(None, s[arm])])),
-                "A mean over other seeds",
             ),
         ],
     ),
@@ -460,6 +393,29 @@ DECISIONS = {
             ((0.3, 0.7), "learns them by heart"),
             ((0.9, 0.1), "0 of 1,000"),
             ((0.05,), "looks like (0.01, 0.97)"),
+        ],
+    ),
+    exercises.hard_set: (
+        ((20, 0.25), (9, 0.15), [30, 0.3]),
+        [
+            ((32, 0.26), "95 problems are called hard"),
+            ((8, 0.26), "15.1% of them"),
+            ((8, 0.2), "or the arm trains on what it is compared with"),
+            ((20, 0.05), "0 problems"),
+            ((0, 0.26), "0 problems"),
+            ((20, 25), "above 0.4"),
+            (20, "looks like (8, 0.26)"),
+        ],
+    ),
+    exercises.segments: (
+        (4, 5, 7),
+        [
+            (1, "ask the policy again sooner"),
+            (3, "dead groups: 12%"),
+            (8, "minutes: 130"),
+            (300, "the training waits"),
+            (0, "segments: 1, dead"),
+            ((1, 2), "looks like 3"),
         ],
     ),
     exercises.budget: (

@@ -459,13 +459,18 @@ def test_titles_of_the_evaluation_tell_the_sets_that_stand_for_the_whole():
     said = "From before to after pass@1 rose in 1 of 2 groups, fell in 1 (n = 10 problems)"
     assert title(figures.draw_groups(groups)) == said
     pairs = pd.concat(PAIRED.assign(set=name) for name in ("synthetic", "maths"))
-    change = mean_interval([0.5, 0, -0.75], bounds=(-1, 1))
-    said = f"pass@1 on held-out problems (n = 3) {moved(*change)}"
-    assert title(figures.draw_paired(pairs)) == said and "may be chance" in said
-    better = pairs.assign(after=[0.5, 0.75, 1] * 2, before=0.25, seed_id=["s", "s", "t"] * 2)
-    change = mean_interval([0.25, 0.5, 0.75], bounds=(-1, 1), clusters=list("sst"))
-    said = f"pass@1 on held-out problems (n = 3 of 2 snippets) {moved(*change)}"
-    assert title(figures.draw_paired(better)) == said and "rose by 0.50, 95% [+" in said
+    said = "pass@1 on held-out problems (n = 3) moved by -0.08, too few for an interval"
+    assert title(figures.draw_paired(pairs)) == said
+    more = pd.concat([pairs] * 2, ignore_index=True).assign(seed_id=list("abcdeffedcba"))
+    more["problem_id"] = list("abcabcghighi")
+    said = "pass@1 on held-out problems (n = 6 of 6 snippets) "
+    changes = more[more.set == "synthetic"].eval("after - before")
+    change = moved(*mean_interval(changes, bounds=(-1, 1), clusters=range(6)))
+    assert title(figures.draw_paired(more)) == said + change and "may be chance" in change
+    better = more.assign(before=0.25, after=[0.5, 0.75, 1] * 4)
+    assert "snippets) rose by 0.50, 95% [+" in title(figures.draw_paired(better))
+    twins = better.assign(seed_id=list("abcd") * 3)
+    assert title(figures.draw_paired(twins)).endswith("too few for an interval")
     assert title(figures.draw_form_and_skill(FORM)) == (
         "Change of the share solved: maths (n = 12) -0.02 (-0.05 form, +0.03 skill); "
         "real (n = 3) +0.00 (+0.00 form, +0.00 skill)"

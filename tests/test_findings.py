@@ -302,10 +302,10 @@ def test_a_study_says_what_it_can_find_and_what_to_raise():
     cpu = profile.load_profile("study")
     arms = ["medium", "easy", "hard", "real", "both", "four", "one", "hard-first", "medium-first"]
     found = study_power(cpu, problems, arms, 3, shipped).set_index(["claim", "comparison"])
-    lacks = found.lacks.groupby("claim").agg(" ".join)
-    assert "evaluation.real" in lacks["F4"] and "evaluation.maths" in lacks["F9"]
-    assert "3 seeds, 8 are needed" in lacks["F8"] and "chains" in lacks["F10"]
-    assert found.smallest.notna().equals(found.lacks == "")
+    missing = found.missing.groupby("claim").agg(" ".join)
+    assert "evaluation.real" in missing["F4"] and "evaluation.maths" in missing["F9"]
+    assert "3 seeds, 8 are needed" in missing["F8"] and "chains" in missing["F10"]
+    assert found.smallest.notna().equals(found.missing == "")
     assert found.smallest["F6"].between(0.05, 0.5).all()
     # Ten seeds find what three do not.
     more = study_power(cpu, problems, arms, 10, shipped).set_index(["claim", "comparison"])

@@ -137,7 +137,7 @@ def test_the_hub_comes_before_the_registry(toy, monkeypatch):
     _hub(monkeypatch, SHA)
     monkeypatch.setattr(weights, "_from_registry", _raise(AssertionError("asked the registry")))
     models.model_path("toy")
-    assert models.model_cards()[0]["source"] == "hub: owner/toy"
+    assert models.model_cards()[0]["source"] == "Hugging Face: owner/toy"
 
 
 def test_another_file_on_the_hub_is_not_even_fetched(toy, monkeypatch):

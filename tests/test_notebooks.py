@@ -347,6 +347,14 @@ def test_a_notebook_that_fails_is_kept_with_its_error(tmp_path, monkeypatch):
     assert "05_grpo failed:" in (tmp_path / "report.html").read_text()
 
 
+def test_on_a_phone_a_figure_of_a_page_can_be_read(tmp_path):
+    done = tmp_path / "one.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(), done)
+    runner._html(done)
+    head = done.with_suffix(".html").read_text(encoding="utf-8").partition("</head>")[0]
+    assert "@media (max-width: 46rem) { .jp-RenderedImage" in head
+
+
 def test_two_runs_at_once_have_sockets_of_their_own(tmp_path, monkeypatch):
     places = []
 

@@ -282,7 +282,7 @@ def test_changed_files_are_refused_by_what_changed(tmp_path):
     with pytest.raises(FormatError, match="has 499 problems, not 500"):
         published_maths.published_maths_items("math500", folder=folder)
     file.write_text("\n".join(lines).replace('"answer"', '"final"'))
-    with pytest.raises(FormatError, match="lacks answer; it has problem, solution, final"):
+    with pytest.raises(FormatError, match="has no answer; it has problem, solution, final"):
         published_maths.published_maths_items("math500", folder=folder)
     file.write_text("\n".join(lines)[:-9])
     with pytest.raises(FormatError, match="cannot be read"):

@@ -122,8 +122,9 @@ def test_the_profile_of_a_shared_server_loads(tmp_path):
     )
 
 
-def test_the_stops_of_the_live_route_are_there_and_in_time():
-    route = TEXT.partition("## 90 minutes, live, in miniature")[2].partition("\n## ")[0]
+@pytest.mark.parametrize("name", ["on recorded data", "live, in miniature"])
+def test_the_stops_of_a_route_are_there_and_in_time(name):
+    route = TEXT.partition(f"## 90 minutes, {name}")[2].partition("\n## ")[0]
     minutes = [int(minute) for minute in re.findall(r"^\| (\d+) \|", route, re.M)]
     assert minutes == sorted(minutes) and minutes[0] == 0 and 80 <= minutes[-1] <= 90
     prose = {
@@ -135,7 +136,14 @@ def test_the_stops_of_the_live_route_are_there_and_in_time():
     stops = re.findall(r"\| (0\d), \*([^*]+)\*", route)
     assert len(stops) >= 9
     assert [stop for stop in stops if stop[1].lower() not in prose[stop[0]]] == []
-    # Each stop says what the class decides and pools.
-    rows = [line for line in route.splitlines() if re.match(r"\| \d", line)]
+    # Each stop has all its columns: what the class decides and pools, or answers and sees.
+    rows = [line for line in route.splitlines() if re.match(r"\| \d+ \|", line)]
     assert all(row.count("|") == 6 for row in rows)
-    assert "When the class's board disagrees" in route
+    assert "When the class's board disagrees" in TEXT
+
+
+def test_the_sheet_of_the_students_asks_the_questions_of_the_route():
+    route = TEXT.partition("## 90 minutes, on recorded data")[2].partition("\n## ")[0]
+    sheet = (Path(runner.NOTEBOOKS) / "STUDENT_SHEET.md").read_text(encoding="utf-8")
+    asked = [re.findall(r"^\| (\d+) \|.+?\| (.+?) \|", text, re.M) for text in (route, sheet)]
+    assert asked[0] == asked[1] and len(asked[0]) == 14

@@ -1,6 +1,6 @@
 """Benchmarks that others report too.
 
-Their data come from the hub, or from a folder with its files on a machine without a network.
+Their data come from Hugging Face, or from a folder with its files on a machine without a network.
 """
 
 from pathlib import Path
@@ -17,17 +17,17 @@ class FormatError(ValueError):
 
 
 def fetch(repository: str, name: str, folder: str = "") -> Path:
-    """A file of a data set on the hub, downloaded only if it is not in the hub's cache.
+    """A file of a data set on Hugging Face, downloaded only if its cache does not hold it.
 
     Args:
         repository: the data set, `owner/name`.
         name: path of the file in it.
-        folder: holds a folder with the data set's name, and the file there; then the hub is not
+        folder: holds a folder with the data set's name, and the file there; then nothing is
             asked.
     Returns:
         The file's path on this machine.
     Raises:
-        Unavailable: the file is not in the folder, or the hub does not give it.
+        Unavailable: the file is not in the folder, or Hugging Face does not give it.
     Source: our choice.
     """
     if folder:

@@ -1,6 +1,6 @@
 """LiveCodeBench (Jain et al. 2024, arXiv 2403.07974), graded as its own checker grades.
 
-Problems come from the six files of `livecodebench/code_generation_lite` on the hub, or from a
+Problems come from the six files of `livecodebench/code_generation_lite` on Hugging Face, or from a
 folder that holds them. Answers run in the kit's sandbox. An answer is the last fenced block; it
 solves a problem if it passes all tests, public and hidden, in 6 s each. Prompts are the original's
 for chat models.
@@ -171,7 +171,7 @@ def _read(path: Path) -> Iterator[ContestProblem]:
 def tasks(part: str, folder: str = "") -> list[ContestProblem]:
     """The problems of one of CONTEST_WINDOWS in the original's order, by question id.
 
-    Raises FormatError, and Unavailable if neither folder nor hub has the files.
+    Raises FormatError, and Unavailable if neither folder nor Hugging Face has the files.
     """
     wanted = CONTEST_WINDOWS[part]
     # A later file may hold a problem again: it replaces the earlier one.
@@ -240,7 +240,7 @@ def contest_items(
         part: one of CONTEST_WINDOWS.
         n: how many; None: all.
         seed: of the draw.
-        folder: with the data set's files; empty: the hub.
+        folder: with the data set's files; empty: Hugging Face.
     Returns:
         Items that an evaluation takes.
     Raises:

@@ -68,7 +68,7 @@ def _table(source, folder):
     missing = ", ".join(column for column in needed if column not in table)
     if missing:
         present = ", ".join(table)
-        raise FormatError(f"{where} lacks {missing}; it has {present}: its format has changed")
+        raise FormatError(f"{where} has no {missing}; it has {present}: its format has changed")
     if len(table) != source.rows:
         raise FormatError(
             f"{where} has {len(table)} problems, not {source.rows}: it has changed, or is cut off"
@@ -85,7 +85,7 @@ def published_maths_items(
         name: one of SOURCES.
         n: how many; None: all.
         seed: of the draw.
-        folder: with the data sets' files; empty: the hub.
+        folder: with the data sets' files; empty: Hugging Face.
     Returns:
         Items that an evaluation takes.
     Raises:

@@ -209,7 +209,7 @@ def doctor_command() -> None:
 
     checks = doctor.examine()
     console.print(doctor.checks_table(checks))
-    raise typer.Exit(any(check.state == "lack" for check in checks))
+    raise typer.Exit(any(check.state == "missing" for check in checks))
 
 
 @app.command("models")

@@ -30,7 +30,7 @@ NEEDS = {
     "disk_gb": "free disk: {} GB",
 }
 
-State = Literal["ok", "warn", "lack"]
+State = Literal["ok", "note", "missing"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Check:
 
     Args:
         what: was looked at.
-        state: ok, warn (something to know), or lack (something to do before a run).
+        state: ok, note (something to know), or missing (something to do before a run).
         found: what is there.
         fix: what to do; empty where nothing has to be done.
     """
@@ -77,15 +77,16 @@ def checks_table(checks: list[Check]) -> Table:
     Returns:
         One row per check: what, state, found, what to do.
     """
-    said = {"ok": "[green]ok", "warn": "[yellow]note", "lack": "[red]missing"}
+    colours = {"ok": "green", "note": "yellow", "missing": "red"}
     title = "note: you can go on; missing: do first what the last column says"
     shown = Table("what", "", "found", "what to do", caption=title)
     for check in checks:
-        shown.add_row(check.what, said[check.state], escape(check.found), escape(check.fix))
+        state = f"[{colours[check.state]}]{check.state}"
+        shown.add_row(check.what, state, escape(check.found), escape(check.fix))
     return shown
 
 
-def _check(what, good, found, fix, otherwise="warn"):
+def _check(what, good, found, fix, otherwise="note"):
     return Check(what, "ok", found) if good else Check(what, otherwise, found, fix)
 
 
@@ -112,11 +113,11 @@ def _versions():
         (3, 11) <= sys.version_info < (3, 13),
         sys.version.split()[0],
         "install python 3.11 or 3.12, then make clean and make setup",
-        "lack",
+        "missing",
     )
     fix = "make setup installs the right one"
     packages = ("torch", "transformers", "trl")
-    return [python, *(_check(name, *_fits(name), fix, "lack") for name in packages)]
+    return [python, *(_check(name, *_fits(name), fix, "missing") for name in packages)]
 
 
 def _vllm(gpus):
@@ -126,12 +127,12 @@ def _vllm(gpus):
     other = _installed(wrong)
     if other and not good:
         fix = f"make clean and make setup install {right}"
-        return Check("vllm", "warn", f"{wrong} {other}", fix)
+        return Check("vllm", "note", f"{wrong} {other}", fix)
     fix = (
         "make setup; where there is no vLLM, as on macOS, use an endpoint "
         "(engine: openai in the profile)"
     )
-    return _check("vllm", good, f"{right} {found}", fix, "lack")
+    return _check("vllm", good, f"{right} {found}", fix, "missing")
 
 
 def _gpus():
@@ -185,11 +186,11 @@ def _sandbox() -> Check:
     # A broken sandbox is a finding too, and the other lines must still come.
     except Exception as error:
         found = f"{type(error).__name__}: {error}"
-        return Check("sandbox", "lack", found, "see TROUBLESHOOTING.md")
+        return Check("sandbox", "missing", found, "see TROUBLESHOOTING.md")
     best = next((mode for mode, answer in modes.items() if answer == "ok"), None)
     if not best:
         answers = "; ".join(f"{mode}: {answer}" for mode, answer in modes.items())
-        return Check("sandbox", "lack", answers, sandbox.FIX)
+        return Check("sandbox", "missing", answers, sandbox.FIX)
     found = f"mode {best} is used; it does not protect from {sandbox.MODES[best]}"
     fix = f"a better one: {sandbox.FIX.partition('; or pass')[0]}"
     return _check("sandbox", best in ("root", "userns"), found, fix)
@@ -213,7 +214,7 @@ def _hub():
     except Exception as error:
         found = f"no answer ({type(error).__name__})"
         fix = "nothing: the models above also come from the package registry"
-        return Check("Hugging Face", "warn", found, fix)
+        return Check("Hugging Face", "note", found, fix)
     return Check("Hugging Face", "ok", "answers")
 
 

@@ -114,7 +114,7 @@ def _licences(folder):
 
 
 def push_export(out: str | Path, name: str, private: bool = False) -> str:
-    """Upload an export to the Hugging Face hub as the data set OWNER/NAME; returns its address.
+    """Upload an export to Hugging Face as the data set OWNER/NAME; returns its address.
 
     Raises ExportError.
     """
@@ -135,7 +135,7 @@ def push_export(out: str | Path, name: str, private: bool = False) -> str:
             folder_path=out,
             commit_message="python -m kit export",
         )
-    # The hub refused it, or cannot be reached, or this is not a name.
+    # Hugging Face refused it, or cannot be reached, or this is not a name.
     except (httpx.HTTPError, OSError, ValueError) as error:
         raise ExportError(
             f"Hugging Face did not take {name} ({str(error).strip().splitlines()[0]}); "

@@ -80,7 +80,7 @@ def record_run(run_dir: str | Path, out: Path = RECORDED, timed: str | Path = ""
 def record_study(folder: str | Path, out: Path | None = None) -> Path:
     """The tables of a study, small enough for git, for notebook 07, and its board into the pages.
 
-    Only finished runs count, and recorded ones that the folder lacks stay, so a study can be
+    Only finished runs count, and recorded ones that are not in the folder stay, so a study can be
     recorded as it grows. `out`: None: the folder of its scale. Returns `out`. Raises RunError if no
     run is finished, or the recorded ones are of another profile.
     """

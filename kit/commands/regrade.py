@@ -102,7 +102,7 @@ def regrade_run(folder: str | Path, write: bool = False) -> pd.DataFrame:
     """Grade the stored answers of a run anew, with the graders of today.
 
     Args:
-        folder: of the run; problems that it lacks are taken from the recorded ones.
+        folder: of the run; problems that are not in it are taken from the recorded ones.
         write: put the new verdicts into its tables, and what follows from them (summary.parquet,
             difference.parquet, form.parquet) beside them. `rollouts.jsonl` keeps the rewards that
             the training was given.

@@ -39,6 +39,10 @@ QUIET_MALLOC = {
     "MALLOC_TOP_PAD_": "268435456",
 }
 
+# On a phone a figure keeps a size at which it can be read, and scrolls; as in report.html.
+PHONE = """<style>@media (max-width: 46rem) { .jp-RenderedImage { overflow-x: auto; }
+.jp-RenderedImage img { width: 40rem; max-width: none !important; } }</style>"""
+
 
 def notebooks() -> list[Path]:
     """The numbered notebooks in order."""
@@ -219,6 +223,7 @@ def _html(done):
     ]
     exporter = HTMLExporter(embed_images=True, preprocessors=shorten)
     page, _ = exporter.from_notebook_node(nbformat.read(done, 4))
+    page = page.replace("</head>", f"{PHONE}</head>")
     done.with_suffix(".html").write_text(page, encoding="utf-8")
 
 

@@ -121,12 +121,12 @@ def what_it_finds(profile: str, data: Path, runs: list[Path]) -> str:
     found = study_power(loaded, problems, arms, seeds, recorded)
     lines = [
         "What it can find (smallest effect in 80% of such studies, with the variances of the "
-        f"recorded study {told}), or what it lacks:"
+        f"recorded study {told}), or what is missing:"
     ]
     for row in found.itertuples():
         # Of a set that the recorded study does not have no variance is known.
         least = f"{row.smallest:.2f}".replace("nan", "unknown")
-        able = row.lacks or f"{least} with {row.seeds} seeds, {row.problems} problems"
+        able = row.missing or f"{least} with {row.seeds} seeds, {row.problems} problems"
         lines.append(f"  {row.claim:4}{row.comparison}: {able}")
     return "\n".join(lines)
 

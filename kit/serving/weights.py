@@ -29,7 +29,7 @@ class ModelDigestError(ModelError):
 
 
 class ModelUnavailable(ModelError):
-    """Neither cache nor hub nor registry has the model.
+    """Neither cache nor Hugging Face nor registry has the model.
 
     Source: our choice.
     """
@@ -111,7 +111,7 @@ class Model:
 
     Args:
         name: the kit's name of the model.
-        repo: the publisher's repository on the hub, "owner/name".
+        repo: the publisher's repository on Hugging Face, "owner/name".
         file: name of the GGUF file there.
         bytes: size of that file.
         sha256: of that file, 64 hexadecimal digits.
@@ -219,13 +219,13 @@ def _from_hub(model):
     """The publisher's file; a download that was cut off goes on where it stopped."""
     try:
         url = hub.hf_hub_url(model.repo, model.file)
-        # The hub's tag of a large file is its sha256.
+        # There the tag of a large file is its sha256.
         tag = hub.get_hf_file_metadata(url, timeout=HUB_SECONDS).etag
         if tag == model.sha256:
             size = f"{model.bytes / 1e6:,.0f} MB"
             say(f"{model.name}: fetching {size} from Hugging Face, {model.repo}")
             hub.hf_hub_download(model.repo, model.file, local_dir=model.gguf.parent)
-            return f"hub: {model.repo}"
+            return f"Hugging Face: {model.repo}"
         reason = f"{model.repo}/{model.file} on Hugging Face has changed (sha256 {tag})"
     # httpx, OSError, hf_xet's RuntimeError: whatever it is, the file does not come from there now.
     except Exception as error:

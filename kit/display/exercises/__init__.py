@@ -20,13 +20,13 @@ from kit.display.exercises.problems import (
 )
 from kit.display.exercises.training import (
     arm,
-    bin_of,
     budget,
     clipped,
     collapses_first,
-    hardest_control,
+    hard_set,
     paired_error,
     schedule,
+    segments,
     verdict,
     weights_at,
 )

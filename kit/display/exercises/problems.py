@@ -56,12 +56,12 @@ def advantages(learner: Callable) -> None:
     """Notebook 00: judge `learner(rewards) -> list[float]`, the advantages of one group.
 
     Args:
-        learner: takes a list of rewards (0 or 1); gives each reward less the mean of the group.
+        learner: takes a list of rewards (0 or 1); gives each reward minus the mean of the group.
     Source: paper (advantage).
     """
     from kit import grpo
 
-    mean = "It is the reward less the mean of the group, as the paper has it: no division by the "
+    mean = "It is the reward minus the mean of the group, as the paper has it: no division by the "
     mean += "deviation"
     alike = "All alike: nothing was better than its siblings"
     lessons = {
@@ -214,7 +214,7 @@ def mean_fall(learner: Callable) -> None:
     """
     lessons = {
         "a 1 new 0.75;a 2 harder 0.25": "The fall of a turn is the pass rate of the turn before "
-        "less its own",
+        "minus its own",
         "a 1 new 1.0;a 2 harder 0.5;b 1 new 0.0;b 2 easier 0.25;c 1 new 0.75;c 2 harder 0.5": (
             "Only turns asked harder count"
         ),

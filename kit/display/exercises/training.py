@@ -5,36 +5,44 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 from pydantic import ValidationError
+from scipy.special import expit
+from scipy.stats import beta
 
-from kit.core import bins, profile
+from kit.core import profile
 from kit.display.exercises.judge import cases_of, follows, has_begun, judge_cases, numbers_of
 
 
-def bin_of(learner: Callable) -> None:
-    """Notebook 04: judge `learner(p) -> str`, the broad bin of a pass rate.
+def hard_set(chosen: tuple[int, float] | None) -> None:
+    """Notebook 04: judge how a learner makes a set of hard problems out of 20,000 attempts.
+
+    True pass rates lie evenly between 0 and 1. Hard is what was solved in 0.1 of its attempts or
+    more, up to an edge.
 
     Args:
-        learner: takes a pass rate (0 to 1); gives "easy", "easy-medium", "medium" or "hard", and
-            "none" outside all of them.
-    Source: paper (the broad bins); our choice (an edge belongs to the easier bin).
+        chosen: attempts at each problem, and the edge (0 to 1).
+    Source: our choice (paper: 32 attempts, a broad bin up to 0.26).
     """
-    edge = "An edge belongs to the easier bin"
-    outside = "Outside the bins there is none"
-    lessons = {
-        "0.9": "",
-        "0.7": "",
-        "0.5": "",
-        "0.2": "",
-        "0.05": outside,
-        "1.0": outside,
-        "0.85": edge,
-        "0.61": edge,
-        "0.26": edge,
-        "0.10": "The lowest edge still counts as hard",
-        "0.97": "0.97 itself is still easy",
-        "0.0": outside,
+    found = numbers_of("hard_set", chosen, "(8, 0.26)")
+    if not found:
+        return
+    tried, edge = max(1, round(found[0])), found[1]
+
+    # Each count of right answers is as likely as any other, and leaves a beta distribution.
+    solved = np.arange(1, min(tried, 20_000) + 1)
+    solved = solved[(solved / tried >= 0.1) & (solved / tried <= edge)]
+    hard = 20_000 // tried * len(solved) / (tried + 1)
+    wrong = beta.sf(0.4, solved + 1, tried - solved + 1).mean() if len(solved) else 0
+    told = f"{hard:.0f} problems are called hard, and {wrong:.1%} of them have a true pass rate "
+    told += "above 0.4"
+    rules = {
+        f"{told}. At most 5% are wanted, or the arm trains on what it is compared with": (
+            wrong <= 0.05
+        ),
+        f"{told}. At least 150 problems are wanted, or the policy learns them by heart": (
+            hard >= 150
+        ),
     }
-    judge_cases("bin_of", learner, cases_of(lambda p: bins.bin_of(p, "broad") or "none", lessons))
+    follows("hard_set", rules, f"{told}. ✓")
 
 
 def weights_at(learner: Callable) -> None:
@@ -176,7 +184,7 @@ def paired_error(learner: Callable) -> None:
 
     Args:
         learner: takes two lists of scores of the same problems in the same order; gives the mean
-            of after less before, and its standard error: the deviation of the differences over √n.
+            of after minus before, and its standard error: the deviation of the differences over √n.
     Source: our choice.
     """
     from statistics import mean, stdev
@@ -190,7 +198,7 @@ def paired_error(learner: Callable) -> None:
         "uncertain: it is the differences that vary, not the problems",
         "[0.1, 0.5, 0.9, 0.3], [0.2, 0.7, 0.9, 0.4]": "The deviation of the differences, with "
         "n − 1 below it, over the root of n",
-        "[0.5, 0.5], [0.0, 0.5]": "After less before: a loss is negative",
+        "[0.5, 0.5], [0.0, 0.5]": "After minus before: a loss is negative",
     }
     judge_cases("paired_error", learner, cases_of(reference, lessons))
 
@@ -311,34 +319,26 @@ def arm(line: dict | None, against: str = "uniform") -> None:
     follows("arm", rules, praise)
 
 
-def hardest_control(learner: Callable) -> None:
-    """Notebook 08: judge `learner(scores) -> str`, the control that is hardest to beat.
+def segments(chosen: int | None) -> None:
+    """Notebook 08: judge into how many segments a learner cuts a training of 300 steps.
+
+    New problems are half solved by the policy of their first step, and each further step makes them
+    easier by 0.02 logits. A group of eight rollouts that are all right or all wrong is dead.
 
     Args:
-        learner: takes scores by arm, a list with one score per seed, in the order of the seeds, or
-            None where a training is not finished; gives the arm, other than closed-loop, over which
-            closed-loop is ahead by least on average, over the seeds that both have.
+        chosen: number of segments.
     Source: our choice.
     """
-    cases = [
-        (
-            {"closed-loop": [0.5, 0.6], "frozen": [0.3, 0.4], "re-measured": [0.4, 0.6]},
-            "re-measured",
-            "The closed loop itself is no control",
-        ),
-        (
-            {"closed-loop": [0.5, 0.6], "frozen": [0.6, 0.6], "no-feedback": [0.5, 0.58]},
-            "frozen",
-            "A control may be ahead: then the difference is below 0",
-        ),
-        (
-            {
-                "closed-loop": [0.2, 0.5, 0.8],
-                "frozen": [None, 0.4, 0.7],
-                "re-measured": [0.15, 0.48, 0.75],
-            },
-            "re-measured",
-            "A mean over other seeds is another comparison: take those that both have",
-        ),
-    ]
-    judge_cases("hardest_control", learner, cases)
+    found = numbers_of("segments", chosen, "3")
+    if not found:
+        return
+    count = min(max(1, round(found[0])), 300)
+    rates = expit(0.02 * (np.arange(300) % (300 / count)))
+    dead = np.mean(rates**8 + (1 - rates) ** 8)
+    minutes = 60 + 10 * (count - 1)
+    told = f"segments: {count}, dead groups: {dead:.0%}, minutes: {minutes}"
+    rules = {
+        f"{told}. At most 10% dead groups are wanted: ask the policy again sooner": dead <= 0.1,
+        f"{told}. You can pay 120: while the teacher writes, the training waits": minutes <= 120,
+    }
+    follows("segments", rules, f"{told}. ✓")

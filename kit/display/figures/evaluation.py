@@ -24,7 +24,7 @@ from kit.display.figures.common import (
     text_at,
 )
 
-# Fewer problems than this get no interval of their change (our choice).
+# Fewer snippets than this give no interval of their problems' change (our choice).
 FEW = 5
 
 
@@ -136,6 +136,16 @@ def draw_groups(df: pd.DataFrame, label: str = "") -> Figure:
     return figure
 
 
+def _mean_change(part):
+    """The mean change of a set's problems with its interval: in short, and for a title."""
+    clusters = part.get("seed_id", part.problem_id)
+    mean, low, high = mean_interval(part.change, bounds=(-1, 1), clusters=clusters)
+    if clusters.nunique() < FEW:
+        few = f"{mean:+.2f}, too few for an interval"
+        return few, f"moved by {few}"
+    return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]", moved(mean, low, high)
+
+
 def draw_paired(df: pd.DataFrame, label: str = "") -> Figure:
     """Each problem before and after training, a panel per set, sorted by change; grey: no change.
 
@@ -152,8 +162,7 @@ def draw_paired(df: pd.DataFrame, label: str = "") -> Figure:
     note = "no problem has been evaluated twice yet"
     df = df.dropna(subset=["before", "after"]).assign(change=df.after - df.before)
     found = [
-        f"on {in_set(name, len(part), part.get('seed_id'))} "
-        f"{moved(*mean_interval(part.change, bounds=(-1, 1), clusters=part.get('seed_id')))}"
+        f"on {in_set(name, len(part), part.get('seed_id'))} {_mean_change(part)[1]}"
         for name, part in of_whole(df).groupby("set", sort=False)
     ]
     if found:
@@ -168,10 +177,8 @@ def draw_paired(df: pd.DataFrame, label: str = "") -> Figure:
             colour = CHANGES[np.sign(row.change)]
             interval_line(ax, x, (row.before, row.after, row.after), colour, width, s=size)
         up, down = (part.change > 0).sum(), (part.change < 0).sum()
-        mean, low, high = mean_interval(part.change, bounds=(-1, 1), clusters=part.get("seed_id"))
-        within = f"[{low:+.2f}, {high:+.2f}]" if n >= FEW else "(too few for an interval)"
         ax.set(
-            title=f"{name}: mean change {mean:+.2f} {within}\n"
+            title=f"{name}: mean change {_mean_change(part)[0]}\n"
             f"{up} up, {down} down, {n - up - down} unchanged",
             ylim=(-0.03, 1.03),
             xlim=(-1, max(n, 2 * FEW)),

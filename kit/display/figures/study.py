@@ -1,5 +1,7 @@
 """Figures of notebook 07: the board of claims, the arms."""
 
+from textwrap import fill, shorten
+
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -46,7 +48,8 @@ def _comparison(ax, y, row):
     text_at(ax, 1.01, y - 0.16, row.part, xycoords=right, color=colour, weight="bold")
     units = "snippet" if row.claim in OF_THE_RUN else "seed"
     numbers = f"{counted(row.seeds, units)}, n = {row.problems}; could find {row.smallest:.2f}"
-    text_at(ax, 1.01, y + 0.22, row.why or numbers, xycoords=right, color=GREY)
+    why = shorten(row.why, 46, placeholder=" ...")
+    text_at(ax, 1.01, y + 0.22, why or numbers, xycoords=right, color=GREY)
 
 
 def draw_board(df: pd.DataFrame, label: str = "") -> Figure:
@@ -69,14 +72,14 @@ def draw_board(df: pd.DataFrame, label: str = "") -> Figure:
     title = f"Of {counted(int(verdicts.sum()), 'claim')}: {words}{label}"
     df = df.assign(name=df.claim + "   " + df.comparison, ratio=df.null != 0)
     rows = df.groupby("ratio").name.nunique()
-    layout = (1, 12, (0.9 + 0.46 * rows.sum()) / len(rows) + 0.5)
+    layout = (1, 11, (0.9 + 0.46 * rows.sum()) / len(rows) + 0.5)
     df = df.sort_values("ratio", kind="stable")
     figure, facets = facet_panels(df, "ratio", layout, title, height_ratios=rows + 1)
     for ax, ratios, part in facets:
         names = list(part.name.unique())
         for row in part.itertuples():
             _comparison(ax, names.index(row.name), row)
-        rows_of(ax, names, 0.4)
+        rows_of(ax, [fill(name, 62, break_on_hyphens=False) for name in names], 0.4)
         low, high = part.low.min(), part.high.max()
         if ratios:
             ax.set(

@@ -118,7 +118,7 @@ def _drawn_chains(ax, graded, whole):
 def draw_stepping_stones(
     tried: pd.DataFrame, chosen: pd.DataFrame, apart: pd.DataFrame, label: str = ""
 ) -> Figure:
-    """Stepping stones as they came, and the set without kinship that is compared with whole chains.
+    """Stepping stones as they came, and the set that is compared with whole chains.
 
     Args:
         tried: `records.problems_frame` of all problems of stepping stones.
@@ -144,7 +144,7 @@ def draw_stepping_stones(
     _drawn_chains(left, graded, set(chosen.chain_id))
     _legend(figure, graded.environment, loc="outside lower left")
     chains = counted(tried.chain_id.nunique(), "chain")
-    left.set_title(f"{chains}, full: kept, bold: all three kept; shaded: the paper's bins")
+    left.set_title(f"{chains}; full dot: kept; bold: all three kept; shaded: the paper's bins")
     # Without a whole chain there is nothing to compare with a disjoint set.
     for right in rest:
         right.hist(
@@ -157,7 +157,7 @@ def draw_stepping_stones(
         )
         right.set(xlabel="pass rate", ylabel="problems", xlim=(0, 1))
         right.yaxis.set_major_locator(MaxNLocator(integer=True))
-        right.set_title("the same pass rates, without kinship")
+        right.set_title("the same pass rates, no relatives")
         right.legend()
     return figure
 

@@ -45,7 +45,7 @@ class CodeConfig(vf.TasksetConfig):
     """Which problems."""
 
     data: str = ""
-    """Folder or hub name of an export (`python -m kit export`). Default: the recorded problems."""
+    """Folder of an export, or its name on Hugging Face. Default: the recorded problems."""
     split: str = "train"
 
 
