@@ -192,11 +192,11 @@ class TeacherLoop:
         """The policy after so many steps, as the student."""
         run, policy = self.run, self.run.profile.grpo.policy
         model = str(run.path("policy")) if step else policy
-        role = {"model": model}
+        own: dict = {"model": model}
         # A request at a time: what is asked beside it could change how its numbers are rounded.
         if policy in SMALL_POLICIES:
-            role |= {"engine": "transformers", "concurrency": 1}
-        role = run.profile.student.model_copy(update=role)
+            own |= {"engine": "transformers", "concurrency": 1}
+        role = run.profile.student.model_copy(update=own)
         return open_engine(run, role, "policy", f"policy {step} of seed {run.train_seed}")
 
     def judged(self, before: list[Problem], made: list[Problem]) -> list[Problem]:

@@ -4,6 +4,7 @@ from concurrent.futures import Future
 from functools import cached_property
 from queue import Queue
 from threading import Thread
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LogitsProcessor
@@ -67,12 +68,13 @@ class InProcess(Engine):
         sent: Future = Future()
         # A last message by the assistant is continued, not answered.
         begun = messages[-1]["role"] == "assistant"
+        template: Any = self.role.extra.get("chat_template_kwargs", {})
         tokens = self.tokenizer.apply_chat_template(
             messages,
             return_dict=False,
             add_generation_prompt=not begun,
             continue_final_message=begun,
-            **self.role.extra.get("chat_template_kwargs", {}),
+            **template,
         )
         if len(tokens) + sampling.max_tokens > self.role.context:
             text = f"{len(tokens)} tokens and an answer are longer than {self.role.context}"
