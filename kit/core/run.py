@@ -126,7 +126,8 @@ class Run:
         own = self.path(name)
         if own.exists():
             return own
-        shipped = RECORDED / name
+        # The miniature has a recorded run of its own.
+        shipped = RECORDED / ("run-mini" if self.scale else "") / name
         if not shipped.exists():
             raise RunError(
                 f"{own} is not there and data/recorded has none: "
