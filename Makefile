@@ -54,7 +54,7 @@ lab: setup
 	$(PYTHON) -m jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_setup_and_tour.ipynb
 
 render: setup
-	$(PYTHON) -m kit render $(ARGS)
+	$(PYTHON) -m tests.render $(ARGS)
 
 setup: $(READY)
 

@@ -68,7 +68,7 @@ NEVER_STORED = r'"error"|stderr|Traceback|/tmp/|/home/|/root/|0x[0-9a-f]{6}|done
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=ids)
 def test_what_is_stored_with_a_notebook_is_what_render_stores(notebook):
-    """That the outputs are those of today's code and data `make render ARGS=--check` says."""
+    """That the outputs are those of today's code and data says `make render ARGS=--check`."""
     code = [c for c in cells(notebook) if c.source]
     if not any(c.outputs for c in code):
         pytest.skip("not rendered yet: make render")

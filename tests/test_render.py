@@ -12,8 +12,8 @@ import nbformat
 import pytest
 from PIL import Image
 
-from kit.commands import render
 from kit.core.manifest import ROOT
+from tests import render
 
 
 def png(colour: str) -> str:
@@ -91,7 +91,7 @@ def test_nothing_that_differs_from_run_to_run_is_stored(stored):
     found = {cell.id: cell for cell in nbformat.read(stored, 4).cells}
     assert [cell.source for cell in found.values()] == [*CODE.values()]
     assert all(cell.execution_count is None for cell in found.values())
-    assert found["set"].outputs[0].text == "shown here: profile cpu, REPLAY = True\n"
+    assert found["set"].outputs[0].text == "shown here: profile cpu {'REPLAY': True}\n"
     text, table = found["text"].outputs
     assert text.text == "a\nRUN/x kit\n02_rounds done: n 1\nnew\n"
     assert table.data == {"text/html": "<table></table>"}
@@ -110,7 +110,7 @@ def test_a_check_names_the_first_cell_that_shows_something_else(stored, monkeypa
     render.render_notebooks(check=True)
     runs_give(monkeypatch, **change)
     cell = "text" if "text" in change else "drawn"
-    with pytest.raises(render.RenderError, match=f"02_rounds.ipynb, cell {cell} .*`make render`"):
+    with pytest.raises(SystemExit, match=f"02_rounds.ipynb, cell {cell} .*`make render`"):
         render.render_notebooks(check=True)
     assert stored.read_bytes() == before
 
@@ -122,12 +122,12 @@ def test_a_check_compares_no_cell_tagged_live(stored, monkeypatch):
 
 
 def test_a_notebook_without_outputs_fails_a_check(stored):
-    with pytest.raises(render.RenderError, match="cell set "):
+    with pytest.raises(SystemExit, match="cell set "):
         render.render_notebooks(check=True)
 
 
 def test_changed_parameters_are_those_of_the_notebooks():
-    given = [*render.CHANGED.items(), *render.SHORT.items()]
+    given = [*render.SHOWN.items(), *render.SHORT.items()]
     for number, parameters in given:
         (path,) = [path for path in render.notebooks() if path.stem[:2] == number]
         code = [

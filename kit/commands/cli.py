@@ -281,17 +281,6 @@ def report_command(run_dir: Annotated[str, Argument(help="a run folder")]) -> No
     console.print(f"{report.write_report(run_dir)}", soft_wrap=True)
 
 
-@app.command("render")
-def render_command(
-    only: Annotated[list[str] | None, Option(help="only this number; may be repeated")] = None,
-    check: Annotated[bool, Option("--check", help="only compare with what is stored")] = False,
-) -> None:
-    """Run the notebooks on recorded data and store in them what they show, for the web."""
-    from kit.commands.render import render_notebooks
-
-    render_notebooks(only, check)
-
-
 @app.command("record")
 def record_command(
     run_dir: Annotated[str, Argument(help="a finished run folder, or a study's folder")],

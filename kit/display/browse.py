@@ -341,7 +341,6 @@ def styled_table(rows) -> Styler:
     Source: our choice.
     """
     left = "text-align: left; white-space: pre-wrap; padding: 0.25em 0.6em"
-    # Without an id that is drawn anew each time.
     return (
         Styler(pd.DataFrame(clean(rows)), uuid_len=0, cell_ids=False)
         .hide(axis="index")
