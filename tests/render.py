@@ -18,6 +18,7 @@ import json
 import os
 import re
 import tempfile
+from pathlib import Path
 
 import nbformat
 import typer
@@ -48,7 +49,7 @@ def render_notebooks(only: list[str] | None = None, check: bool = False) -> None
     """
     # The kernels inherit it: sets have one order.
     os.environ["PYTHONHASHSEED"] = "0"
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as made:
         for path in notebooks():
             number = path.stem[:2]
             if only and number not in only:
@@ -56,9 +57,10 @@ def render_notebooks(only: list[str] | None = None, check: bool = False) -> None
             profile = "cpu" if number < "04" else "mini"
             shown = SHOWN.get(number, {})
             given = shown | SHORT.get(number, {}) if check else shown
-            folder = run_notebooks(profile, f"{place}/{number}/{profile}", [number], given)
+            folder = run_notebooks(profile, f"{made}/{number}/{profile}", [number], given)
             text = (folder / "notebooks" / path.name).read_text(encoding="utf-8")
-            text = text.replace(str(folder), "RUN").replace(f"{ROOT}/", "")
+            for place, name in {f"{folder}": "RUN", f"{ROOT}/": "", f"{Path.home()}": "~"}.items():
+                text = text.replace(place, name)
             before, ran = nbformat.read(path, 4), nbformat.reads(text, 4)
             after = _with_outputs(before, ran, f"shown here: profile {profile} {shown or ''}\n")
             if not check:

@@ -42,7 +42,11 @@ def outputs(folder: Path, text: str = "a", sampled: str = "b", colour: str = "re
         "text": [
             new("stream", name="stderr", text="a warning"),
             new("stream", text=f"{text}\n{bar}"),
-            new("stream", text=f"{folder}/x {ROOT}/kit\n02_rounds done in 12 s: n 1\nold\rnew\n"),
+            new(
+                "stream",
+                text=f"{folder}/x {ROOT}/kit {Path.home()}/y\n"
+                "02_rounds done in 12 s: n 1\nold\rnew\n",
+            ),
             new("execute_result", rich, execution_count=7),
         ],
         "drawn": [new("display_data", {"image/png": png(colour), "text/plain": "<Figure>"})],
@@ -93,7 +97,7 @@ def test_nothing_that_differs_from_run_to_run_is_stored(stored):
     assert all(cell.execution_count is None for cell in found.values())
     assert found["set"].outputs[0].text == "shown here: profile cpu {'REPLAY': True}\n"
     text, table = found["text"].outputs
-    assert text.text == "a\nRUN/x kit\n02_rounds done: n 1\nnew\n"
+    assert text.text == "a\nRUN/x kit ~/y\n02_rounds done: n 1\nnew\n"
     assert table.data == {"text/html": "<table></table>"}
     assert [*found["drawn"].outputs[0].data] == ["image/png"]
     assert not found["solved"].outputs and "papermill" not in once.decode()
