@@ -38,6 +38,8 @@ SHOWN: dict[str, dict] = {
 # Only cells tagged `live` depend on these: a check can be short.
 SHORT: dict[str, dict] = {"05": {"SCRATCH_STEPS": 3}, "08": {"STEPS": 2}}
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
 # What no two runs share: how long a stage took, and progress bars.
 TIMES = re.compile(r"(?<= done) in \d+ s(?=:)|^.*%\|.*\n?", re.M)
 
@@ -87,8 +89,15 @@ def _with_outputs(notebook, ran, told):
 
 
 def _cleaned(cell):
-    """The outputs of a cell, without what differs from run to run and warnings of libraries."""
-    cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+    """The outputs of a cell, without what differs from run to run, or needs a kernel.
+
+    Warnings of libraries go to stderr; what the kit shows in a widget it shows without one here.
+    """
+    cell.outputs = [
+        output
+        for output in cell.outputs
+        if output.get("name") != "stderr" and WIDGET not in output.get("data", {})
+    ]
     # Of a line that was written over only the last state.
     CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)
     for output in cell.outputs:
@@ -105,7 +114,7 @@ def _cleaned(cell):
             picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
             picture.quantize(64, Image.Quantize.FASTOCTREE).save(small, "png", optimize=True)
             output.data["image/png"] = base64.b64encode(small.getvalue()).decode()
-    return cell.outputs
+    return [output for output in cell.outputs if output.get("text", "shown").strip()]
 
 
 def _compare(place, *cells):

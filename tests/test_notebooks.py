@@ -62,8 +62,10 @@ def shows(source):
     return "print(" in source or any(isinstance(node, ast.Expr) for node in last)
 
 
-# Tracebacks, paths, addresses in memory, how long something took, progress bars.
-NEVER_STORED = r'"error"|stderr|Traceback|/tmp/|/home/|/root/|0x[0-9a-f]{6}|done in \d| \d+%\|'
+# Tracebacks, what needs a kernel, paths, addresses in memory, how long something took, bars.
+NEVER_STORED = (
+    r"'error'|'stderr'|widget-view|Traceback|/tmp/|/home/|/root/|0x[0-9a-f]{6}|done in \d| \d+%\|"
+)
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=ids)

@@ -28,6 +28,7 @@ CODE = {
     "text": "print('a')",
     "drawn": "figure",
     "sampled": "ask()",
+    "bars": "load()",
     "solved": "1",
 }
 TAGS = {"set": ["parameters"], "sampled": ["live"], "solved": ["solution"]}
@@ -51,6 +52,7 @@ def outputs(folder: Path, text: str = "a", sampled: str = "b", colour: str = "re
         ],
         "drawn": [new("display_data", {"image/png": png(colour), "text/plain": "<Figure>"})],
         "sampled": [new("stream", text=sampled)],
+        "bars": [new("display_data", {render.WIDGET: {"model_id": "1"}}), new("stream", text="\n")],
         "solved": [new("stream", text="✓")],
     }
 
@@ -100,7 +102,8 @@ def test_nothing_that_differs_from_run_to_run_is_stored(stored):
     assert text.text == "a\nRUN/x kit ~/y\n02_rounds done: n 1\nnew\n"
     assert table.data == {"text/html": "<table></table>"}
     assert [*found["drawn"].outputs[0].data] == ["image/png"]
-    assert not found["solved"].outputs and "papermill" not in once.decode()
+    assert not found["solved"].outputs and not found["bars"].outputs
+    assert "papermill" not in once.decode()
     render.render_notebooks(["02"])
     assert stored.read_bytes() == once
     render.render_notebooks(["03"])
