@@ -38,7 +38,8 @@ SHOWN: dict[str, dict] = {
 # Only cells tagged `live` depend on these: a check can be short.
 SHORT: dict[str, dict] = {"05": {"SCRATCH_STEPS": 3}, "08": {"STEPS": 2}}
 
-WIDGET = "application/vnd.jupyter.widget-view+json"
+# A bar of a library, as a widget or as its text.
+BAR = re.compile(r"widget-view|\d%\|")
 
 # What no two runs share: how long a stage took, and progress bars.
 TIMES = re.compile(r"(?<= done) in \d+ s(?=:)|^.*%\|.*\n?", re.M)
@@ -96,7 +97,7 @@ def _cleaned(cell):
     cell.outputs = [
         output
         for output in cell.outputs
-        if output.get("name") != "stderr" and WIDGET not in output.get("data", {})
+        if output.get("name") != "stderr" and not BAR.search(str(output.get("data")))
     ]
     # Of a line that was written over only the last state.
     CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)

@@ -52,7 +52,11 @@ def outputs(folder: Path, text: str = "a", sampled: str = "b", colour: str = "re
         ],
         "drawn": [new("display_data", {"image/png": png(colour), "text/plain": "<Figure>"})],
         "sampled": [new("stream", text=sampled)],
-        "bars": [new("display_data", {render.WIDGET: {"model_id": "1"}}), new("stream", text="\n")],
+        "bars": [
+            new("display_data", {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}}),
+            new("display_data", {"text/plain": "Loading weights:   0%|          | 0/39"}),
+            new("stream", text="\n"),
+        ],
         "solved": [new("stream", text="✓")],
     }
 
