@@ -5,8 +5,8 @@ A tool of this repository, no part of the kit: it writes into `notebooks/`, neve
 Each notebook runs alone in an empty folder, so it shows recorded data: 00 to 03 those of language
 models, 04 to 08 the miniature. Its outputs go back into the file; the same data give the same
 bytes. A cell tagged `live` shows what a model sampled, a training computed or this machine has, or
-what follows from these: it may differ elsewhere, and a check does not compare it. One tagged `machine` shows only what this
-machine has: nothing of it is stored.
+what follows from these: it may differ elsewhere, and a check does not compare it. One tagged
+`machine` shows only what this machine has: nothing of it is stored.
 
     python -m tests.render --only 03 --check
 """
