@@ -2,6 +2,7 @@
 # make test   sets up, then runs the tests
 # make check  sets up, then looks at format, lint, types, the map and the contracts: no model, about a minute
 # make lab    sets up, then opens JupyterLab in this folder, on notebook 00
+# make render runs the notebooks on recorded data and stores in them what they show; with ARGS=--check it only compares
 # make clean  removes what set-up and tests made; never runs/, never the model cache
 # make lock   remakes constraints.txt
 
@@ -35,7 +36,7 @@ TORCH := --torch-backend cpu
 endif
 endif
 
-.PHONY: run test check lab setup clean lock
+.PHONY: run test check lab render setup clean lock
 run: setup
 	$(PYTHON) -m kit run --profile $(PROFILE) --out $(OUT)
 
@@ -51,6 +52,9 @@ check: setup
 
 lab: setup
 	$(PYTHON) -m jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_setup_and_tour.ipynb
+
+render: setup
+	$(PYTHON) -m tests.render $(ARGS)
 
 setup: $(READY)
 

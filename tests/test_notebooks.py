@@ -42,7 +42,6 @@ def test_form(notebook):
     assert not any(re.search(r"^\s*[!%]", c.source, re.M) for c in code), (
         "no shell and no pip in a cell"
     )
-    assert not any(c.outputs or c.execution_count for c in code), "stored without outputs"
     functions = [
         n.name
         for c in code
@@ -55,6 +54,34 @@ def test_form(notebook):
     assert any("run.done(" in c.source for c in code) and any(
         "## Checkpoint" in c.source for c in cells(notebook, "markdown")
     )
+
+
+def shows(source):
+    """Whether a cell's code prints, or ends in something that Jupyter displays."""
+    last = ast.parse(source).body[-1:]
+    return "print(" in source or any(isinstance(node, ast.Expr) for node in last)
+
+
+# Tracebacks, what needs a kernel, paths, addresses in memory, how long something took, bars.
+NEVER_STORED = (
+    r"'error'|'stderr'|widget-view|Traceback|/tmp/|/home/|/root/|0x[0-9a-f]{6}|done in \d| \d+%\|"
+)
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=ids)
+def test_what_is_stored_with_a_notebook_is_what_render_stores(notebook):
+    """That the outputs are those of today's code and data says `make render ARGS=--check`."""
+    code = [c for c in cells(notebook) if c.source]
+    if not any(c.outputs for c in code):
+        pytest.skip("not rendered yet: make render")
+    assert notebook.stat().st_size < 400_000
+    for c in code:
+        silent = {"solution", "machine"} & {*c.metadata.get("tags", [])}
+        assert c.execution_count is None and not (silent and c.outputs), c.id
+        assert c.outputs or silent or not shows(c.source), f"{c.id}: make render"
+        pictures = [o.data.pop("image/png", "") for o in c.outputs if "data" in o]
+        assert all(len(picture) < 150_000 for picture in pictures), c.id
+        assert not re.findall(NEVER_STORED, str(c.outputs)), c.id
 
 
 def exercises(notebook):
@@ -343,6 +370,9 @@ def test_a_notebook_that_fails_is_kept_with_its_error(tmp_path, monkeypatch):
     with pytest.raises(runner.papermill.PapermillExecutionError):
         runner.run_notebooks("smoke", str(tmp_path), only=["05"])
     kept = nbformat.read(tmp_path / "notebooks" / "05_grpo.ipynb", 4)
+    # What is stored in the repository is not carried over to the cells that did not run.
+    code = [cell for cell in kept.cells if cell.cell_type == "code"]
+    assert len(code) > 20 and not any(cell.outputs for cell in code[-20:])
     assert kept.metadata.papermill.exception and (tmp_path / "notebooks" / "05_grpo.html").exists()
     assert "05_grpo failed:" in (tmp_path / "report.html").read_text()
 

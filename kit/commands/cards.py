@@ -93,6 +93,24 @@ give a problem's ancestry; `p` is
 test the paper's claims at their scale.
 """
 
+MINI_CARD = """# A recorded run in miniature, profile `{profile[name]}`
+
+Made by `{command}` and copied by `python -m kit record RUN`, seed {profile[seed]}, kit \
+{versions[kit]}. Notebooks of
+this profile start from these files where a run has none of its own, and whatever they draw from \
+them says so in its title.
+
+| file | rows | what one row is |
+|---|---|---|
+{files}
+
+`rollouts.parquet`, where it is there: an answer of the training.
+
+The teacher is a script and the policy has 0.8 million parameters (`data/mini`): the data show how \
+the method works. Programs and
+answers were run in the sandbox only. Minutes per notebook: {minutes}. Versions: {packages}.
+"""
+
 GALLERY = """# What the recorded run drew
 
 Made by `python -m kit record RUN` ([the run](../data/recorded/README.md)). Each figure lies \

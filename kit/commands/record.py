@@ -9,10 +9,11 @@ from pathlib import Path
 import pandas as pd
 
 from kit.commands import report, story
-from kit.commands.cards import GALLERY, RUN_CARD, STUDY_CARD, WHAT_A_ROW_IS
+from kit.commands.cards import GALLERY, MINI_CARD, RUN_CARD, STUDY_CARD, WHAT_A_ROW_IS
 from kit.commands.pages import board_markdown, minutes_of, update_pages, verdicts_markdown
 from kit.core import records
 from kit.core.manifest import RECORDED, ROOT, RunError, read_manifest
+from kit.core.run import scale_of
 from kit.core.stats import value_in_interval
 from kit.display.figures.captions import caption, order
 from kit.serving import engine
@@ -34,11 +35,12 @@ PARAMETERS = {
 RECORD_LIMIT = 20_000_000
 
 
-def record_run(run_dir: str | Path, out: Path = RECORDED, timed: str | Path = "") -> Path:
+def record_run(run_dir: str | Path, out: Path | None = None, timed: str | Path = "") -> Path:
     """Copy a run to `out` and `figures/`, and its numbers into RESULTS.md; returns `out`.
 
-    `timed`: another run, of the profile as it is, from which the README takes the minutes of the
-    notebooks. Raises RunError if a table of the run is missing, or it is too large for git.
+    Of a run in miniature only the tables are copied, with a card. `out`: None: the folder of its
+    scale. `timed`: another run, of the profile as it is, from which the README takes the minutes of
+    the notebooks. Raises RunError if a table of the run is missing, or it is too large for git.
     """
     records.quiet()
     folder = Path(run_dir)
@@ -49,10 +51,28 @@ def record_run(run_dir: str | Path, out: Path = RECORDED, timed: str | Path = ""
             f"{folder} has no {', '.join(missing) or 'manifest'}: "
             "finish the run first, the same command goes on"
         )
-    # The tables, and the answers of teacher and student; a sharded run has these per shard.
+    mini = scale_of(manifest["profile"])
+    out = out or RECORDED / ("run-mini" if mini else "")
     out.mkdir(parents=True, exist_ok=True)
-    for table in TABLES:
-        shutil.copyfile(folder / f"{table}.parquet", out / f"{table}.parquet")
+    for table in (*TABLES, "rollouts"):
+        if (folder / f"{table}.parquet").exists():
+            shutil.copyfile(folder / f"{table}.parquet", out / f"{table}.parquet")
+    if not mini:
+        _publish(folder, manifest, out, timed)
+    (out / "README.md").write_text(_card(manifest, out), encoding="utf-8")
+    size = sum(file.stat().st_size for file in out.iterdir())
+    if size > RECORD_LIMIT:
+        raise RunError(
+            f"{out} has {size / 1e6:.0f} MB, more than {RECORD_LIMIT / 1e6:.0f}: record a "
+            "smaller run"
+        )
+    print(f"recorded {folder} in {out}: {size / 1e6:.1f} MB")
+    return out
+
+
+def _publish(folder, manifest, out, timed):
+    """What a run of language models has besides its tables."""
+    # The answers of teacher and student; a sharded run has these per shard.
     answers = "completions/02_rounds-*.jsonl"
     logs = sorted([*folder.glob(answers), *folder.glob(f"shards/rounds/*/{answers}")])
     engine.write_recording(logs, out / "completions.parquet")
@@ -65,16 +85,7 @@ def record_run(run_dir: str | Path, out: Path = RECORDED, timed: str | Path = ""
             shutil.copyfile(part, FIGURES / part.name)
     # The texts that tell about the run.
     (FIGURES / "README.md").write_text(gallery(manifest), encoding="utf-8")
-    (out / "README.md").write_text(_card(manifest, out), encoding="utf-8")
     update_pages("results", results(manifest, out), read_manifest(timed or folder)["stages"])
-    size = sum(file.stat().st_size for file in out.iterdir())
-    if size > RECORD_LIMIT:
-        raise RunError(
-            f"{out} has {size / 1e6:.0f} MB, more than {RECORD_LIMIT / 1e6:.0f}: record a "
-            "smaller run"
-        )
-    print(f"recorded {folder} in {out}: {size / 1e6:.1f} MB")
-    return out
 
 
 def record_study(folder: str | Path, out: Path | None = None) -> Path:
@@ -222,7 +233,8 @@ def _card(manifest, out):
         for table, row in WHAT_A_ROW_IS.items()
     ]
     stages = sorted(manifest["stages"].items())
-    return RUN_CARD.format(
+    card = MINI_CARD if scale_of(manifest["profile"]) else RUN_CARD
+    return card.format(
         **manifest,
         command=command_of(manifest),
         files="\n".join(files),

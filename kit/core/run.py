@@ -122,11 +122,20 @@ class Run:
         return self.folder / name
 
     def find(self, name: str) -> Path:
-        """This run's file, else the recorded one. Raises RunError if there is neither."""
+        """This run's file, else the recorded one; a run in miniature has its own.
+
+        Args:
+            name: of a file, relative to the run folder.
+        Returns:
+            Its path.
+        Raises:
+            RunError: there is neither.
+        Source: our choice.
+        """
         own = self.path(name)
         if own.exists():
             return own
-        shipped = RECORDED / name
+        shipped = RECORDED / ("run-mini" if self.scale else "") / name
         if not shipped.exists():
             raise RunError(
                 f"{own} is not there and data/recorded has none: "

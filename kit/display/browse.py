@@ -342,8 +342,8 @@ def styled_table(rows) -> Styler:
     """
     left = "text-align: left; white-space: pre-wrap; padding: 0.25em 0.6em"
     return (
-        pd.DataFrame(clean(rows))
-        .style.hide(axis="index")
+        Styler(pd.DataFrame(clean(rows)), uuid_len=0, cell_ids=False)
+        .hide(axis="index")
         .format(escape="html", precision=3)
         .format_index(escape="html", axis="columns")
         .set_table_styles([{"selector": "th, td", "props": left}])
