@@ -277,6 +277,10 @@ def load_policy(name: str, layers: int | None = None, embeddings: bool = False, 
     Source: our choice.
     """
     quiet_vllm()
+    # More threads wait for one another: a step of the small policy took 0.3 s with two quiet cores,
+    # 0.4 s with one (tests/bench/mini_step.py).
+    if name in models.SMALL_POLICIES:
+        torch.set_num_threads(min(2, torch.get_num_threads()))
     words = tokenizer(name)
     # The library would report every special token that it takes from the tokenizer.
     transformers.logging.set_verbosity_error()
