@@ -88,6 +88,9 @@ def draw_curriculum(
     return ax
 
 
+# Of more arms than this, no curve of a single seed is drawn, and the title names two (our choice).
+MANY = 6
+
 HEALTH = {
     "reward": ("reward", (0, 1)),
     "entropy": ("entropy of the policy (nats)", (0, None)),
@@ -170,11 +173,14 @@ def _first_and_last(df, ylabel):
         n = part.n_problems.max()
         if np.isfinite(late - early):
             of = f" (n = {n:.0f})" if n else ""
-            found.append(f"{arm} {early:.2f} → {late:.2f}{of}".lstrip())
+            found.append((late, f"{arm} {early:.2f} → {late:.2f}{of}".lstrip()))
     if not found:
         return f"Learning curves: {ylabel}"
+    texts = [text for _, text in found]
+    if len(texts) > MANY:
+        texts = [f"from {min(found)[1]} to {max(found)[1]}"]
     span = f"first → last quarter of steps {start:g} to {end:g}"
-    return f"{ylabel}, {span}: {', '.join(found)} (n = {counted(df.seed.nunique(), 'seed')})"
+    return f"{ylabel}, {span}: {', '.join(texts)} (n = {counted(df.seed.nunique(), 'seed')})"
 
 
 def draw_learning(
@@ -184,7 +190,7 @@ def draw_learning(
     window: int = 1,
     ax: Axes | None = None,
 ) -> Axes:
-    """Curves over steps, a colour per arm: thin a seed, bold the median, band min to max.
+    """Curves over steps, a colour per arm: bold the median, band min to max; of few arms each seed.
 
     Args:
         df: `step`, `value`; if there are, `arm`, `seed`, `n_problems` (of a value), and `low`,
@@ -204,7 +210,7 @@ def draw_learning(
     several = runs.seed.nunique() > 1
     bands = "band: 95% interval of each point"
     if several:
-        bands = f"{counted(len(runs), 'run')}; thin: one seed, bold: median, band: min to max"
+        bands = f"{counted(len(runs), 'run')}; bold: median, band: min to max"
     notes = compress([bands, f"mean of {window} steps"], [several or known, window > 1])
     ax = axes_of(ax, (8, 4), f"{_first_and_last(df, ylabel)}{label}", "; ".join(notes))
     if df.empty:
@@ -217,7 +223,8 @@ def draw_learning(
         own = df[df.arm == arm]
         wide = own.pivot_table(index="step", columns="seed", values="value")
         median = wide.median(axis=1)
-        ax.plot(wide, color=colour, lw=0.8, alpha=0.6, marker="o" if len(wide) == 1 else "")
+        if runs.arm.nunique() <= MANY:
+            ax.plot(wide, color=colour, lw=0.8, alpha=0.6, marker="o" if len(wide) == 1 else "")
         ax.plot(median, color=colour, lw=2.4)
         band = (wide.min(axis=1), wide.max(axis=1))
         if not several:
@@ -231,8 +238,7 @@ def draw_learning(
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.margins(x=0.01)
     # Names stand at the ends of the curves and do not overlap.
-    last = -np.inf
-    right = ax.get_yaxis_transform()
+    last, right = -np.inf, ax.get_yaxis_transform()
     for y, name, colour in sorted(ends, key=lambda end: end[0]):
         last = max(y, last + 0.06 * top)
         text_at(ax, 1, last, name, color=colour, weight="bold", xycoords=right, xytext=(6, 0))
