@@ -41,20 +41,18 @@ ARMS = (
 ).split()
 
 
-class Step(transformers.TrainerCallback):
-    """Seconds of each step, and in which way it was done."""
+class Turns(transformers.TrainerCallback):
+    """Switches between TRL's way and ours at each step, and takes its seconds."""
 
     trainer = None
 
-    def __init__(self, takes_turns=False):
-        self.takes_turns = takes_turns
+    def __init__(self):
         self.rows = []
 
     def on_step_begin(self, args, state, control, **_):
-        shares = not self.takes_turns or bool(state.global_step % 2)
-        if self.trainer:
-            self.trainer.rollouts_share = self.trainer.loss_shares = shares
-        self.shares, self.began = shares, now()
+        self.shares = bool(state.global_step % 2)
+        self.trainer.rollouts_share = self.trainer.loss_shares = self.shares
+        self.began = now()
 
     def on_step_end(self, *_, **__):
         self.rows.append({"once per group": self.shares, "seconds": now() - self.began})
@@ -191,7 +189,7 @@ def once_per_group(work: Path, small: bool) -> dict:
     )
     text = " ".join(str(k % 10) for k in range(300))
     rows = [{"prompt": [{"role": "user", "content": f"{k} {text}"}]} for k in range(prompts)]
-    clock = Step(takes_turns=True)
+    clock = Turns()
     size = 4 if small else 128
     made = config(
         work / "prefix", 2 * (pairs + 1), size // group, group, tokens, learning_rate=1e-9
