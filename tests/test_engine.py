@@ -245,6 +245,8 @@ def test_a_small_model_in_this_process_answers_alike_whatever_is_asked_beside_it
         sent = [engine.submit(messages, 8, "a") for messages in asked]
         greedy = engine.submit(asked[0], sampling=Sampling(temperature=0.0, max_tokens=80))
         beside = [future.result() for future in sent]
+        assert len(greedy.result()) == 1
+        late = engine.submit(asked[1], 8, "b")
         long = engine.submit(ask("1" * 600))
         with pytest.raises(RequestError, match="longer than 512"):
             long.result()
@@ -253,5 +255,6 @@ def test_a_small_model_in_this_process_answers_alike_whatever_is_asked_beside_it
     with InProcess(student, name="two") as engine:
         other = engine.submit(asked[0], 8, "a").result()
     assert beside == alone and other != alone[0]
+    # Answered, or failed with the engine's end: nobody waits for ever.
+    assert late.exception(timeout=60) is None or isinstance(late.exception(), EngineDown)
     assert all(answer.tokens and answer.finish in ("stop", "length") for answer in other)
-    assert len(greedy.result()) == 1

@@ -58,8 +58,11 @@ def test_form(notebook):
 
 def shows(source):
     """Whether a cell's code prints, or ends in something that Jupyter displays."""
-    last = ast.parse(source).body[-1:]
-    return "print(" in source or any(isinstance(node, ast.Expr) for node in last)
+    tree = ast.parse(source)
+    # What is printed of an error is shown only if it comes.
+    errors = [x for x in ast.walk(tree) if isinstance(x, ast.ExceptHandler)]
+    printed = source.count("print(") - sum(ast.unparse(x).count("print(") for x in errors)
+    return printed > 0 or any(isinstance(node, ast.Expr) for node in tree.body[-1:])
 
 
 # Tracebacks, what needs a kernel, paths, addresses in memory, how long something took, bars.
@@ -72,8 +75,6 @@ NEVER_STORED = (
 def test_what_is_stored_with_a_notebook_is_what_render_stores(notebook):
     """That the outputs are those of today's code and data says `make render ARGS=--check`."""
     code = [c for c in cells(notebook) if c.source]
-    if not any(c.outputs for c in code):
-        pytest.skip("not rendered yet: make render")
     assert notebook.stat().st_size < 400_000
     for c in code:
         silent = {"solution", "machine"} & {*c.metadata.get("tags", [])}

@@ -10,7 +10,14 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LogitsProcessor
 from transformers.generation.logits_process import TopPLogitsWarper
 
-from kit.serving.engine import Completion, Engine, EngineError, RequestError, without_thoughts
+from kit.serving.engine import (
+    Completion,
+    Engine,
+    EngineDown,
+    EngineError,
+    RequestError,
+    without_thoughts,
+)
 from kit.serving.models import model_path
 
 
@@ -79,12 +86,15 @@ class InProcess(Engine):
         if len(tokens) + sampling.max_tokens > self.role.context:
             text = f"{len(tokens)} tokens and an answer are longer than {self.role.context}"
             sent.set_exception(RequestError(text))
+        elif not self.live:
+            sent.set_exception(EngineDown(f"{self.name} was closed"))
         else:
             self.inbox.put((sent, key, tokens, n, sampling))
         return sent
 
     def close(self) -> None:
-        """End the thread; what was answered stays in the log."""
+        """End the thread; what was answered stays in the log, what was not fails."""
+        self.live = False
         self.inbox.put(None)
         super().close()
 
@@ -94,9 +104,11 @@ class InProcess(Engine):
         while True:
             while not waiting or not self.inbox.empty():
                 request = self.inbox.get()
-                if request is None:
-                    return
                 waiting.append(request)
+            if None in waiting:
+                for sent, *_ in filter(None, waiting):
+                    sent.set_exception(EngineDown(f"{self.name} was closed"))
+                return
             # In a batch all are drawn in the same way, as often as the first one.
             alike = [request for request in waiting if request[3:] == waiting[0][3:]]
             batch = alike[: max(1, self.role.concurrency // waiting[0][3])]

@@ -78,7 +78,7 @@ def test_without_bubblewrap_the_plain_wall_stands(monkeypatch):
         assert box.mode == "plain"
     line = doctor._sandbox()
     assert (
-        line.state == "warn"
+        line.state == "note"
         and "plain is used" in line.found
         and "no second wall" in line.found
         and "bubblewrap" in line.fix

@@ -165,7 +165,7 @@ def same_numbers(work: Path, small: bool) -> dict:
 def once_per_group(work: Path, small: bool) -> dict:
     """A prompt computed once per group against TRL's own step, 64 x 16 answers of 512 tokens.
 
-    A model of GPT-2's size with random weights: it never ends an answer, and time asks for no more.
+    A model of GPT-2's size with random weights: time asks for no more.
     """
     import datasets
     from trl import GRPOTrainer
@@ -183,17 +183,15 @@ def once_per_group(work: Path, small: bool) -> dict:
             intermediate_size=4 * width,
             max_position_embeddings=2048,
             pad_token_id=tokenizer.pad_token_id,
-            # No token ends an answer.
-            eos_token_id=len(tokenizer) - 1,
         )
     )
     text = " ".join(str(k % 10) for k in range(300))
     rows = [{"prompt": [{"role": "user", "content": f"{k} {text}"}]} for k in range(prompts)]
     clock = Turns()
     size = 4 if small else 128
-    made = config(
-        work / "prefix", 2 * (pairs + 1), size // group, group, tokens, learning_rate=1e-9
-    )
+    # All answers have the full length.
+    more = {"generation_kwargs": {"min_new_tokens": tokens}, "learning_rate": 1e-9}
+    made = config(work / "prefix", 2 * (pairs + 1), size // group, group, tokens, **more)
     made.gradient_accumulation_steps = prompts * group // size
     trainer = prefix.shared(GRPOTrainer)(
         model=model,
