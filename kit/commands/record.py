@@ -55,11 +55,14 @@ def record_run(run_dir: str | Path, out: Path | None = None, timed: str | Path =
     out = out or RECORDED / ("run-mini" if mini else "")
     out.mkdir(parents=True, exist_ok=True)
     for table in (*TABLES, "rollouts"):
-        if (folder / f"{table}.parquet").exists():
-            shutil.copyfile(folder / f"{table}.parquet", out / f"{table}.parquet")
+        file = folder / f"{table}.parquet"
+        if file.exists():
+            shutil.copyfile(file, out / file.name)
     if not mini:
         _publish(folder, manifest, out, timed)
-    (out / "README.md").write_text(_card(manifest, out), encoding="utf-8")
+    (out / "README.md").write_text(
+        _card(manifest, out, MINI_CARD if mini else RUN_CARD), encoding="utf-8"
+    )
     size = sum(file.stat().st_size for file in out.iterdir())
     if size > RECORD_LIMIT:
         raise RunError(
@@ -226,14 +229,13 @@ def gallery(manifest: dict) -> str:
     return "\n".join(parts)
 
 
-def _card(manifest, out):
+def _card(manifest, out, card):
     """README.md of a recorded run: its tables, how it was made, how long it took."""
     files = [
         f"| `{table}.parquet` | {len(records.read_parquet(out / f'{table}.parquet'))} | {row} |"
         for table, row in WHAT_A_ROW_IS.items()
     ]
     stages = sorted(manifest["stages"].items())
-    card = MINI_CARD if scale_of(manifest["profile"]) else RUN_CARD
     return card.format(
         **manifest,
         command=command_of(manifest),

@@ -84,8 +84,11 @@ class InProcess(Engine):
             **template,
         )
         if len(tokens) + sampling.max_tokens > self.role.context:
-            text = f"{len(tokens)} tokens and an answer are longer than {self.role.context}"
-            sent.set_exception(RequestError(text))
+            sent.set_exception(
+                RequestError(
+                    f"{len(tokens)} tokens and an answer are longer than {self.role.context}"
+                )
+            )
         elif not self.live:
             sent.set_exception(EngineDown(f"{self.name} was closed"))
         else:
@@ -103,27 +106,30 @@ class InProcess(Engine):
         waiting: list[tuple] = []
         while True:
             while not waiting or not self.inbox.empty():
-                request = self.inbox.get()
-                waiting.append(request)
+                waiting.append(self.inbox.get())
             if None in waiting:
                 for sent, *_ in filter(None, waiting):
                     sent.set_exception(EngineDown(f"{self.name} was closed"))
                 return
             # In a batch all are drawn in the same way, as often as the first one.
-            alike = [request for request in waiting if request[3:] == waiting[0][3:]]
-            batch = alike[: max(1, self.role.concurrency // waiting[0][3])]
-            waiting = [request for request in waiting if request not in batch]
+            n, sampling = kind = waiting[0][3:]
+            most = max(1, self.role.concurrency // n)
+            # Stable: those of this kind come first, in their order.
+            waiting.sort(key=lambda request: request[3:] != kind)
+            alike = sum(request[3:] == kind for request in waiting[:most])
+            batch, waiting = waiting[:alike], waiting[alike:]
             try:
-                self._answer(batch)
+                self._answer(batch, n, sampling)
             except Exception as error:
                 for sent, *_ in batch:
                     sent.set_exception(EngineError(f"{type(error).__name__}: {error}"[:500]))
 
     @torch.inference_mode()
-    def _answer(self, batch):
-        sent, keys, prompts, (n, *_), (sampling, *_) = zip(*batch)
+    def _answer(self, batch, n, sampling):
+        sent, keys, prompts, *_ = zip(*batch)
         asked = self.tokenizer.pad({"input_ids": list(prompts)}, return_tensors="pt")
-        ids, mask = (asked[name].to(self.model.device) for name in ("input_ids", "attention_mask"))
+        asked = asked.to(self.model.device)
+        ids, mask = asked["input_ids"], asked["attention_mask"]
         more = {}
         # A prompt is computed once for all its answers.
         if n > 1:
@@ -139,17 +145,16 @@ class InProcess(Engine):
             more["logits_processor"] = [_Draw(keys, n, sampling, ids.device)]
         ends = self.model.generation_config.eos_token_id
         ends = {self.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])}
-        settings = GenerationConfig(
-            max_new_tokens=sampling.max_tokens,
-            do_sample=False,
-            repetition_penalty=1.0,
-            eos_token_id=[*ends],
-            pad_token_id=self.tokenizer.pad_token_id,
-        )
         rows = self.model.generate(
             input_ids=ids.repeat_interleave(n, 0),
             attention_mask=mask.repeat_interleave(n, 0),
-            generation_config=settings,
+            generation_config=GenerationConfig(
+                max_new_tokens=sampling.max_tokens,
+                do_sample=False,
+                repetition_penalty=1.0,
+                eos_token_id=[*ends],
+                pad_token_id=self.tokenizer.pad_token_id,
+            ),
             **more,
         )
         answers = [self._completion(row, ends) for row in rows[:, ids.shape[1] :].tolist()]
