@@ -519,7 +519,7 @@ def test_a_training_on_a_recorded_plan_says_so(run):
     folder(run, "theirs", None)
     note_stage(run.folder.parent / "theirs", "04_difficulty", recorded=["filtered.parquet"])
     own, theirs = (
-        _compared({name: _folder(run.folder.parent / name)}, "reward", 5)[0].get_suptitle()
+        _compared({name: _folder(run.folder.parent / name)}, "reward")[0].get_suptitle()
         for name in ("own", "theirs")
     )
     assert "(recorded data)" in theirs and "recorded" not in own

@@ -103,6 +103,7 @@ def test_the_help_of_run_lists_the_parameters_of_every_notebook():
     ("words", "said"),
     [
         (["run", "-p", "TURNS"], "TURNS: write NAME=VALUE, for example TURNS=2"),
+        (["study", "--seeds", "0..9"], "'0..9': write seeds as 0,1,2"),
         (["report", "nowhere"], "nowhere is no run folder: give one that `run` wrote"),
         (["run", "--profile", "cpuu"], "no profile 'cpuu'; there are cpu, "),
         (["run", "-p", "TURN=2"], "`python -m kit run --help` says what each one is"),

@@ -10,7 +10,17 @@ from rich.markup import escape
 from rich.table import Column, Table
 from typer import Argument, Option
 
-from kit.commands.options import ParameterOption, ProfileOption, RunUsage, console, given, stoppable
+from kit.commands.options import (
+    JobsOption,
+    ParameterOption,
+    ProfileOption,
+    RunUsage,
+    SeedsOption,
+    console,
+    given,
+    seed_numbers,
+    stoppable,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -50,9 +60,7 @@ def study_command(
     arms_file: Annotated[
         str, Option(help="a file like kit/arms.yaml with arms of your own; default of --arms: they")
     ] = "",
-    seeds: Annotated[
-        str, Option(help="seeds of training, separated by commas; a verdict needs three or more")
-    ] = "0,1,2",
+    seeds: SeedsOption = "0,1,2",
     out: Annotated[
         str, Option(help="folder for the run folders; default: runs/study-<profile>")
     ] = "",
@@ -62,7 +70,7 @@ def study_command(
             help="train on the filtered problems of this run folder; default: the recorded ones"
         ),
     ] = "",
-    jobs: Annotated[int, Option(min=1, help="how many runs at the same time")] = 1,
+    jobs: JobsOption = 1,
     parameter: ParameterOption = None,
     keep_policies: Annotated[bool, Option(help="keep the trained weights of every run")] = False,
     dry: Annotated[
@@ -78,9 +86,8 @@ def study_command(
 
     folder = Path(out or ROOT / "runs" / f"study-{Path(profile).stem}").resolve()
     chosen = list(filter(None, arms.split(",")))
-    numbers = [int(seed) for seed in seeds.split(",")]
     source = Path(data) if data else study.recorded_problems(profile)
-    runs = study.prepare_study(profile, folder, source, chosen, numbers, arms_file)
+    runs = study.prepare_study(profile, folder, source, chosen, seed_numbers(seeds), arms_file)
     console.print(f"{len(runs)} runs in {folder}, {sum(map(study.done, runs))} of them done")
     console.print(study.what_it_finds(profile, source, runs), soft_wrap=True)
     if not dry:
@@ -112,9 +119,9 @@ def loop_command(
     arms: Annotated[
         str, Option(help="separated by commas")
     ] = "frozen,re-measured,no-feedback,closed-loop",
-    seeds: Annotated[str, Option(help="seeds of training, separated by commas")] = "0",
+    seeds: SeedsOption = "0",
     data: Annotated[str, Option(help="a run folder with notebooks 01 to 03 done")] = "",
-    jobs: Annotated[int, Option(min=1, help="how many runs at the same time")] = 1,
+    jobs: JobsOption = 1,
 ) -> None:
     """Train in segments, with new problems from the teacher between them. Run it again to go on.
 
@@ -129,9 +136,10 @@ def loop_command(
         if (folder / "arm.json").exists():
             loops.run_loop(profile, folder)
             return
-        which = arms.split(","), map(int, seeds.split(","))
         source = Path(data) if data else study.recorded_problems(profile)
-        runs = loops.prepare_loops(profile, folder, source, *which, segments, turns)
+        runs = loops.prepare_loops(
+            profile, folder, source, arms.split(","), seed_numbers(seeds), segments, turns
+        )
         console.print(f"{len(runs)} runs in {folder}, {sum(map(study.done, runs))} of them done")
         study.run_study(profile, runs, jobs, {}, keep_policies=False)
 

@@ -25,6 +25,12 @@ ParameterOption = Annotated[
     ),
 ]
 
+JobsOption = Annotated[int, Option(min=1, help="how many runs at the same time")]
+
+SeedsOption = Annotated[
+    str, Option(help="seeds of training, separated by commas; a verdict needs three or more")
+]
+
 
 @contextlib.contextmanager
 def stoppable():
@@ -40,6 +46,14 @@ def stoppable():
         raise typer.Exit(130) from None
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def seed_numbers(text: str) -> list[int]:
+    """`0,1,2` -> the numbers."""
+    try:
+        return [int(seed) for seed in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"{text!r}: write seeds as 0,1,2") from None
 
 
 def given(parameters: list[str] | None) -> dict:

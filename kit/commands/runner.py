@@ -39,8 +39,12 @@ QUIET_MALLOC = {
     "MALLOC_TOP_PAD_": "268435456",
 }
 
-# On a phone a figure keeps a size at which it can be read, and scrolls; as in report.html.
-PHONE = """<style>@media (max-width: 46rem) { .jp-RenderedImage { overflow-x: auto; }
+# On a phone a figure keeps a size at which it can be read, and scrolls; as in report.html. So does
+# the text that is printed, which the library's page breaks within words.
+PHONE = """<style>@media (max-width: 46rem) {
+.jp-RenderedImage, .jp-RenderedMarkdown pre, .jp-RenderedText pre { overflow-x: auto; }
+.jp-RenderedMarkdown pre, .jp-RenderedMarkdown pre code { white-space: pre !important; }
+.jp-RenderedText pre { word-break: normal !important; overflow-wrap: anywhere; }
 .jp-RenderedImage img { width: 40rem; max-width: none !important; } }</style>"""
 
 

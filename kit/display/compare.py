@@ -5,7 +5,7 @@ from functools import partial
 
 import pandas as pd
 from ipywidgets import HTML as Markup
-from ipywidgets import Dropdown, HBox, Image, IntSlider, VBox
+from ipywidgets import Dropdown, HBox, Image, VBox
 
 from kit.core import records
 from kit.core.manifest import RECORDED, ROOT, RunError, read_manifest, rests_on_recorded
@@ -65,7 +65,7 @@ def compare(
     names = list(found)
     if headless():
         first = [f"arm {arm}" for arm in study["curves"].arm.unique()[:2]] or names[-1:]
-        show_static(*_compared({name: found[name]() for name in first}, "share of dead groups", 5))
+        show_static(*_compared({name: found[name]() for name in first}, "share of dead groups"))
         return
 
     boxes = [
@@ -73,21 +73,13 @@ def compare(
         for letter, name in zip("ABCD", [*names[:2], *"–––"])
     ]
     curve = Dropdown(description="curve", options=list(CURVES))
-    window = IntSlider(
-        description="mean of steps",
-        value=5,
-        min=1,
-        max=20,
-        continuous_update=False,
-        style={"description_width": "initial"},
-    )
     picture = Image(layout=PICTURE)
     said = Markup(layout=WIDE)
 
     def show(_=None):
         try:
             chosen = {box.value: found[box.value]() for box in boxes if box.value in found}
-            figure, *facts = _compared(chosen, curve.value, window.value)
+            figure, *facts = _compared(chosen, curve.value)
         # A folder that somebody else is writing, or an old one.
         except (RunError, records.RecordError, OSError, ValueError, KeyError) as error:
             said.value = page(paragraph(f"cannot be read: {error}"))
@@ -95,10 +87,10 @@ def compare(
         picture.value = png(figure)
         said.value = page(*facts)
 
-    for control in (*boxes, curve, window):
+    for control in (*boxes, curve):
         control.observe(show, "value")
     show()
-    browse.live(VBox([HBox(boxes[:2]), HBox(boxes[2:]), HBox([curve, window]), picture, said]))
+    browse.live(VBox([HBox(boxes[:2]), HBox(boxes[2:]), curve, picture, said]))
 
 
 def _trainings(run, study, arms, label):
@@ -161,14 +153,15 @@ def _flat(values, prefix=""):
     return found
 
 
-def _compared(chosen, curve, window):
+def _compared(chosen, curve):
     """The figure of a curve, and the tables, as HTML."""
     lines = [training.curves.assign(arm=name) for name, training in chosen.items()]
     curves = pd.concat(lines) if lines else pd.DataFrame()
     # A training without this column has no value, and so no curve.
     curves = curves.assign(value=curves.get(CURVES[curve]))
     label = max((training.label for training in chosen.values()), default="")
-    ax = figures.draw_learning(curves, f": {curve}{label}", curve, window)
+    # Each point is the mean of so many steps (our choice).
+    ax = figures.draw_learning(curves, f": {curve}{label}", curve, 5)
 
     parts = [html_table(_beside("", {name: _headline(x) for name, x in chosen.items()}))]
     # Of an arm only what makes it one is known, of a run the whole profile: two tables.

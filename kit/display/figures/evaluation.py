@@ -11,6 +11,7 @@ from kit.display.figures.common import (
     CHANGES,
     GREY,
     INK,
+    MANY,
     axes_of,
     counted,
     empty_axes,
@@ -198,10 +199,13 @@ def draw_form_and_skill(df: pd.DataFrame, label: str = "") -> Axes:
         The axes; a note if no problem was evaluated twice.
     Source: our choice.
     """
+    whole = of_whole(df)
+    if len(whole) > MANY:
+        whole = whole.sort_values("change").iloc[[0, -1]]
     found = [
         f"{in_set(row.set, row.n)} {row.change:+.2f} ({row.by_form:+.2f} form, "
         f"{row.by_skill:+.2f} skill)"
-        for row in of_whole(df).itertuples()
+        for row in whole.itertuples()
     ]
     title = (
         f"Change of the share solved: {'; '.join(found)}" if found else "More form, or more skill?"

@@ -13,6 +13,7 @@ from kit.core.bins import BIN_ORDER
 from kit.display.figures.common import (
     BIN_COLOURS,
     DOTS_BELOW,
+    MANY,
     METHODS,
     _on,
     arm_colours,
@@ -87,9 +88,6 @@ def draw_curriculum(
     ax.xaxis.set_major_formatter("{x:,g}")
     return ax
 
-
-# Of more arms than this, no curve of a single seed is drawn, and the title names two (our choice).
-MANY = 6
 
 HEALTH = {
     "reward": ("reward", (0, 1)),
