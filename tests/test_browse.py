@@ -115,7 +115,7 @@ def test_every_control_says_what_it_is(shown, run):
         and hasattr(w, "description")
         and not isinstance(w, (ipywidgets.HTML, ipywidgets.Label))
     ]
-    assert len(controls) > 20 and all(w.description for w in controls)
+    assert len(controls) >= 20 and all(w.description for w in controls)
     assert not any(
         getattr(w, "continuous_update", False)
         for w in controls
