@@ -30,6 +30,10 @@ from kit.serving.engine import Completion, Engine
 from kit.serving.models import SMALL_POLICIES
 from kit.synthesis import Synthesis, adapt, tally
 
+# So many chains go on at most: their new problems are then about as many as a training draws (our
+# choice).
+CHAINS = 150
+
 
 class LoopArm(NamedTuple):
     """Where the further problems of an arm come from.
@@ -116,14 +120,14 @@ class TeacherLoop:
         self.envs = environments.make(self.run.profile.rounds)
 
     def chains(self, problems: Iterable[Problem]) -> dict[str, Problem]:
-        """The last graded problem of each chain, by its seed: of a part (DRAWN) of all chains.
+        """The last graded problem of each chain, by its seed: of a part (DRAWN, CHAINS) of all.
 
         Which part, the seed of the training draws, so that seeds replicate the problems too.
         """
         multi = [x for x in problems if x.method == "multi" and x.split == "train"]
         last = {x.seed_id: x for x in multi if x.n}
         drawn = sorted(last, key=lambda seed: digest("loop", self.run.train_seed, seed))
-        return {seed: last[seed] for seed in drawn[: max(1, int(DRAWN * len(drawn)))]}
+        return {seed: last[seed] for seed in drawn[: min(CHAINS, max(1, int(DRAWN * len(drawn))))]}
 
     def seen(self, problems: Iterable[Problem], segment: int) -> list[Problem]:
         """The problems as the policy saw them last before a segment: by its own rollouts.
@@ -216,7 +220,9 @@ class TeacherLoop:
         held = {x.behaviour: f"held_out/{x.id}" for x in first if x.split == "held_out"}
         known = filters.Behaviour(found.of | acts, found.known | held)
         texts = evaluation.texts(items)
-        return filters.apply(before + made, numbers, texts, known)[len(before) :]
+        # A twin is of the same method.
+        chains = [x for x in before if x.method == "multi"]
+        return filters.apply(chains + made, numbers, texts, known)[len(chains) :]
 
     def plan(self, segment: int, problems: list[Problem]) -> pd.DataFrame:
         """The plan up to the end of a segment: what was drawn before, and the segment's part.

@@ -86,7 +86,7 @@ def study_command(
 
     folder = Path(out or ROOT / "runs" / f"study-{Path(profile).stem}").resolve()
     chosen = list(filter(None, arms.split(",")))
-    source = Path(data) if data else study.recorded_problems(profile)
+    source = study.problems_for(profile, data)
     runs = study.prepare_study(profile, folder, source, chosen, seed_numbers(seeds), arms_file)
     console.print(f"{len(runs)} runs in {folder}, {sum(map(study.done, runs))} of them done")
     console.print(study.what_it_finds(profile, source, runs), soft_wrap=True)
@@ -112,7 +112,7 @@ def pool_command(
 
 @app.command("loop")
 def loop_command(
-    profile: ProfileOption = "mini",
+    profile: ProfileOption = "mini-loop",
     out: Annotated[str, Option(help="folder for the run folders; or one of these")] = "",
     segments: Annotated[int, Option(min=1, help="segments of a training")] = 5,
     turns: Annotated[int, Option(min=1, help="further turns of a chain between two segments")] = 2,
@@ -136,7 +136,7 @@ def loop_command(
         if (folder / "arm.json").exists():
             loops.run_loop(profile, folder)
             return
-        source = Path(data) if data else study.recorded_problems(profile)
+        source = study.problems_for(profile, data)
         runs = loops.prepare_loops(
             profile, folder, source, arms.split(","), seed_numbers(seeds), segments, turns
         )

@@ -38,9 +38,10 @@ class StudyError(RuntimeError):
     """Some runs of a study failed; the message says which and where their logs are."""
 
 
-def recorded_problems(profile: str) -> Path:
-    """The folder of the recorded problems for a profile: the miniature has its own."""
-    return RECORDED / ("mini" if scale_of(profiles.load_profile(profile).model_dump()) else "")
+def problems_for(profile: str, data: str) -> Path:
+    """`data`; if empty the folder of the recorded problems: the miniature has its own."""
+    scale = scale_of(profiles.load_profile(profile).model_dump())
+    return Path(data or RECORDED / ("mini" if scale else ""))
 
 
 def prepare_study(

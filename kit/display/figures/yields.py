@@ -211,7 +211,6 @@ def draw_funnel(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Ax
         xlim=(0, shares.max().max() * 1.2),
         xlabel="share of the problems produced",
     )
-    ax.get_yticklabels()[-1].set_fontweight("bold" if counts.index[-1] == "kept" else "normal")
     ax.xaxis.set_major_formatter("{x:.0%}")
     ax.invert_yaxis()
     ax.tick_params(axis="y", length=0)
