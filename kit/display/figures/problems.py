@@ -287,7 +287,7 @@ def draw_lineage(df: pd.DataFrame, label: str = "", most: int = 6) -> Figure:
         drawn = pd.concat(chosen)
         title = (
             f"{len(chosen)} of {all_chains} chains: {len(drawn) - drawn.alive.sum()} of "
-            f"{len(drawn)} turns dropped (crosses){label}"
+            f"{len(drawn)} turns invalid or dropped (crosses){label}"
         )
     note = "no chain to draw yet"
     layout = (3, 3.5, 2.7)

@@ -108,7 +108,7 @@ def draw_heat(df: pd.DataFrame, label: str = "") -> Axes:
     """
     arms = df.arm.unique()
     seeds = df.seeds[df.arm != "before training"]
-    mean = f"pass@1, mean over {counted(int(seeds.max()), 'seed')}" if len(seeds) else ""
+    mean = f"pass@1, mean over at most {counted(int(seeds.max()), 'seed')}" if len(seeds) else ""
     size = (9, 1.6 + 0.34 * max(4, len(arms)))
     title = f"What each arm solves after training{label}"
     if df.empty:
@@ -160,8 +160,8 @@ def draw_sharpening(df: pd.DataFrame, label: str = "") -> Figure:
         return empty_figure(f"Learning, or only surer?{label}", NOT_RUN)
     rose = df[["sampled", "greedy"]] > 0
     title = (
-        f"More by sampled answers in {rose.sampled.sum()}, by greedy ones in {rose.greedy.sum()} "
-        f"and by both in {rose.all(axis=1).sum()} of n = {len(df)} changes "
+        f"Of n = {len(df)} changes (training x set) sampled pass@1 rose in {rose.sampled.sum()}, "
+        f"greedy in {rose.greedy.sum()}, both in {rose.all(axis=1).sum()} "
         f"({counted(df.arm.nunique(), 'arm')}, {counted(df.seed.nunique(), 'seed')}){label}"
     )
     figure, facets = facet_panels(

@@ -144,7 +144,7 @@ def draw_stepping_stones(
     _drawn_chains(left, graded, set(chosen.chain_id))
     _legend(figure, graded.environment, loc="outside lower left")
     chains = counted(tried.chain_id.nunique(), "chain")
-    left.set_title(f"{chains}; full dot: kept; bold: all three kept; shaded: the paper's bins")
+    left.set_title(f"{chains}; full dot: kept; bold: each in its bin; shaded: the paper's bins")
     # Without a whole chain there is nothing to compare with a disjoint set.
     for right in rest:
         right.hist(
