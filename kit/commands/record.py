@@ -40,12 +40,12 @@ PARAMETERS = {
 RECORD_LIMIT = 20_000_000
 
 
-def record_run(run_dir: str | Path, out: Path | None = None, timed: str | Path = "") -> Path:
-    """Copy a run to `out` and `figures/`, and its numbers into RESULTS.md; returns `out`.
+def record_run(run_dir: str | Path, timed: str | Path = "") -> Path:
+    """Copy a run to the folder of its scale and `figures/`, and its numbers into RESULTS.md.
 
-    Of a run in miniature only the tables are copied, with a card. `out`: None: the folder of its
-    scale. `timed`: another run, of the profile as it is, from which the README takes the minutes of
-    the notebooks. Raises RunError if a table of the run is missing, or it is too large for git.
+    Of a run in miniature only the tables are copied, with a card. `timed`: another run, of the
+    profile as it is, from which the README takes the minutes of the notebooks. Returns the folder.
+    Raises RunError if a table of the run is missing, or it is too large for git.
     """
     records.quiet()
     folder = Path(run_dir)
@@ -57,7 +57,7 @@ def record_run(run_dir: str | Path, out: Path | None = None, timed: str | Path =
             "finish the run first, the same command goes on"
         )
     mini = scale_of(manifest["profile"])
-    out = out or RECORDED / ("run-mini" if mini else "")
+    out = RECORDED / ("run-mini" if mini else "")
     out.mkdir(parents=True, exist_ok=True)
     for table in (*TABLES, "rollouts"):
         file = folder / f"{table}.parquet"
