@@ -246,9 +246,7 @@ def test_a_title_has_its_n_and_follows_the_data(name):
     assert re.search(r"n = \d|\b[Oo]f \d|\d settings", many) and few != many
 
 
-@pytest.mark.parametrize(
-    "name", ["pass_rates", "slopes", "funnel", "ratio", "curriculum", "learning"]
-)
+@pytest.mark.parametrize("name", ["curriculum", "learning"])
 def test_a_given_axis_is_used(name):
     plot, frame = PLOTS[name]
     ax = plt.subplots()[1]

@@ -98,13 +98,12 @@ def _shade_dropped(span, beyond):
         span(low, high, color=FAINT, lw=0, zorder=0)
 
 
-def draw_pass_rates(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Axes:
+def draw_pass_rates(df: pd.DataFrame, label: str = "") -> Axes:
     """Pass rates of the graded problems: a row per turn, for the baseline and per stepping stone.
 
     Args:
         df: `p`, `environment`, `turn`, `method`, `asked`, as `records.problems_frame` gives them.
         label: end of the title.
-        ax: where to draw; None: a new figure.
     Returns:
         The axes; a note if no problem is graded.
     Source: paper (the kept range); the figure is our choice.
@@ -123,7 +122,7 @@ def draw_pass_rates(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -
             f"Of {len(p)} graded problems {1 - p.between(*KEPT).mean():.0%} lie in the grey "
             f"zones; mean pass rate {p.mean():.2f}"
         )
-    ax = axes_of(ax, size, f"{title}{label}", "grey: dropped by the filter")
+    ax = axes_of(None, size, f"{title}{label}", "grey: dropped by the filter")
     if not rows:
         return empty_axes(ax, "no problem has been graded yet")
     # One histogram per row, with the mean as a tick on its line.
@@ -173,13 +172,12 @@ def _slope(ax, left, part, asked):
     text_at(ax, middle, 1.065, change, "center", va="top")
 
 
-def draw_slopes(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Axes:
+def draw_slopes(df: pd.DataFrame, label: str = "") -> Axes:
     """Pass rate of each problem and of its successor, by what the teacher was asked.
 
     Args:
         df: as `records.problems_frame` gives it.
         label: end of the title.
-        ax: where to draw; None: a new figure.
     Returns:
         The axes; a note if no chain has two graded turns in a row.
     Source: paper (the rule of 0.65 and 0); the figure is our choice.
@@ -195,7 +193,7 @@ def draw_slopes(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Ax
     title = f"Pass rate from turn to turn: {'; '.join(changes) or 'no pair yet'}{label}"
     chains = counted(links.chain_id.nunique(), "chain")
     counts = f"{counted(len(links), 'pair')} of graded turns, {chains}, bold: mean"
-    ax = axes_of(ax, (8, 4.4), title, counts)
+    ax = axes_of(None, (8, 4.4), title, counts)
     if not len(groups):
         return empty_axes(ax, "no chain has two graded turns in a row yet")
     lefts = 1.6 * np.arange(len(groups))

@@ -162,13 +162,12 @@ def draw_stepping_stones(
     return figure
 
 
-def draw_funnel(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Axes:
+def draw_funnel(df: pd.DataFrame, label: str = "") -> Axes:
     """What became of the problems of each method, all environments together.
 
     Args:
         df: of `yields.funnel_table`.
         label: end of the title.
-        ax: where to draw; None: a new figure.
     Returns:
         The axes; a note if no problem was filtered.
     Source: our choice.
@@ -191,7 +190,7 @@ def draw_funnel(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Ax
     if n:
         kept = counts[counts.index == "kept"].to_numpy().sum()
         title = f"Of {counted(n, 'problem')} the filters kept {kept:.0f} ({kept / n:.0%})"
-    ax = axes_of(ax, (8, 5.4), f"{title}{label}", " · ".join(parts))
+    ax = axes_of(None, (8, 5.4), f"{title}{label}", " · ".join(parts))
     if not n:
         return empty_axes(ax, "no problem has been filtered yet")
     # Per reason a bar for each method; the bars of the first reason name the methods.
@@ -237,13 +236,12 @@ def _ratio_row(ax, y, row, end):
     text_at(ax, end * 1.02, y, f"{counts}   {counted(row.seeds, 'seed')}")
 
 
-def draw_ratio(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Axes:
+def draw_ratio(df: pd.DataFrame, label: str = "") -> Axes:
     """Kept share of multi-turn over that of single-turn, with its bootstrap interval.
 
     Args:
         df: of `yields.yield_table`.
         label: end of the title.
-        ax: where to draw; None: a new figure.
     Returns:
         The axes, a row per environment; a note if no problem was filtered.
     Source: paper, sec. 4.2 (the ratio, more than 4); the interval is our choice.
@@ -259,7 +257,7 @@ def draw_ratio(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Axe
             title += ", which may be chance" * (row.low <= 1 <= row.high)
         title += f" (n = {counted(row.seeds, 'snippet')}){label}"
     size = (8.5, 1.7 + 0.5 * max(1, len(df)))
-    ax = axes_of(ax, size, title, "kept share multi / single; 95% bootstrap over seeds")
+    ax = axes_of(None, size, title, "kept share multi / single; 95% bootstrap over seeds")
     if df.empty:
         return empty_axes(ax, "no problem has been filtered yet")
     values = df[["ratio", "low", "high"]].to_numpy(float)
