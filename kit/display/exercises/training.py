@@ -1,6 +1,7 @@
 """The judges of notebooks 04 to 08."""
 
 from collections.abc import Callable
+from statistics import mean
 
 import numpy as np
 import pandas as pd
@@ -189,8 +190,8 @@ def paired_error(learner: Callable) -> None:
     """
 
     def reference(before, after):
-        differences = np.subtract(after, before)
-        return float(differences.mean()), float(sem(differences))
+        differences = np.subtract(after, before).tolist()
+        return mean(differences), float(sem(differences))
 
     lessons = {
         "[0.0, 0.5, 1.0], [0.25, 0.75, 1.25]": "Every problem moved by the same, so nothing is "

@@ -82,8 +82,10 @@ def _titled(title, width, height, *grid, **options):
     return figure, axes
 
 
-def axes_of(ax: Axes | None, size: tuple[float, float], title: str, subtitle: str = "") -> Axes:
-    """The given axes, or those of a new figure, with a title and a line below it."""
+def axes_of(
+    size: tuple[float, float], title: str, subtitle: str = "", ax: Axes | None = None
+) -> Axes:
+    """Axes of a new figure, or the given ones, with a title and a line below it."""
     if ax is None:
         ax = _titled(title, *size)[1][0, 0]
     else:

@@ -210,7 +210,7 @@ def draw_form_and_skill(df: pd.DataFrame, label: str = "") -> Axes:
     title = (
         f"Change of the share solved: {'; '.join(found)}" if found else "More form, or more skill?"
     )
-    ax = axes_of(None, (9, 1.6 + 0.55 * len(df)), f"{title}{label}")
+    ax = axes_of((9, 1.6 + 0.55 * len(df)), f"{title}{label}")
     if df.empty:
         return empty_axes(ax, "no problem has been evaluated twice yet")
     places = np.arange(len(df))

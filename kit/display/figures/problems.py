@@ -122,7 +122,7 @@ def draw_pass_rates(df: pd.DataFrame, label: str = "") -> Axes:
             f"Of {len(p)} graded problems {1 - p.between(*KEPT).mean():.0%} lie in the grey "
             f"zones; mean pass rate {p.mean():.2f}"
         )
-    ax = axes_of(None, size, f"{title}{label}", "grey: dropped by the filter")
+    ax = axes_of(size, f"{title}{label}", "grey: dropped by the filter")
     if not rows:
         return empty_axes(ax, "no problem has been graded yet")
     # One histogram per row, with the mean as a tick on its line.
@@ -193,7 +193,7 @@ def draw_slopes(df: pd.DataFrame, label: str = "") -> Axes:
     title = f"Pass rate from turn to turn: {'; '.join(changes) or 'no pair yet'}{label}"
     chains = counted(links.chain_id.nunique(), "chain")
     counts = f"{counted(len(links), 'pair')} of graded turns, {chains}, bold: mean"
-    ax = axes_of(None, (8, 4.4), title, counts)
+    ax = axes_of((8, 4.4), title, counts)
     if not len(groups):
         return empty_axes(ax, "no chain has two graded turns in a row yet")
     lefts = 1.6 * np.arange(len(groups))

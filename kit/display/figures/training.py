@@ -54,7 +54,7 @@ def draw_curriculum(
             for row in sums[["n", "wanted"]].sum().itertuples()
         ]
         title = f"Of {counted(drawn.n.sum(), 'prompt')} {', '.join(found)}; curriculum"
-    ax = axes_of(ax, (8, 3.4), f"{title}{label}", subtitle)
+    ax = axes_of((8, 3.4), f"{title}{label}", subtitle, ax)
     if df.empty:
         return empty_axes(ax, "no schedule given")
     wide = df.pivot_table(index="step", columns="bin", values="weight")
@@ -210,7 +210,7 @@ def draw_learning(
     if several:
         bands = f"{counted(len(runs), 'run')}; bold: median, band: min to max"
     notes = compress([bands, f"mean of {window} steps"], [several or known, window > 1])
-    ax = axes_of(ax, (8, 4), f"{_first_and_last(df, ylabel)}{label}", "; ".join(notes))
+    ax = axes_of((8, 4), f"{_first_and_last(df, ylabel)}{label}", "; ".join(notes), ax)
     if df.empty:
         return empty_axes(ax, "no curve to draw yet")
     curves = df.groupby(["arm", "seed"]).value

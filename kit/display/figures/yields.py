@@ -190,7 +190,7 @@ def draw_funnel(df: pd.DataFrame, label: str = "") -> Axes:
     if n:
         kept = counts[counts.index == "kept"].to_numpy().sum()
         title = f"Of {counted(n, 'problem')} the filters kept {kept:.0f} ({kept / n:.0%})"
-    ax = axes_of(None, (8, 5.4), f"{title}{label}", " · ".join(parts))
+    ax = axes_of((8, 5.4), f"{title}{label}", " · ".join(parts))
     if not n:
         return empty_axes(ax, "no problem has been filtered yet")
     # Per reason a bar for each method; the bars of the first reason name the methods.
@@ -257,7 +257,7 @@ def draw_ratio(df: pd.DataFrame, label: str = "") -> Axes:
             title += ", which may be chance" * (row.low <= 1 <= row.high)
         title += f" (n = {counted(row.seeds, 'snippet')}){label}"
     size = (8.5, 1.7 + 0.5 * max(1, len(df)))
-    ax = axes_of(None, size, title, "kept share multi / single; 95% bootstrap over seeds")
+    ax = axes_of(size, title, "kept share multi / single; 95% bootstrap over seeds")
     if df.empty:
         return empty_axes(ax, "no problem has been filtered yet")
     values = df[["ratio", "low", "high"]].to_numpy(float)
