@@ -273,18 +273,17 @@ def draw_lineage(df: pd.DataFrame, label: str = "", most: int = 6) -> Figure:
     Source: our choice.
     """
     df = df[df.method == "multi"].sort_values("turn", kind="stable")
-    lengths = df.groupby("chain_id").agg({"p": "count", "asked": "nunique"})
-    order = lengths.sort_values(["p", "asked"], ascending=False, kind="stable").index
-    all_chains = len(order)
     # Before the filters nothing is kept: what is valid counts as alive.
     df = df.assign(alive=df.kept | (df.dropped_by + df.reason == ""))
-    chains = dict(list(df.groupby("chain_id")))
-    chosen = [chains[chain] for chain in order[:most]]
+    chains = df.groupby("chain_id")
+    lengths = chains.agg({"p": "count", "asked": "nunique"})
+    order = lengths.sort_values(["p", "asked"], ascending=False, kind="stable").index
+    chosen = [chains.get_group(chain) for chain in order[:most]]
     title = f"Chains, turn by turn{label}"
     if chosen:
         drawn = pd.concat(chosen)
         title = (
-            f"{len(chosen)} of {all_chains} chains: {len(drawn) - drawn.alive.sum()} of "
+            f"{len(chosen)} of {len(order)} chains: {len(drawn) - drawn.alive.sum()} of "
             f"{len(drawn)} turns invalid or dropped (crosses){label}"
         )
     note = "no chain to draw yet"
@@ -293,11 +292,12 @@ def draw_lineage(df: pd.DataFrame, label: str = "", most: int = 6) -> Figure:
         len(chosen), layout, title, note, "turn", "pass rate", sharex=True, sharey=True
     )
     # All panels share their limits.
+    last = df.turn.max()
     for ax, chain in zip(axes, chosen):
         _chain(ax, chain)
-        most = df.turn.max()
-        ax.set(xlim=(0.6, most + 0.6), ylim=(-0.3, 1.12))
-        ax.set(xticks=range(1, most + 1), yticks=[0, 0.5, 1])
+        ax.set(
+            xlim=(0.6, last + 0.6), ylim=(-0.3, 1.12), xticks=range(1, last + 1), yticks=[0, 0.5, 1]
+        )
     return figure
 
 

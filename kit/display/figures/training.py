@@ -42,11 +42,10 @@ def draw_curriculum(
     Source: our choice.
     """
     drawn = pd.DataFrame() if realised is None else realised[realised["kind"] == "bin"]
+    title = "Curriculum"
     subtitle = "sampling weight of each difficulty"
     if len(drawn):
         subtitle += "; broken lines: what the plan really draws"
-    title = "Curriculum"
-    if len(drawn):
         prompts = drawn.groupby("from_step").n.transform("sum")
         sums = drawn.assign(wanted=drawn.wanted * prompts).groupby("name", sort=False)
         found = [
