@@ -140,7 +140,7 @@ def _graded(env, problem, answer, run):
             (verdict,) = env.grade(problem, [answer], box)
     # An answer never raises: whatever does is a fault of the kit.
     except Exception as error:
-        verdict = Verdict("error", f"{type(error).__name__}: {error}")
+        verdict = Verdict.of_fault(error)
     return {
         "answer": answer,
         "verdict": "our error, no reward" if verdict.outcome == "error" else verdict.outcome,

@@ -168,7 +168,7 @@ def interval_line(ax: Axes, x: Any, y: Any, colour: str, lw: float = 2, **dot) -
 def legend_marks(colours: dict[str, str], ls: str = "") -> dict[str, Any]:
     """A dot for each name in its colour, as a legend takes them."""
     marks = [plt.Line2D([], [], marker="o", ls=ls, color=colour) for colour in colours.values()]
-    return {"handles": marks, "labels": list(map(str, colours))}
+    return {"handles": marks, "labels": list(colours)}
 
 
 def _legend(place, names, **where):
@@ -200,11 +200,6 @@ def _on(difficulty):
     return "white" if difficulty in ("medium", "hard") else INK
 
 
-def _grid(df):
-    """Attempts M, so that p is counted at k / M; 20 steps where the frame does not say."""
-    return int(df["n"].max()) if "n" in df and df["n"].max() > 0 else 20
-
-
 def arm_colours(df: pd.DataFrame) -> dict[str, Any]:
     """Arm -> colour, in order of appearance."""
     arms = df["arm"].unique()
@@ -218,7 +213,7 @@ def arm_colours(df: pd.DataFrame) -> dict[str, Any]:
 def stacks(ax: Axes, df: pd.DataFrame, base: float, height: float, attempts: int) -> int:
     """Counts of p above `base`, stacked by environment: dots below DOTS_BELOW values, else bars.
 
-    The tallest stack is as high as `height`; returns its count."""
+    p is counted at k / `attempts`. The tallest stack is as high as `height`; returns its count."""
     df = df.assign(k=(df.p * attempts).round(), n=1)
     df = df.sort_values("environment", key=pd.Index(ENVIRONMENT_COLOURS).get_indexer)
     tallest = df.k.value_counts().max()

@@ -110,8 +110,7 @@ def draw_groups(df: pd.DataFrame, label: str = "") -> Figure:
     Source: our choice.
     """
     title = f"Where the policy solves more{label}"
-    if len(df):
-        df = df[(df.group != "all") & (df["mode"] == "sampled")].dropna(subset="value")
+    df = df[(df.group != "all") & (df["mode"] == "sampled")].dropna(subset="value")
     if df.empty:
         return empty_figure(title, "no set has several levels or environments")
     first, last = df.checkpoint.unique()[[0, -1]]

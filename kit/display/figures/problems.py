@@ -16,7 +16,6 @@ from kit.display.figures.common import (
     FAINT,
     GREY,
     INK,
-    _grid,
     _legend,
     axes_of,
     counted,
@@ -102,7 +101,7 @@ def draw_pass_rates(df: pd.DataFrame, label: str = "") -> Axes:
     """Pass rates of the graded problems: a row per turn, for the baseline and per stepping stone.
 
     Args:
-        df: `p`, `environment`, `turn`, `method`, `asked`, as `records.problems_frame` gives them.
+        df: as `records.problems_frame` gives it.
         label: end of the title.
     Returns:
         The axes; a note if no problem is graded.
@@ -127,7 +126,7 @@ def draw_pass_rates(df: pd.DataFrame, label: str = "") -> Axes:
         return empty_axes(ax, "no problem has been graded yet")
     # One histogram per row, with the mean as a tick on its line.
     for k, part in enumerate(rows.values()):
-        stacks(ax, part, -k, 0.85, _grid(graded))
+        stacks(ax, part, -k, 0.85, graded.n.max())
         ax.axhline(-k, color=GREY, lw=0.6)
         mean = part.p.mean()
         ax.plot([mean, mean], [-k - 0.06, -k + 0.06], color=INK, lw=2, zorder=4)

@@ -17,7 +17,6 @@ from kit.display.figures.common import (
     METHODS,
     NAMES,
     PAPER_RATIO,
-    _grid,
     _legend,
     _on,
     axes_of,
@@ -80,7 +79,7 @@ def draw_sensitivity(df: pd.DataFrame, label: str = "") -> Figure:
             ax.bar_label(bars, numbers, label_type="center", size=9, color=ink)
             under += count.to_numpy()
         ax.bar_label(bars, part.ratio.map("F1 {:.2f}".format), size=9, color=GREY)
-        ax.set(xticks=places, xticklabels=part.setting, title=_CHOICES.get(choice, choice))
+        ax.set(xticks=places, xticklabels=part.setting, title=_CHOICES[choice])
         for tick, chosen in zip(ax.get_xticklabels(), part.chosen):
             tick.set_fontweight("bold" if chosen else "normal")
     # The legend is the same for all panels.
@@ -296,7 +295,7 @@ def draw_bins(df: pd.DataFrame, label: str = "", scheme: str = "broad") -> Figur
     title = f"{found}, of {len(graded)} graded problems{label}"
     figure, (left, right) = panels(2, (2, 5, 3.6), title, width_ratios=(1.35, 1))
     # Left: the pass rates above a strip of bins per scheme.
-    tallest = stacks(left, graded, 0, 1, _grid(graded))
+    tallest = stacks(left, graded, 0, 1, graded.n.max())
     for y, name in ((-0.14, "broad"), (-0.27, "narrow")):
         for part in BINS[name]:
             width = part.high - part.low
