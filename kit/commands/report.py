@@ -104,7 +104,6 @@ def write_report(folder: str | Path) -> Path:
         steps=_steps(stages, recorded),
         recorded=recorded,
         sections=_sections(folder),
-        failed={stem: stage["error"] for stem, stage in stages.items() if stage["error"]},
         date=f"{datetime.fromisoformat(last):%Y-%m-%d %H:%M} UTC" if last else "–",
         minutes=sum(stage.get("seconds", 0) for stage in stages.values()) / 60,
         peak=max((stage.get("peak_gb", 0) for stage in stages.values()), default=0),
@@ -289,15 +288,7 @@ def _evaluation(folder: Path) -> dict:
         for (name, mode, k), part in whole.groupby(["set", "mode", "k"], sort=False)
     ]
     # Shares of malformed and cut-off answers before and after, and what of the gain is form.
-    forms = [
-        row._asdict()
-        | {name: f"{getattr(row, name):+.2f}" for name in ("change", "by_form", "by_skill")}
-        | {
-            name: f"{getattr(row, f'{name}_before'):.0%} → {getattr(row, f'{name}_after'):.0%}"
-            for name in ("malformed", "cut_off")
-        }
-        for row in _table(folder / "form.parquet").itertuples()
-    ]
+    forms = list(_table(folder / "form.parquet").itertuples())
     return {"checkpoints": list(whole.checkpoint.unique()), "rows": rows, "forms": forms}
 
 
