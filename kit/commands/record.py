@@ -197,8 +197,7 @@ def _options(stages):
 
 def versions(manifest: dict) -> str:
     """Of the packages that made a run."""
-    packages = {name: version for name, version in manifest["versions"].items() if name != "kit"}
-    return ", ".join(f"{name} {version}" for name, version in packages.items())
+    return ", ".join(f"{name} {of}" for name, of in manifest["versions"].items() if name != "kit")
 
 
 def gallery(manifest: dict) -> str:
