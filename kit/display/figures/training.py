@@ -56,8 +56,7 @@ def draw_curriculum(
     ax = axes_of((8, 3.4), f"{title}{label}", subtitle, ax)
     if df.empty:
         return empty_axes(ax, "no schedule given")
-    wide = df.pivot_table(index="step", columns="bin", values="weight")
-    wide = wide[[name for name in BIN_ORDER if name in wide]]
+    wide = df.pivot_table(index="step", columns="bin", values="weight").filter(BIN_ORDER)
     steps = wide.index.to_numpy(float)
     colours = [BIN_COLOURS[name] for name in wide]
     ax.stackplot(steps, wide.to_numpy().T, colors=colours, step="post", lw=0)

@@ -172,8 +172,7 @@ def draw_funnel(df: pd.DataFrame, label: str = "") -> Axes:
     Source: our choice.
     """
     counts = df.pivot_table("count", "dropped_by", "method", "sum", 0)
-    reasons = [reason for reason in REASONS if reason in counts.index]
-    counts = counts.reindex(reasons, columns=[method for method in METHODS if method in counts])
+    counts = counts.filter(REASONS, axis=0).filter(METHODS)
     # What our infrastructure lost is in no share.
     ours = counts.index.isin(INFRASTRUCTURE)
     lost = counts[ours].sum()
