@@ -205,7 +205,7 @@ def gallery(manifest: dict) -> str:
     profile = manifest["profile"]
     stages = manifest["stages"]
     parts = [GALLERY]
-    for csv in sorted(FIGURES.glob("*.csv"), key=lambda path: order(path.stem)):
+    for csv in sorted(FIGURES.glob("*.csv"), key=order):
         question, read = caption(csv.stem)
         svg = csv.with_suffix(".svg")
         shown = svg if svg.exists() else csv.with_suffix(".png")

@@ -220,7 +220,7 @@ def _sections(folder: Path) -> list[dict]:
         number: [] for number, name in tables.items() if (folder / f"{name}.parquet").exists()
     }
     room = ROOM
-    for svg in sorted((folder / "figures").glob("*.svg"), key=lambda path: order(path.stem)):
+    for svg in sorted((folder / "figures").glob("*.svg"), key=order):
         source, size = _embedded(picture(svg), room)
         room -= size
         csv = svg.with_suffix(".csv")

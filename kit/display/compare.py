@@ -100,7 +100,7 @@ def _trainings(run, study, arms, label):
         """Some seeds of an arm of the study."""
         curves, scores = (
             frame[(frame.arm == name) & frame.seed.isin(seeds)]
-            for frame in map(study.get, ("curves", "scores"))
+            for frame in (study["curves"], study["scores"])
         )
         values = {"arm": name, "seeds": ", ".join(map(str, seeds))}
         values |= {f"arm.{key}": str(value) for key, value in arms.get(name, {}).items()}
