@@ -202,8 +202,6 @@ def versions(manifest: dict) -> str:
 
 def gallery(manifest: dict) -> str:
     """`figures/README.md`: every figure there with its question, and the command that draws it."""
-    profile = manifest["profile"]
-    stages = manifest["stages"]
     parts = [GALLERY]
     for csv in sorted(FIGURES.glob("*.csv"), key=order):
         question, read = caption(csv.stem)
@@ -211,11 +209,12 @@ def gallery(manifest: dict) -> str:
         shown = svg if svg.exists() else csv.with_suffix(".png")
         # The notebook that draws it, with the values that this run gave to it.
         number = csv.stem[:2]
-        changed = _options(facts for stem, facts in stages.items() if stem.startswith(number))
+        stages = manifest["stages"].items()
+        changed = _options(facts for stem, facts in stages if stem.startswith(number))
         parts.append(
             f"## {question}\n\n![{question}]({shown.name})\n\n"
             f"{read} [Numbers]({csv.name})\n\n"
-            f"```bash\npython -m kit run --profile {profile['name']} --out RUN "
+            f"```bash\npython -m kit run --profile {manifest['profile']['name']} --out RUN "
             f"--only {number}{changed}\n```\n"
         )
     return "\n".join(parts)

@@ -63,9 +63,7 @@ MAKERS = {
     "filtered": "03_filters",
     "yields": "03_filters",
     "plan": "04_difficulty",
-    "difficulty": "04_difficulty",
     "train": "05_grpo",
-    "policy": "05_grpo",
     "evaluation": "06_evaluation",
 }
 
@@ -87,7 +85,6 @@ def write_report(folder: str | Path) -> Path:
     Raises RunError if its manifest is damaged."""
     folder = Path(folder)
     manifest = read_manifest(folder)
-    profile = manifest["profile"] or {"name": "not loaded"}
     stages = _stages(folder, manifest)
     recorded = {name: stem for stem, stage in stages.items() for name in stage["recorded"]}
     # Programs in the sandbox, by outcome: those without a verdict are our failure.
@@ -99,7 +96,7 @@ def write_report(folder: str | Path) -> Path:
     last = max(times, default="")
     page = _template().render(
         name=folder.name,
-        profile=profile,
+        profile=manifest["profile"] or {"name": "not loaded"},
         stages=stages,
         steps=_steps(stages, recorded),
         recorded=recorded,
@@ -200,8 +197,11 @@ def _steps(stages: dict[str, dict], recorded: dict[str, str]) -> list[dict]:
 def _verdicts(counts):
     """How many claims (F1, F2, ...) are supported, contradicted and open."""
     found = Counter(verdict for claim, verdict in counts.items() if claim.startswith("F"))
-    verdicts = {name: found[name] for name in ("supported", "contradicted")}
-    return verdicts | {"open": found["undecided"] + found["not tested at this scale"]}
+    return {
+        "supported": found["supported"],
+        "contradicted": found["contradicted"],
+        "open": found["undecided"] + found["not tested at this scale"],
+    }
 
 
 def _filled(text, counts):
@@ -268,11 +268,10 @@ def _evaluation(folder: Path) -> dict:
     summary = _table(folder / "summary.parquet")
     if summary.empty:
         return {}
-    difference = _table(folder / "difference.parquet")
     # Changes are of one answer per problem: they stand beside pass@1 and greedy.
     changes = {
         (row.set, row.mode, 1): value_in_interval(row, "+.2f")
-        for row in difference.itertuples()
+        for row in _table(folder / "difference.parquet").itertuples()
         if row.group == "all"
     }
     whole = summary[summary.group == "all"]
@@ -298,5 +297,4 @@ def _board(folder):
     if "why" not in board:
         # There is none, or it was made by an older kit.
         return []
-    voting = voting_rows(board)
-    return [{**row._asdict(), "here": found_here(row)} for row in voting.itertuples()]
+    return [{**row._asdict(), "here": found_here(row)} for row in voting_rows(board).itertuples()]

@@ -137,8 +137,7 @@ def draw_health(df: pd.DataFrame, switches: Iterable[float] = (), label: str = "
         The figure; a note if no step was logged.
     Source: our choice.
     """
-    logged = df.dropna(axis=1, how="all")
-    found = [column for column in HEALTH if column in logged and "step" in logged]
+    found = list(df.dropna(axis=1, how="all").filter(HEALTH))
     title = f"Health of the training{label}"
     if "reward" in found and len(df) > 1:
         reward, half = df.sort_values("step").reward, len(df) // 2
