@@ -192,7 +192,7 @@ def draw_funnel(df: pd.DataFrame, label: str = "") -> Axes:
     if not n:
         return empty_axes(ax, "no problem has been filtered yet")
     # Per reason a bar for each method; the bars of the first reason name the methods.
-    shares = (counts / total.where(total > 0)).fillna(0)
+    shares = (counts / total).fillna(0)
     tall = 0.8 / len(total)
     for k, method in enumerate(total.index):
         y = np.arange(len(counts)) + (k - (len(total) - 1) / 2) * tall
