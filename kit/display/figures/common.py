@@ -98,8 +98,7 @@ def axes_of(
 def empty_axes(ax: Axes, text: str) -> Axes:
     """Empty axes that say why there is nothing to see."""
     text_at(ax, 0.5, 0.5, text, "center", xycoords="axes fraction", color=GREY, size=11)
-    ax.set(xticks=[], yticks=[])
-    sns.despine(ax=ax, left=True, bottom=True)
+    ax.set_axis_off()
     return ax
 
 
