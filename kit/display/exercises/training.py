@@ -148,9 +148,8 @@ def schedule(phases: list | None) -> pd.DataFrame | None:
         return None
 
     # The last phase is drawn until the end.
-    steps = pd.Index([*starts, 100.0], name="step")
-    table = pd.DataFrame([*weights, weights[-1]], steps, pd.Index(names, name="bin"))
-    return table.stack().rename("weight").reset_index()
+    table = pd.DataFrame([*weights, weights[-1]], columns=names).assign(step=[*starts, 100.0])
+    return table.melt("step", var_name="bin", value_name="weight")
 
 
 def budget(chosen: tuple[int, int] | None) -> None:
