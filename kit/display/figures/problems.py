@@ -28,6 +28,7 @@ from kit.display.figures.common import (
     stacks,
     text_at,
 )
+from kit.teacher import turn_changes
 
 # Paper: pass rates that are kept.
 KEPT = (0.01, 0.97)
@@ -145,18 +146,9 @@ def draw_pass_rates(df: pd.DataFrame, label: str = "") -> Axes:
     return ax
 
 
-def _links(df):
-    """Children with `turn_parent` and `p_parent` of their parent: both graded, of one chain."""
-    graded = df.dropna(subset="p")
-    parents = graded[["chain_id", "id", "turn", "p"]].drop_duplicates(["chain_id", "id"])
-    parents = parents.rename(columns={"id": "parent_id"})
-    found = graded.merge(parents, on=["chain_id", "parent_id"], suffixes=("", "_parent"))
-    return found.query("turn_parent < turn")
-
-
 def _slope(ax, left, part, asked):
     """A line from each problem to its successor, and a bold one from mean to mean."""
-    pairs = part[["p_parent", "p"]].to_numpy().T
+    pairs = part[["before", "after"]].to_numpy().T
     means = pairs.mean(axis=1)
     n = len(part)
     ends = [left, left + 1]
@@ -172,7 +164,7 @@ def _slope(ax, left, part, asked):
 
 
 def draw_slopes(df: pd.DataFrame, label: str = "") -> Axes:
-    """Pass rate of each problem and of its successor, by what the teacher was asked.
+    """Pass rate of each multi-turn problem and of its successor, by what the teacher was asked.
 
     Args:
         df: as `records.problems_frame` gives it.
@@ -181,11 +173,12 @@ def draw_slopes(df: pd.DataFrame, label: str = "") -> Axes:
         The axes; a note if no chain has two graded turns in a row.
     Source: paper (the rule of 0.65 and 0); the figure is our choice.
     """
-    links = _links(df)
+    # The rows of the frame have the fields of a problem.
+    links = turn_changes(df.dropna(subset="p").itertuples())
     groups = links.groupby(pd.Categorical(links["asked"], list(ASKED)), observed=True)
     changes = [
         f"asked {asked}, it "
-        f"{moved(*mean_interval(part.p - part.p_parent, bounds=(-1, 1), clusters=part.seed_id))} "
+        f"{moved(*mean_interval(part.change, bounds=(-1, 1), clusters=part.seed_id))} "
         f"(n = {counted(len(part), 'turn')})"
         for asked, part in groups
     ]
