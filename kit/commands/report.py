@@ -104,9 +104,7 @@ def write_report(folder: str | Path) -> Path:
         date=f"{datetime.fromisoformat(last):%Y-%m-%d %H:%M} UTC" if last else "–",
         minutes=sum(stage.get("seconds", 0) for stage in stages.values()) / 60,
         peak=max((stage.get("peak_gb", 0) for stage in stages.values()), default=0),
-        programs=programs.most_common(),
-        total=programs.total(),
-        lost=programs["sandbox_error"] + programs["unsupported"],
+        programs=programs,
         boxes=sorted({mode for stage in stages.values() for mode in stage["sandbox"]}),
         versions=manifest.get("versions", {}),
         errors={
