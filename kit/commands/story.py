@@ -4,6 +4,7 @@ What the teacher did, what the training did, and what cannot be said. All come f
 tables; where one is missing its sentence says so.
 """
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,13 +57,11 @@ def tell_story(folder: Path, manifest: dict) -> dict[str, str]:
 
 def _table(folder, name, *columns):
     """A table of the run with at least these columns and a row."""
-    try:
+    with contextlib.suppress(FileNotFoundError, records.RecordError):
         frame = records.read_parquet(folder / f"{name}.parquet")
-    except (FileNotFoundError, records.RecordError):
-        raise _Missing(f"{name}.parquet") from None
-    if frame.empty or not {*columns} <= {*frame}:
-        raise _Missing(f"{name}.parquet")
-    return frame
+        if len(frame) and {*columns} <= {*frame}:
+            return frame
+    raise _Missing(f"{name}.parquet")
 
 
 def _optional(folder, name, *columns):
