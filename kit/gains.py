@@ -116,12 +116,13 @@ def form_and_skill(frame: pd.DataFrame) -> pd.DataFrame:
     wide = means.unstack("checkpoint")
 
     # The two terms of the sum.
-    moved = wide.xs("after", axis=1, level=1) - wide.xs("before", axis=1, level=1)
-    middle = wide.T.groupby(level=0).mean().T
+    before, after = (means.xs(name, level="checkpoint") for name in ("before", "after"))
+    change = after - before
+    middle = (before + after) / 2
     found = wide.set_axis([f"{name}_{checkpoint}" for name, checkpoint in wide], axis=1)
-    found["change"] = moved["solved"]
-    found["by_form"] = moved["well_formed"] * middle["skill"]
-    found["by_skill"] = moved["skill"] * middle["well_formed"]
+    found["change"] = change["solved"]
+    found["by_form"] = change["well_formed"] * middle["skill"]
+    found["by_skill"] = change["skill"] * middle["well_formed"]
     counts = frame.groupby("set", sort=False)["problem_id"].nunique()
     found.insert(0, "n", counts)
     return found.reindex(counts.index).reset_index()

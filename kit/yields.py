@@ -104,8 +104,7 @@ def equal_budget(problems: list[Problem]) -> list[Problem]:
     bill = bill[~bill.dropped_by.isin(INFRASTRUCTURE)].sort_values(["turn", "seed_id"])
     # The budget of each environment: the smaller of the two methods' totals.
     groups = bill.groupby(["environment", "method"])[_CURRENCIES]
-    totals = groups.sum().reset_index()
-    limits = totals[totals.method.isin(_COMPARED)].groupby("environment")[_CURRENCIES].min()
+    limits = groups.sum().query("method in @_COMPARED").groupby("environment").min()
     # What a method has spent when it has made this problem too.
     spent = groups.cumsum()
     inside = (spent <= limits.reindex(bill.environment).to_numpy()).all(axis=1)

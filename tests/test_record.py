@@ -41,8 +41,9 @@ def test_a_run_in_miniature_is_recorded_beside_the_other_one(tmp_path, monkeypat
         small.find("plan.parquet")
 
 
-def test_an_unfinished_run_is_not_recorded(tmp_path, finished):
+def test_an_unfinished_run_is_not_recorded(tmp_path, monkeypatch, finished):
+    monkeypatch.setattr(record, "RECORDED", tmp_path / "recorded")
     (finished / "evaluation.parquet").unlink()
     with pytest.raises(RunError, match=r"no evaluation.*finish the run first"):
-        record.record_run(finished, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+        record.record_run(finished)
+    assert not (tmp_path / "recorded").exists()

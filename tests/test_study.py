@@ -16,7 +16,7 @@ from kit import findings, grpo
 from kit.arms import EMPTY, ArmError, collect_study, load_arms
 from kit.commands import pages, record, study
 from kit.core import profile
-from kit.core.manifest import RunError
+from kit.core.manifest import RECORDED, RunError
 from kit.core.profile import ProfileError
 from kit.core.records import save_problems
 from kit.core.run import LABEL, MINIATURE, open_run
@@ -247,11 +247,12 @@ def write_pages(folder, text):
 
 def test_a_recorded_study_brings_its_card_and_its_board(prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(pages, "ROOT", tmp_path)
+    monkeypatch.setattr(study_arms, "RECORDED", tmp_path)
     write_pages(tmp_path, "above\n<!-- board -->\nold\n<!-- /board -->\nbelow\n")
-    for run in prepared(arms=["four", "one"], seeds=[0, 1, 2]):
+    for run in prepared(arms=["four", "one"], seeds=[0, 1, 2], folder=tmp_path / "made"):
         finish(run, run.parent.name)
-    record.record_study(tmp_path / "study", tmp_path / "shipped")
-    card, readme = ((tmp_path / name).read_text() for name in ("shipped/README.md", pages.PAGES[1]))
+    record.record_study(tmp_path / "made")
+    card, readme = ((tmp_path / name).read_text() for name in ("study/README.md", pages.PAGES[1]))
     assert "--arms four,one --seeds 0,1,2" in card
     assert "median of 6" in card
     assert "05 1.5, 06 1.5" in card
@@ -259,9 +260,9 @@ def test_a_recorded_study_brings_its_card_and_its_board(prepared, tmp_path, monk
     assert readme.endswith("below\n")
     assert "old" not in readme
     assert "| F9 |" in readme
-    assert {p.stem for p in (tmp_path / "shipped").glob("*.parquet")} == set(EMPTY)
+    assert {p.stem for p in (tmp_path / "study").glob("*.parquet")} == set(EMPTY)
     with pytest.raises(RunError, match="no run"):
-        record.record_study(tmp_path / "nothing", tmp_path / "shipped")
+        record.record_study(tmp_path / "nothing")
 
 
 def test_a_study_in_miniature_is_recorded_as_it_grows_beside_the_other(
@@ -269,6 +270,9 @@ def test_a_study_in_miniature_is_recorded_as_it_grows_beside_the_other(
 ):
     monkeypatch.setattr(pages, "ROOT", tmp_path)
     monkeypatch.setattr(study_arms, "RECORDED", tmp_path / "recorded")
+    of_language_models = tmp_path / "recorded" / "study"
+    of_language_models.parent.mkdir()
+    of_language_models.symlink_to(RECORDED / "study")
     write_pages(tmp_path, "<!-- board -->\nold\n<!-- /board -->\n")
     runs = prepared(arms=["silent-classic", "silent-uniform"], seeds=[0, 1, 2])
     answers = {"step": [1, 2, 11], "slot": 0, "problem_id": "a", "environment": "fuzzing"}
@@ -305,6 +309,7 @@ def test_a_study_in_miniature_is_recorded_as_it_grows_beside_the_other(
     )
     assert "built into the teacher, not judged" in readme and "not run" not in readme
     # Notebook 07 of that profile reads it where it has no study of its own; another one does not.
+    of_language_models.unlink()
     mini = open_run("07_findings", "mini", str(tmp_path / "run"))
     found, label = read_study(mini, tmp_path / "none")
     assert (

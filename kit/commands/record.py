@@ -8,14 +8,19 @@ from pathlib import Path
 
 import pandas as pd
 
+from kit import findings
+from kit.arms import collect_study, recorded_folder, recorded_study, study_scale
 from kit.commands import report, story
 from kit.commands.cards import GALLERY, MINI_CARD, RUN_CARD, STUDY_CARD, WHAT_A_ROW_IS
 from kit.commands.pages import board_markdown, minutes_of, update_pages, verdicts_markdown
+from kit.commands.study import STUDY_STAGES, done
 from kit.core import records
 from kit.core.manifest import RECORDED, ROOT, RunError, read_manifest
-from kit.core.run import scale_of
+from kit.core.run import MINIATURE, scale_of
 from kit.core.stats import value_in_interval
 from kit.display.figures.captions import caption, order
+from kit.pooling import with_recorded
+from kit.rollouts import rollout_summary
 from kit.serving import engine
 from kit.teacher import teacher_quality
 
@@ -35,12 +40,12 @@ PARAMETERS = {
 RECORD_LIMIT = 20_000_000
 
 
-def record_run(run_dir: str | Path, out: Path | None = None, timed: str | Path = "") -> Path:
-    """Copy a run to `out` and `figures/`, and its numbers into RESULTS.md; returns `out`.
+def record_run(run_dir: str | Path, timed: str | Path = "") -> Path:
+    """Copy a run to the folder of its scale and `figures/`, and its numbers into RESULTS.md.
 
-    Of a run in miniature only the tables are copied, with a card. `out`: None: the folder of its
-    scale. `timed`: another run, of the profile as it is, from which the README takes the minutes of
-    the notebooks. Raises RunError if a table of the run is missing, or it is too large for git.
+    Of a run in miniature only the tables are copied, with a card. `timed`: another run, of the
+    profile as it is, from which the README takes the minutes of the notebooks. Returns the folder.
+    Raises RunError if a table of the run is missing, or it is too large for git.
     """
     records.quiet()
     folder = Path(run_dir)
@@ -52,7 +57,7 @@ def record_run(run_dir: str | Path, out: Path | None = None, timed: str | Path =
             "finish the run first, the same command goes on"
         )
     mini = scale_of(manifest["profile"])
-    out = out or RECORDED / ("run-mini" if mini else "")
+    out = RECORDED / ("run-mini" if mini else "")
     out.mkdir(parents=True, exist_ok=True)
     for table in (*TABLES, "rollouts"):
         file = folder / f"{table}.parquet"
@@ -91,18 +96,13 @@ def _publish(folder, manifest, out, timed):
     update_pages("results", results(manifest, out), read_manifest(timed or folder)["stages"])
 
 
-def record_study(folder: str | Path, out: Path | None = None) -> Path:
+def record_study(folder: str | Path) -> Path:
     """The tables of a study, small enough for git, for notebook 07, and its board into the pages.
 
     Only finished runs count, and recorded ones that are not in the folder stay, so a study can be
-    recorded as it grows. `out`: None: the folder of its scale. Returns `out`. Raises RunError if no
-    run is finished, or the recorded ones are of another profile.
+    recorded as it grows. Returns the folder of its scale. Raises RunError if no run is finished, or
+    the recorded ones are of another profile.
     """
-    from kit.arms import collect_study, recorded_folder, study_scale
-    from kit.commands.study import done
-    from kit.pooling import with_recorded
-    from kit.rollouts import rollout_summary
-
     records.quiet()
     folder = Path(folder)
     tables = collect_study(folder)
@@ -115,62 +115,55 @@ def record_study(folder: str | Path, out: Path | None = None) -> Path:
     ]
     if counted:
         tables["rollouts"] = pd.concat(counted, ignore_index=True).astype({"seed": int})
-    scale = study_scale(folder)
-    out = out or recorded_folder(scale)
+    out = recorded_folder(study_scale(folder))
     tables = with_recorded(tables, out)
     for name, table in tables.items():
         records.write_parquet(table, out / f"{name}.parquet")
     runs = tables["scores"].groupby("arm").seed.nunique()
     (out / "README.md").write_text(_study_card(folder, runs), encoding="utf-8")
-    rejudge(**{"mini" if scale else "study": out})
+    rejudge()
     print(f"recorded {runs.sum()} runs of {len(runs)} arms in {out}")
     return out
 
 
-def recorded_board(folder: Path = RECORDED / "study", rounds: bool = True) -> pd.DataFrame:
+def recorded_board(scale: str = "") -> pd.DataFrame:
     """`findings.board` of a recorded study and, for F1 and F2, of the recorded run.
 
-    `rounds`: False in miniature, where F1 and F2 are not judged.
+    `scale`: MINIATURE, where F1 and F2 are not judged, or empty.
     """
-    from kit import findings
-    from kit.arms import recorded_study
-
+    folder = recorded_folder(scale)
     study = recorded_study(folder)
     if study is None:
         raise RunError(f"no study is recorded in {folder}: python -m kit record STUDY")
-    problems = records.load_problems(RECORDED / "filtered.parquet") if rounds else []
+    problems = [] if scale else records.load_problems(RECORDED / "filtered.parquet")
     yields = records.read_parquet(RECORDED / "yields.parquet")
-    return findings.board(study | findings.round_tables(yields if rounds else yields[:0], problems))
+    return findings.board(study | findings.round_tables(yields[:0] if scale else yields, problems))
 
 
-def rejudge(study: Path = RECORDED / "study", mini: Path = RECORDED / "study-mini") -> None:
+def rejudge() -> None:
     """Put the verdicts on the recorded studies, by the rules of today, into the pages."""
-    boards = recorded_board(study), miniature_board(mini)
+    boards = recorded_board(), miniature_board()
     update_pages("board", board_markdown(*boards))
     update_pages("verdicts", verdicts_markdown(*boards))
 
 
-def miniature_board(folder: Path = RECORDED / "study-mini") -> pd.DataFrame | None:
+def miniature_board() -> pd.DataFrame | None:
     """The board of the recorded study in miniature, for the board of the language models.
 
-    Args:
-        folder: where it lies.
     Returns:
         As `findings.board`; None if no such study is recorded.
     Source: our choice.
     """
-    return recorded_board(folder, rounds=False) if folder.exists() else None
+    return recorded_board(MINIATURE) if recorded_folder(MINIATURE).exists() else None
 
 
 def _study_card(folder: Path, counts: pd.Series) -> str:
     """README.md of a recorded study: how it was made, how long a run took, its trainings by arm."""
-    from kit.commands import study
-
-    runs = [note.parent for note in folder.glob("*/*/arm.json") if study.done(note.parent)]
+    runs = [note.parent for note in folder.glob("*/*/arm.json") if done(note.parent)]
     manifests = [read_manifest(run) for run in sorted(runs)]
     train, evaluate = (
         pd.Series(made["stages"][stage]["seconds"] for made in manifests).median() / 60
-        for stage in study.STUDY_STAGES
+        for stage in STUDY_STAGES
     )
     first = manifests[0]
     return STUDY_CARD.format(
@@ -204,26 +197,24 @@ def _options(stages):
 
 def versions(manifest: dict) -> str:
     """Of the packages that made a run."""
-    packages = {name: version for name, version in manifest["versions"].items() if name != "kit"}
-    return ", ".join(f"{name} {version}" for name, version in packages.items())
+    return ", ".join(f"{name} {of}" for name, of in manifest["versions"].items() if name != "kit")
 
 
 def gallery(manifest: dict) -> str:
     """`figures/README.md`: every figure there with its question, and the command that draws it."""
-    profile = manifest["profile"]
-    stages = manifest["stages"]
     parts = [GALLERY]
-    for csv in sorted(FIGURES.glob("*.csv"), key=lambda path: order(path.stem)):
+    for csv in sorted(FIGURES.glob("*.csv"), key=order):
         question, read = caption(csv.stem)
         svg = csv.with_suffix(".svg")
         shown = svg if svg.exists() else csv.with_suffix(".png")
         # The notebook that draws it, with the values that this run gave to it.
         number = csv.stem[:2]
-        changed = _options(facts for stem, facts in stages.items() if stem.startswith(number))
+        stages = manifest["stages"].items()
+        changed = _options(facts for stem, facts in stages if stem.startswith(number))
         parts.append(
             f"## {question}\n\n![{question}]({shown.name})\n\n"
             f"{read} [Numbers]({csv.name})\n\n"
-            f"```bash\npython -m kit run --profile {profile['name']} --out RUN "
+            f"```bash\npython -m kit run --profile {manifest['profile']['name']} --out RUN "
             f"--only {number}{changed}\n```\n"
         )
     return "\n".join(parts)

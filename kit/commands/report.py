@@ -63,9 +63,7 @@ MAKERS = {
     "filtered": "03_filters",
     "yields": "03_filters",
     "plan": "04_difficulty",
-    "difficulty": "04_difficulty",
     "train": "05_grpo",
-    "policy": "05_grpo",
     "evaluation": "06_evaluation",
 }
 
@@ -87,7 +85,6 @@ def write_report(folder: str | Path) -> Path:
     Raises RunError if its manifest is damaged."""
     folder = Path(folder)
     manifest = read_manifest(folder)
-    profile = manifest["profile"] or {"name": "not loaded"}
     stages = _stages(folder, manifest)
     recorded = {name: stem for stem, stage in stages.items() for name in stage["recorded"]}
     # Programs in the sandbox, by outcome: those without a verdict are our failure.
@@ -99,18 +96,15 @@ def write_report(folder: str | Path) -> Path:
     last = max(times, default="")
     page = _template().render(
         name=folder.name,
-        profile=profile,
+        profile=manifest["profile"] or {"name": "not loaded"},
         stages=stages,
         steps=_steps(stages, recorded),
         recorded=recorded,
         sections=_sections(folder),
-        failed={stem: stage["error"] for stem, stage in stages.items() if stage["error"]},
         date=f"{datetime.fromisoformat(last):%Y-%m-%d %H:%M} UTC" if last else "–",
         minutes=sum(stage.get("seconds", 0) for stage in stages.values()) / 60,
         peak=max((stage.get("peak_gb", 0) for stage in stages.values()), default=0),
-        programs=programs.most_common(),
-        total=programs.total(),
-        lost=programs["sandbox_error"] + programs["unsupported"],
+        programs=programs,
         boxes=sorted({mode for stage in stages.values() for mode in stage["sandbox"]}),
         versions=manifest.get("versions", {}),
         errors={
@@ -201,8 +195,11 @@ def _steps(stages: dict[str, dict], recorded: dict[str, str]) -> list[dict]:
 def _verdicts(counts):
     """How many claims (F1, F2, ...) are supported, contradicted and open."""
     found = Counter(verdict for claim, verdict in counts.items() if claim.startswith("F"))
-    verdicts = {name: found[name] for name in ("supported", "contradicted")}
-    return verdicts | {"open": found["undecided"] + found["not tested at this scale"]}
+    return {
+        "supported": found["supported"],
+        "contradicted": found["contradicted"],
+        "open": found["undecided"] + found["not tested at this scale"],
+    }
 
 
 def _filled(text, counts):
@@ -221,7 +218,7 @@ def _sections(folder: Path) -> list[dict]:
         number: [] for number, name in tables.items() if (folder / f"{name}.parquet").exists()
     }
     room = ROOM
-    for svg in sorted((folder / "figures").glob("*.svg"), key=lambda path: order(path.stem)):
+    for svg in sorted((folder / "figures").glob("*.svg"), key=order):
         source, size = _embedded(picture(svg), room)
         room -= size
         csv = svg.with_suffix(".csv")
@@ -269,11 +266,10 @@ def _evaluation(folder: Path) -> dict:
     summary = _table(folder / "summary.parquet")
     if summary.empty:
         return {}
-    difference = _table(folder / "difference.parquet")
     # Changes are of one answer per problem: they stand beside pass@1 and greedy.
     changes = {
         (row.set, row.mode, 1): value_in_interval(row, "+.2f")
-        for row in difference.itertuples()
+        for row in _table(folder / "difference.parquet").itertuples()
         if row.group == "all"
     }
     whole = summary[summary.group == "all"]
@@ -289,15 +285,7 @@ def _evaluation(folder: Path) -> dict:
         for (name, mode, k), part in whole.groupby(["set", "mode", "k"], sort=False)
     ]
     # Shares of malformed and cut-off answers before and after, and what of the gain is form.
-    forms = [
-        row._asdict()
-        | {name: f"{getattr(row, name):+.2f}" for name in ("change", "by_form", "by_skill")}
-        | {
-            name: f"{getattr(row, f'{name}_before'):.0%} → {getattr(row, f'{name}_after'):.0%}"
-            for name in ("malformed", "cut_off")
-        }
-        for row in _table(folder / "form.parquet").itertuples()
-    ]
+    forms = list(_table(folder / "form.parquet").itertuples())
     return {"checkpoints": list(whole.checkpoint.unique()), "rows": rows, "forms": forms}
 
 
@@ -307,5 +295,4 @@ def _board(folder):
     if "why" not in board:
         # There is none, or it was made by an older kit.
         return []
-    voting = voting_rows(board)
-    return [{**row._asdict(), "here": found_here(row)} for row in voting.itertuples()]
+    return [{**row._asdict(), "here": found_here(row)} for row in voting_rows(board).itertuples()]

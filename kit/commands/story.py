@@ -4,6 +4,7 @@ What the teacher did, what the training did, and what cannot be said. All come f
 tables; where one is missing its sentence says so.
 """
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,13 +57,11 @@ def tell_story(folder: Path, manifest: dict) -> dict[str, str]:
 
 def _table(folder, name, *columns):
     """A table of the run with at least these columns and a row."""
-    try:
+    with contextlib.suppress(FileNotFoundError, records.RecordError):
         frame = records.read_parquet(folder / f"{name}.parquet")
-    except (FileNotFoundError, records.RecordError):
-        raise _Missing(f"{name}.parquet") from None
-    if frame.empty or not {*columns} <= {*frame}:
-        raise _Missing(f"{name}.parquet")
-    return frame
+        if len(frame) and {*columns} <= {*frame}:
+            return frame
+    raise _Missing(f"{name}.parquet")
 
 
 def _optional(folder, name, *columns):
@@ -119,10 +118,10 @@ def _of_training(folder):
     parts += _of_rollouts(folder)
     difference = _voting(folder)
     form = _optional(folder, "form", "set", "by_form", "by_skill").set_index("set")
-    for name, row in difference.items():
+    for row in difference:
         said = f"on {_whole(row)} the share solved {moved(row.value, row.low, row.high)}"
-        if name in form.index:
-            split = form.loc[name]
+        if row.set in form.index:
+            split = form.loc[row.set]
             said += f" ({split.by_form:+.2f} by form, {split.by_skill:+.2f} by skill)"
         parts.append(said)
     if not difference:
@@ -130,13 +129,12 @@ def _of_training(folder):
     return "; ".join(parts)
 
 
-def _voting(folder) -> dict[str, Any]:
-    """Set -> row of the paired differences of sampled answers, of SETS."""
+def _voting(folder):
+    """The rows of the paired differences of sampled answers: a list, in the order of SETS."""
     names = ("set", "group", "mode", "n", "snippets", "value", "low", "high")
     rows = _optional(folder, "difference", *names)
-    rows = rows[(rows.group == "all") & (rows["mode"] == "sampled") & rows.set.isin(list(SETS))]
-    found = {row.set: row for row in rows.itertuples()}
-    return {name: found[name] for name in SETS if name in found}
+    rows = rows[(rows.group == "all") & (rows["mode"] == "sampled")]
+    return list(rows.set_index("set", drop=False).filter(SETS, axis=0).itertuples())
 
 
 def _whole(row):
@@ -172,7 +170,7 @@ def _of_limits(folder, manifest):
     board = _optional(folder, "board", *names)
     board = board[board["mode"] == "sampled"].drop_duplicates("claim").astype({"claim": str})
     parts = []
-    for row in _voting(folder).values():
+    for row in _voting(folder):
         if row.snippets > 1:
             least = detectable((row.high - row.low) / WIDTH, row.snippets - 1)
             parts.append(

@@ -100,7 +100,7 @@ def _trainings(run, study, arms, label):
         """Some seeds of an arm of the study."""
         curves, scores = (
             frame[(frame.arm == name) & frame.seed.isin(seeds)]
-            for frame in map(study.get, ("curves", "scores"))
+            for frame in (study["curves"], study["scores"])
         )
         values = {"arm": name, "seeds": ", ".join(map(str, seeds))}
         values |= {f"arm.{key}": str(value) for key, value in arms.get(name, {}).items()}
@@ -130,27 +130,17 @@ def _trainings(run, study, arms, label):
 def _folder(folder):
     """The training of a run folder, with the values of its profile and what was changed."""
     manifest = read_manifest(folder)
-    values = _flat(manifest["profile"] or {})
+    values = pd.json_normalize(manifest["profile"] or {}).iloc[0].to_dict()
     for stage in manifest["stages"].values():
-        values |= _flat(stage.get("overrides", {}))
+        values |= stage.get("overrides", {})
+    texts = {key: str(value) for key, value in values.items()}
 
     # A run of its own is one seed; it may not be evaluated yet.
     curves = records.read_parquet(folder / "train.parquet").assign(seed=0)
     path = folder / "evaluation.parquet"
     scores = records.read_parquet(path).assign(seed=0) if path.exists() else pd.DataFrame()
     recorded = folder == RECORDED or rests_on_recorded(manifest, before="06")
-    return Training(curves, scores, values, LABEL if recorded else "")
-
-
-def _flat(values, prefix=""):
-    """Nested values as text, by dotted key."""
-    found: dict = {}
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            found |= _flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = str(value)
-    return found
+    return Training(curves, scores, texts, LABEL if recorded else "")
 
 
 def _compared(chosen, curve):

@@ -5,10 +5,10 @@ instead, without a widget. The kit's numbers come from the stages; here is only 
 and looks at.
 """
 
-import io
 import json
 
 import matplotlib.pyplot as plt
+from IPython.core.pylabtools import print_figure
 from IPython.display import HTML, display
 from ipywidgets import HTML as Markup
 from ipywidgets import BoundedIntText, Button, Dropdown, FloatSlider, HBox, Image, Textarea, VBox
@@ -36,10 +36,9 @@ def png(figure) -> bytes:
 
     An Image that changes neither flickers nor doubles, as a figure in an Output may.
     """
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=160, bbox_inches="tight")
+    picture = print_figure(figure, dpi=160)
     plt.close(figure)
-    return buffer.getvalue()
+    return picture
 
 
 def page(*parts: str) -> str:
@@ -140,7 +139,7 @@ def _graded(env, problem, answer, run):
             (verdict,) = env.grade(problem, [answer], box)
     # An answer never raises: whatever does is a fault of the kit.
     except Exception as error:
-        verdict = Verdict("error", f"{type(error).__name__}: {error}")
+        verdict = Verdict.of_fault(error)
     return {
         "answer": answer,
         "verdict": "our error, no reward" if verdict.outcome == "error" else verdict.outcome,

@@ -100,13 +100,12 @@ def _answers(name, learner, arguments):
     return answers if not errors and has_begun(name, answers) else []
 
 
-def logic(learner: Callable, windows: list[str], least: float = 0.75) -> None:
+def logic(learner: Callable, windows: list[str]) -> None:
     """Notebook 01: judge `learner(lines) -> bool`, is this code worth showing?
 
     Args:
         learner: takes the lines of a window that a teacher may get. It must refuse all of DULL.
-        windows: code that branches or loops.
-        least: share of `windows` (0 to 1) that the learner must keep.
+        windows: code that branches or loops; the learner must keep three quarters of it.
     Source: our choice.
     """
 
@@ -125,7 +124,7 @@ def logic(learner: Callable, windows: list[str], least: float = 0.75) -> None:
     }
     refused = [window for window, kept in zip(windows, answers[len(DULL) :]) if not kept]
     count = len(windows) - len(refused)
-    wanted = math.ceil(least * len(windows))
+    wanted = math.ceil(0.75 * len(windows))
     rules[
         f"your rule keeps {count} of {len(windows)} windows that branch or loop, at least {wanted} "
         f"are wanted. It refuses this one:\n\n{''.join(refused[:1])}"
@@ -178,13 +177,12 @@ def sides(learner: Callable) -> None:
     follows("sides", rules, f"{held} of {len(files)} files held out, none on both sides. ✓")
 
 
-def enough_attempts(chosen: int | None, most: int = 32) -> None:
+def enough_attempts(chosen: int | None) -> None:
     """Notebook 02: judge a number of attempts M, by the loop's mistakes at this M.
 
     Args:
         chosen: M.
-        most: attempts that can be paid (paper: 32).
-    Source: paper (the rule of adaptation); our choice (one mistake in ten).
+    Source: paper (the rule of adaptation, 32 attempts); our choice (one mistake in ten).
     """
     found = numbers_of("enough_attempts", chosen, "24")
     if not found:
@@ -198,7 +196,7 @@ def enough_attempts(chosen: int | None, most: int = 32) -> None:
     rules = {
         "at least one attempt": tried > 0,
         f"{told}: at most 10% of each are wanted": max(harder, easier) <= 0.1,
-        f"{told}, but {most} attempts are all that you can pay": tried <= most,
+        f"{told}, but 32 attempts are all that you can pay": tried <= 32,
     }
     follows("enough_attempts", rules, f"{told}. ✓")
 

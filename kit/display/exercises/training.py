@@ -1,12 +1,13 @@
 """The judges of notebooks 04 to 08."""
 
 from collections.abc import Callable
+from statistics import mean
 
 import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 from scipy.special import expit
-from scipy.stats import beta
+from scipy.stats import beta, sem
 
 from kit.core import profile
 from kit.display.exercises.judge import cases_of, follows, has_begun, judge_cases, numbers_of
@@ -147,9 +148,8 @@ def schedule(phases: list | None) -> pd.DataFrame | None:
         return None
 
     # The last phase is drawn until the end.
-    steps = pd.Index([*starts, 100.0], name="step")
-    table = pd.DataFrame([*weights, weights[-1]], steps, pd.Index(names, name="bin"))
-    return table.stack().rename("weight").reset_index()
+    table = pd.DataFrame([*weights, weights[-1]], columns=names).assign(step=[*starts, 100.0])
+    return table.melt("step", var_name="bin", value_name="weight")
 
 
 def budget(chosen: tuple[int, int] | None) -> None:
@@ -187,11 +187,10 @@ def paired_error(learner: Callable) -> None:
             of after minus before, and its standard error: the deviation of the differences over √n.
     Source: our choice.
     """
-    from statistics import mean, stdev
 
     def reference(before, after):
         differences = np.subtract(after, before).tolist()
-        return mean(differences), stdev(differences) / len(differences) ** 0.5
+        return mean(differences), float(sem(differences))
 
     lessons = {
         "[0.0, 0.5, 1.0], [0.25, 0.75, 1.25]": "Every problem moved by the same, so nothing is "
@@ -270,12 +269,11 @@ def collapses_first(learner: Callable) -> None:
     judge_cases("collapses_first", learner, cases)
 
 
-def arm(line: dict | None, against: str = "uniform") -> None:
+def arm(line: dict | None) -> None:
     """Notebook 07: judge an arm of the learner's own: can it be read, and does it change one thing?
 
     Args:
-        line: a line of arms.yaml as a dictionary.
-        against: the arm of arms.yaml that it must differ from in one thing.
+        line: a line of arms.yaml as a dictionary. It must differ in one thing from `uniform` there.
     Source: our choice.
     """
     from kit.arms import Arm, load_arms
@@ -301,19 +299,19 @@ def arm(line: dict | None, against: str = "uniform") -> None:
 
     known = {name: values(other) for name, other in load_arms().items()}
     own = values(arm)
-    changed = [key for key in own if own[key] != known[against][key]]
+    changed = [key for key in own if own[key] != known["uniform"][key]]
     twins = [name for name in known if known[name] == own]
     rules = {
         f"no schedule is called {arm.schedule!r}; there are {', '.join(SCHEDULES)}": (
             (arm.schedule or "uniform") in SCHEDULES
         ),
-        f"it is the arm {against} once more: change one thing": changed,
-        f"it differs from {against} in {' and '.join(changed)}: whatever comes out, nobody can say "
+        "it is the arm uniform once more: change one thing": changed,
+        f"it differs from uniform in {' and '.join(changed)}: whatever comes out, nobody can say "
         "which of them did it": len(changed) < 2,
         f"kit/arms.yaml has this one already: {', '.join(twins[:1])}": not twins,
     }
     praise = (
-        f"one change against {against}, {', '.join(changed)}. ✓ Write it into kit/arms.yaml as "
+        f"one change against uniform, {', '.join(changed)}. ✓ Write it into kit/arms.yaml as "
         "NAME and try `python -m kit study --profile study --arms uniform,NAME --dry`"
     )
     follows("arm", rules, praise)

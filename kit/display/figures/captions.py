@@ -3,6 +3,8 @@
 What was found, and n, stand in its title.
 """
 
+from pathlib import Path
+
 # Name of a figure -> (question, how to read it); in the order in which they are shown.
 CAPTIONS = {
     "01_seeds": (
@@ -121,8 +123,9 @@ CAPTIONS = {
 }
 
 
-def order(name: str) -> tuple[str, int, str]:
-    """Sorts names of figures: by notebook, then as in CAPTIONS, unknown ones last."""
+def order(file: Path) -> tuple[str, int, str]:
+    """Sorts files of figures: by notebook, then as in CAPTIONS, unknown ones last."""
+    name = file.stem
     return name[:2], [*CAPTIONS, name].index(name), name
 
 

@@ -82,8 +82,10 @@ def _titled(title, width, height, *grid, **options):
     return figure, axes
 
 
-def axes_of(ax: Axes | None, size: tuple[float, float], title: str, subtitle: str = "") -> Axes:
-    """The given axes, or those of a new figure, with a title and a line below it."""
+def axes_of(
+    size: tuple[float, float], title: str, subtitle: str = "", ax: Axes | None = None
+) -> Axes:
+    """Axes of a new figure, or the given ones, with a title and a line below it."""
     if ax is None:
         ax = _titled(title, *size)[1][0, 0]
     else:
@@ -96,8 +98,7 @@ def axes_of(ax: Axes | None, size: tuple[float, float], title: str, subtitle: st
 def empty_axes(ax: Axes, text: str) -> Axes:
     """Empty axes that say why there is nothing to see."""
     text_at(ax, 0.5, 0.5, text, "center", xycoords="axes fraction", color=GREY, size=11)
-    ax.set(xticks=[], yticks=[])
-    sns.despine(ax=ax, left=True, bottom=True)
+    ax.set_axis_off()
     return ax
 
 
@@ -166,7 +167,7 @@ def interval_line(ax: Axes, x: Any, y: Any, colour: str, lw: float = 2, **dot) -
 def legend_marks(colours: dict[str, str], ls: str = "") -> dict[str, Any]:
     """A dot for each name in its colour, as a legend takes them."""
     marks = [plt.Line2D([], [], marker="o", ls=ls, color=colour) for colour in colours.values()]
-    return {"handles": marks, "labels": list(map(str, colours))}
+    return {"handles": marks, "labels": list(colours)}
 
 
 def _legend(place, names, **where):
@@ -198,11 +199,6 @@ def _on(difficulty):
     return "white" if difficulty in ("medium", "hard") else INK
 
 
-def _grid(df):
-    """Attempts M, so that p is counted at k / M; 20 steps where the frame does not say."""
-    return int(df["n"].max()) if "n" in df and df["n"].max() > 0 else 20
-
-
 def arm_colours(df: pd.DataFrame) -> dict[str, Any]:
     """Arm -> colour, in order of appearance."""
     arms = df["arm"].unique()
@@ -216,7 +212,7 @@ def arm_colours(df: pd.DataFrame) -> dict[str, Any]:
 def stacks(ax: Axes, df: pd.DataFrame, base: float, height: float, attempts: int) -> int:
     """Counts of p above `base`, stacked by environment: dots below DOTS_BELOW values, else bars.
 
-    The tallest stack is as high as `height`; returns its count."""
+    p is counted at k / `attempts`. The tallest stack is as high as `height`; returns its count."""
     df = df.assign(k=(df.p * attempts).round(), n=1)
     df = df.sort_values("environment", key=pd.Index(ENVIRONMENT_COLOURS).get_indexer)
     tallest = df.k.value_counts().max()

@@ -110,8 +110,7 @@ def draw_groups(df: pd.DataFrame, label: str = "") -> Figure:
     Source: our choice.
     """
     title = f"Where the policy solves more{label}"
-    if len(df):
-        df = df[(df.group != "all") & (df["mode"] == "sampled")].dropna(subset="value")
+    df = df[(df.group != "all") & (df["mode"] == "sampled")].dropna(subset="value")
     if df.empty:
         return empty_figure(title, "no set has several levels or environments")
     first, last = df.checkpoint.unique()[[0, -1]]
@@ -210,7 +209,7 @@ def draw_form_and_skill(df: pd.DataFrame, label: str = "") -> Axes:
     title = (
         f"Change of the share solved: {'; '.join(found)}" if found else "More form, or more skill?"
     )
-    ax = axes_of(None, (9, 1.6 + 0.55 * len(df)), f"{title}{label}")
+    ax = axes_of((9, 1.6 + 0.55 * len(df)), f"{title}{label}")
     if df.empty:
         return empty_axes(ax, "no problem has been evaluated twice yet")
     places = np.arange(len(df))

@@ -16,7 +16,6 @@ from kit.display.figures.common import (
     FAINT,
     GREY,
     INK,
-    _grid,
     _legend,
     axes_of,
     counted,
@@ -29,6 +28,7 @@ from kit.display.figures.common import (
     stacks,
     text_at,
 )
+from kit.teacher import turn_changes
 
 # Paper: pass rates that are kept.
 KEPT = (0.01, 0.97)
@@ -98,13 +98,12 @@ def _shade_dropped(span, beyond):
         span(low, high, color=FAINT, lw=0, zorder=0)
 
 
-def draw_pass_rates(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Axes:
+def draw_pass_rates(df: pd.DataFrame, label: str = "") -> Axes:
     """Pass rates of the graded problems: a row per turn, for the baseline and per stepping stone.
 
     Args:
-        df: `p`, `environment`, `turn`, `method`, `asked`, as `records.problems_frame` gives them.
+        df: as `records.problems_frame` gives it.
         label: end of the title.
-        ax: where to draw; None: a new figure.
     Returns:
         The axes; a note if no problem is graded.
     Source: paper (the kept range); the figure is our choice.
@@ -123,12 +122,12 @@ def draw_pass_rates(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -
             f"Of {len(p)} graded problems {1 - p.between(*KEPT).mean():.0%} lie in the grey "
             f"zones; mean pass rate {p.mean():.2f}"
         )
-    ax = axes_of(ax, size, f"{title}{label}", "grey: dropped by the filter")
+    ax = axes_of(size, f"{title}{label}", "grey: dropped by the filter")
     if not rows:
         return empty_axes(ax, "no problem has been graded yet")
     # One histogram per row, with the mean as a tick on its line.
     for k, part in enumerate(rows.values()):
-        stacks(ax, part, -k, 0.85, _grid(graded))
+        stacks(ax, part, -k, 0.85, graded.n.max())
         ax.axhline(-k, color=GREY, lw=0.6)
         mean = part.p.mean()
         ax.plot([mean, mean], [-k - 0.06, -k + 0.06], color=INK, lw=2, zorder=4)
@@ -147,18 +146,9 @@ def draw_pass_rates(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -
     return ax
 
 
-def _links(df):
-    """Children with `turn_parent` and `p_parent` of their parent: both graded, of one chain."""
-    graded = df.dropna(subset="p")
-    parents = graded[["chain_id", "id", "turn", "p"]].drop_duplicates(["chain_id", "id"])
-    parents = parents.rename(columns={"id": "parent_id"})
-    found = graded.merge(parents, on=["chain_id", "parent_id"], suffixes=("", "_parent"))
-    return found.query("turn_parent < turn")
-
-
 def _slope(ax, left, part, asked):
     """A line from each problem to its successor, and a bold one from mean to mean."""
-    pairs = part[["p_parent", "p"]].to_numpy().T
+    pairs = part[["before", "after"]].to_numpy().T
     means = pairs.mean(axis=1)
     n = len(part)
     ends = [left, left + 1]
@@ -173,29 +163,29 @@ def _slope(ax, left, part, asked):
     text_at(ax, middle, 1.065, change, "center", va="top")
 
 
-def draw_slopes(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Axes:
-    """Pass rate of each problem and of its successor, by what the teacher was asked.
+def draw_slopes(df: pd.DataFrame, label: str = "") -> Axes:
+    """Pass rate of each multi-turn problem and of its successor, by what the teacher was asked.
 
     Args:
         df: as `records.problems_frame` gives it.
         label: end of the title.
-        ax: where to draw; None: a new figure.
     Returns:
         The axes; a note if no chain has two graded turns in a row.
     Source: paper (the rule of 0.65 and 0); the figure is our choice.
     """
-    links = _links(df)
+    # The rows of the frame have the fields of a problem.
+    links = turn_changes(df.dropna(subset="p").itertuples())
     groups = links.groupby(pd.Categorical(links["asked"], list(ASKED)), observed=True)
     changes = [
         f"asked {asked}, it "
-        f"{moved(*mean_interval(part.p - part.p_parent, bounds=(-1, 1), clusters=part.seed_id))} "
+        f"{moved(*mean_interval(part.change, bounds=(-1, 1), clusters=part.seed_id))} "
         f"(n = {counted(len(part), 'turn')})"
         for asked, part in groups
     ]
     title = f"Pass rate from turn to turn: {'; '.join(changes) or 'no pair yet'}{label}"
     chains = counted(links.chain_id.nunique(), "chain")
     counts = f"{counted(len(links), 'pair')} of graded turns, {chains}, bold: mean"
-    ax = axes_of(ax, (8, 4.4), title, counts)
+    ax = axes_of((8, 4.4), title, counts)
     if not len(groups):
         return empty_axes(ax, "no chain has two graded turns in a row yet")
     lefts = 1.6 * np.arange(len(groups))
@@ -275,18 +265,17 @@ def draw_lineage(df: pd.DataFrame, label: str = "", most: int = 6) -> Figure:
     Source: our choice.
     """
     df = df[df.method == "multi"].sort_values("turn", kind="stable")
-    lengths = df.groupby("chain_id").agg({"p": "count", "asked": "nunique"})
-    order = lengths.sort_values(["p", "asked"], ascending=False, kind="stable").index
-    all_chains = len(order)
     # Before the filters nothing is kept: what is valid counts as alive.
     df = df.assign(alive=df.kept | (df.dropped_by + df.reason == ""))
-    chains = dict(list(df.groupby("chain_id")))
-    chosen = [chains[chain] for chain in order[:most]]
+    chains = df.groupby("chain_id")
+    lengths = chains.agg({"p": "count", "asked": "nunique"})
+    order = lengths.sort_values(["p", "asked"], ascending=False, kind="stable").index
+    chosen = [chains.get_group(chain) for chain in order[:most]]
     title = f"Chains, turn by turn{label}"
     if chosen:
         drawn = pd.concat(chosen)
         title = (
-            f"{len(chosen)} of {all_chains} chains: {len(drawn) - drawn.alive.sum()} of "
+            f"{len(chosen)} of {len(order)} chains: {len(drawn) - drawn.alive.sum()} of "
             f"{len(drawn)} turns invalid or dropped (crosses){label}"
         )
     note = "no chain to draw yet"
@@ -295,11 +284,12 @@ def draw_lineage(df: pd.DataFrame, label: str = "", most: int = 6) -> Figure:
         len(chosen), layout, title, note, "turn", "pass rate", sharex=True, sharey=True
     )
     # All panels share their limits.
+    last = df.turn.max()
     for ax, chain in zip(axes, chosen):
         _chain(ax, chain)
-        most = df.turn.max()
-        ax.set(xlim=(0.6, most + 0.6), ylim=(-0.3, 1.12))
-        ax.set(xticks=range(1, most + 1), yticks=[0, 0.5, 1])
+        ax.set(
+            xlim=(0.6, last + 0.6), ylim=(-0.3, 1.12), xticks=range(1, last + 1), yticks=[0, 0.5, 1]
+        )
     return figure
 
 

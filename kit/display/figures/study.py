@@ -112,7 +112,7 @@ def draw_heat(df: pd.DataFrame, label: str = "") -> Axes:
     size = (9, 1.6 + 0.34 * max(4, len(arms)))
     title = f"What each arm solves after training{label}"
     if df.empty:
-        return empty_axes(axes_of(None, size, title), NOT_RUN)
+        return empty_axes(axes_of(size, title), NOT_RUN)
     # Bins from easy to hard, then the sets.
     columns = sorted(df.of.unique(), key=lambda of: (*BIN_ORDER, of).index(of))
     tables = df.pivot(index="arm", columns="of").reindex(arms)
@@ -126,7 +126,7 @@ def draw_heat(df: pd.DataFrame, label: str = "") -> Axes:
             for of in value.filter(["medium", "hard"]).dropna(axis=1)
         ]
         title = f"pass@1 before → after, n = {len(trained)} arms: {'; '.join(found)}{label}"
-    ax = axes_of(None, size, title, mean)
+    ax = axes_of(size, title, mean)
     text = value.map("{:.2f}\n".format) + tables.problems[columns].map("n = {:.0f}".format)
     sns.heatmap(
         value,

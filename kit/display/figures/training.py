@@ -42,11 +42,10 @@ def draw_curriculum(
     Source: our choice.
     """
     drawn = pd.DataFrame() if realised is None else realised[realised["kind"] == "bin"]
+    title = "Curriculum"
     subtitle = "sampling weight of each difficulty"
     if len(drawn):
         subtitle += "; broken lines: what the plan really draws"
-    title = "Curriculum"
-    if len(drawn):
         prompts = drawn.groupby("from_step").n.transform("sum")
         sums = drawn.assign(wanted=drawn.wanted * prompts).groupby("name", sort=False)
         found = [
@@ -54,11 +53,10 @@ def draw_curriculum(
             for row in sums[["n", "wanted"]].sum().itertuples()
         ]
         title = f"Of {counted(drawn.n.sum(), 'prompt')} {', '.join(found)}; curriculum"
-    ax = axes_of(ax, (8, 3.4), f"{title}{label}", subtitle)
+    ax = axes_of((8, 3.4), f"{title}{label}", subtitle, ax)
     if df.empty:
         return empty_axes(ax, "no schedule given")
-    wide = df.pivot_table(index="step", columns="bin", values="weight")
-    wide = wide[[name for name in BIN_ORDER if name in wide]]
+    wide = df.pivot_table(index="step", columns="bin", values="weight").filter(BIN_ORDER)
     steps = wide.index.to_numpy(float)
     colours = [BIN_COLOURS[name] for name in wide]
     ax.stackplot(steps, wide.to_numpy().T, colors=colours, step="post", lw=0)
@@ -139,8 +137,7 @@ def draw_health(df: pd.DataFrame, switches: Iterable[float] = (), label: str = "
         The figure; a note if no step was logged.
     Source: our choice.
     """
-    logged = df.dropna(axis=1, how="all")
-    found = [column for column in HEALTH if column in logged and "step" in logged]
+    found = list(df.dropna(axis=1, how="all").filter(HEALTH))
     title = f"Health of the training{label}"
     if "reward" in found and len(df) > 1:
         reward, half = df.sort_values("step").reward, len(df) // 2
@@ -210,7 +207,7 @@ def draw_learning(
     if several:
         bands = f"{counted(len(runs), 'run')}; bold: median, band: min to max"
     notes = compress([bands, f"mean of {window} steps"], [several or known, window > 1])
-    ax = axes_of(ax, (8, 4), f"{_first_and_last(df, ylabel)}{label}", "; ".join(notes))
+    ax = axes_of((8, 4), f"{_first_and_last(df, ylabel)}{label}", "; ".join(notes), ax)
     if df.empty:
         return empty_axes(ax, "no curve to draw yet")
     curves = df.groupby(["arm", "seed"]).value

@@ -17,7 +17,6 @@ from kit.display.figures.common import (
     METHODS,
     NAMES,
     PAPER_RATIO,
-    _grid,
     _legend,
     _on,
     axes_of,
@@ -80,7 +79,7 @@ def draw_sensitivity(df: pd.DataFrame, label: str = "") -> Figure:
             ax.bar_label(bars, numbers, label_type="center", size=9, color=ink)
             under += count.to_numpy()
         ax.bar_label(bars, part.ratio.map("F1 {:.2f}".format), size=9, color=GREY)
-        ax.set(xticks=places, xticklabels=part.setting, title=_CHOICES.get(choice, choice))
+        ax.set(xticks=places, xticklabels=part.setting, title=_CHOICES[choice])
         for tick, chosen in zip(ax.get_xticklabels(), part.chosen):
             tick.set_fontweight("bold" if chosen else "normal")
     # The legend is the same for all panels.
@@ -162,20 +161,18 @@ def draw_stepping_stones(
     return figure
 
 
-def draw_funnel(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Axes:
+def draw_funnel(df: pd.DataFrame, label: str = "") -> Axes:
     """What became of the problems of each method, all environments together.
 
     Args:
         df: of `yields.funnel_table`.
         label: end of the title.
-        ax: where to draw; None: a new figure.
     Returns:
         The axes; a note if no problem was filtered.
     Source: our choice.
     """
     counts = df.pivot_table("count", "dropped_by", "method", "sum", 0)
-    reasons = [reason for reason in REASONS if reason in counts.index]
-    counts = counts.reindex(reasons, columns=[method for method in METHODS if method in counts])
+    counts = counts.filter(REASONS, axis=0).filter(METHODS)
     # What our infrastructure lost is in no share.
     ours = counts.index.isin(INFRASTRUCTURE)
     lost = counts[ours].sum()
@@ -191,11 +188,11 @@ def draw_funnel(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Ax
     if n:
         kept = counts[counts.index == "kept"].to_numpy().sum()
         title = f"Of {counted(n, 'problem')} the filters kept {kept:.0f} ({kept / n:.0%})"
-    ax = axes_of(ax, (8, 5.4), f"{title}{label}", " · ".join(parts))
+    ax = axes_of((8, 5.4), f"{title}{label}", " · ".join(parts))
     if not n:
         return empty_axes(ax, "no problem has been filtered yet")
     # Per reason a bar for each method; the bars of the first reason name the methods.
-    shares = (counts / total.where(total > 0)).fillna(0)
+    shares = (counts / total).fillna(0)
     tall = 0.8 / len(total)
     for k, method in enumerate(total.index):
         y = np.arange(len(counts)) + (k - (len(total) - 1) / 2) * tall
@@ -237,13 +234,12 @@ def _ratio_row(ax, y, row, end):
     text_at(ax, end * 1.02, y, f"{counts}   {counted(row.seeds, 'seed')}")
 
 
-def draw_ratio(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Axes:
+def draw_ratio(df: pd.DataFrame, label: str = "") -> Axes:
     """Kept share of multi-turn over that of single-turn, with its bootstrap interval.
 
     Args:
         df: of `yields.yield_table`.
         label: end of the title.
-        ax: where to draw; None: a new figure.
     Returns:
         The axes, a row per environment; a note if no problem was filtered.
     Source: paper, sec. 4.2 (the ratio, more than 4); the interval is our choice.
@@ -259,7 +255,7 @@ def draw_ratio(df: pd.DataFrame, label: str = "", ax: Axes | None = None) -> Axe
             title += ", which may be chance" * (row.low <= 1 <= row.high)
         title += f" (n = {counted(row.seeds, 'snippet')}){label}"
     size = (8.5, 1.7 + 0.5 * max(1, len(df)))
-    ax = axes_of(ax, size, title, "kept share multi / single; 95% bootstrap over seeds")
+    ax = axes_of(size, title, "kept share multi / single; 95% bootstrap over seeds")
     if df.empty:
         return empty_axes(ax, "no problem has been filtered yet")
     values = df[["ratio", "low", "high"]].to_numpy(float)
@@ -298,7 +294,7 @@ def draw_bins(df: pd.DataFrame, label: str = "", scheme: str = "broad") -> Figur
     title = f"{found}, of {len(graded)} graded problems{label}"
     figure, (left, right) = panels(2, (2, 5, 3.6), title, width_ratios=(1.35, 1))
     # Left: the pass rates above a strip of bins per scheme.
-    tallest = stacks(left, graded, 0, 1, _grid(graded))
+    tallest = stacks(left, graded, 0, 1, graded.n.max())
     for y, name in ((-0.14, "broad"), (-0.27, "narrow")):
         for part in BINS[name]:
             width = part.high - part.low
