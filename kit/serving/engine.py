@@ -1,5 +1,5 @@
 """One call for every model: `with open_engine(run, role, ...) as teacher:
-teacher.chat(conversations)`.
+teacher.submit(messages)`.
 
 There are five kinds of engine:
 
@@ -85,7 +85,7 @@ def without_thoughts(text: str) -> str:
 
 
 class Engine:
-    """Base of all kinds: keys, log, retries. Use `engine(role, ...)` to get one.
+    """Base of all kinds: keys, log, retries. `serving.open_engine` gives one.
 
     It works in a `with` block, which closes it. A request that was answered before is known by its
     place in the log, so memory does not grow with the answers.
@@ -138,32 +138,6 @@ class Engine:
         else:
             self._try(done, key, (messages, n, sampling), RETRIES)
         return done
-
-    def chat(
-        self,
-        conversations: Iterable[list[dict]],
-        n: int = 1,
-        key: str = "",
-        sampling: Sampling | None = None,
-    ) -> list[list[Completion]]:
-        """Ask for n completions of each conversation, and wait for all of them.
-
-        Args:
-            conversations: see `messages` of `submit`.
-            n: completions per conversation.
-            key: the caller's name for the whole list; each conversation adds its number.
-            sampling: how to draw; None: as the role says.
-        Returns:
-            One list of n completions per conversation, in order.
-        Raises:
-            EngineError: the engine failed.
-        Source: our choice.
-        """
-        futures = [
-            self.submit(messages, n, f"{key}/{number}", sampling)
-            for number, messages in enumerate(conversations)
-        ]
-        return [future.result() for future in futures]
 
     def _recall(self, place):
         return self.log.at(place)["completions"]
