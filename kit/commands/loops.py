@@ -119,8 +119,7 @@ def run_loop(profile: str, folder: Path) -> None:
     run_notebooks(profile, str(folder), ["05", "06"], given)
 
 
-def record_loops(folder: str | Path, out: Path = RECORDED / "loop-mini") -> Path:
-    """The tables of a study of loops in miniature, for notebook 08; returns `out`."""
+def record_loops(folder: str | Path) -> None:
+    """Copy the tables of a study of loops in miniature to data/recorded, for notebook 08."""
     for name, table in loop_tables(Path(folder)).items():
-        records.write_parquet(table, out / f"{name}.parquet")
-    return out
+        records.write_parquet(table, RECORDED / "loop-mini" / f"{name}.parquet")

@@ -200,15 +200,14 @@ class Engine:
         self.close()
 
 
-def write_recording(logs: Iterable[Path], path: Path) -> int:
-    """Gather completion logs into one parquet file; returns the number of requests in it."""
+def write_recording(logs: Iterable[Path], path: Path) -> None:
+    """Gather completion logs into one parquet file, a row per request."""
     rows = {
         row["key"]: row | {"completions": json.dumps(row["completions"])}
         for log in logs
         for row in records.Log(log, Answered)
     }
     records.write_parquet(rows.values(), path)
-    return len(rows)
 
 
 class Replay(Engine):
