@@ -19,7 +19,7 @@ from pathlib import Path
 import yaml
 from tqdm.auto import tqdm
 
-from kit.arms import arm_plans, load_arms, own_arms, recorded_folder, recorded_study
+from kit.arms import arm_facts, arm_plans, load_arms, own_arms, recorded_folder, recorded_study
 from kit.commands.runner import check_parameters, notebooks
 from kit.core import profile as profiles
 from kit.core import records
@@ -86,7 +86,7 @@ def prepare_study(
             "plan": digest(plan.to_csv()),
         }
         note = run / "arm.json"
-        if note.exists() and json.loads(note.read_text()) != facts[run]:
+        if note.exists() and arm_facts(run) != facts[run]:
             raise RunError(
                 f"{run} was made with other problems, values or another arm of that name: "
                 "choose another --out, or delete that folder"
@@ -194,7 +194,7 @@ def _one(run, profile, runs, jobs, parameters, keep_policies, children):
     environment = dict(os.environ)
     if jobs > 1:
         environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
-    facts = json.loads((run / "arm.json").read_text())
+    facts = arm_facts(run)
     # A run in segments makes problems between them, see commands.loops.
     words = "-m kit run --only 05 --only 06 --profile"
     if "segments" in facts:
