@@ -6,8 +6,9 @@ solves a problem if it passes all tests, public and hidden, in 6 s each. Prompts
 for chat models.
 
     items = livecodebench.contest_items("livecodebench", 20)
+    sampling = Sampling(**livecodebench.SAMPLING)
     with run.box(**livecodebench.LIMITS) as box:
-        frame = evaluation.evaluate(items, engine, box, **livecodebench.SAMPLING)
+        frame = evaluation.evaluate(items, engine, box, 10, sampling)
 
 The verdict differs from the checker's (package nvidia-livecodebench 26.3) in three cases, each with
 a test in tests/test_livecodebench.py: `sys.stdin.buffer` works, as in later versions of the
