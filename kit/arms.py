@@ -209,7 +209,7 @@ def arm_pools(
 
 def arm_plans(
     known: dict[str, Arm],
-    problems: Iterable[Problem],
+    problems: list[Problem],
     profile: Profile,
     seeds: Iterable[int],
     names: Iterable[str] = (),
@@ -223,7 +223,6 @@ def arm_plans(
     unknown = sorted({*names} - {*known})
     if unknown:
         raise ArmError(f"no arm is called {', '.join(unknown)}; there are {', '.join(known)}")
-    problems = list(problems)
     made = {}
     for seed in seeds:
         found = arm_pools(known, problems, profile, seed)

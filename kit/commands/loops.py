@@ -8,7 +8,6 @@ import json
 import runpy
 import shutil
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -31,8 +30,8 @@ def prepare_loops(
     profile: str,
     folder: Path,
     data: Path,
-    arms: Iterable[str],
-    seeds: Iterable[int],
+    arms: list[str],
+    seeds: list[int],
     segments: int,
     turns: int,
 ) -> list[Path]:
@@ -53,14 +52,13 @@ def prepare_loops(
         RecordError: `data` has no problems.
     Source: our choice.
     """
-    chosen = list(arms)
-    if not {*chosen} <= {*LOOP_ARMS}:
+    if not {*arms} <= {*LOOP_ARMS}:
         raise ArmError(f"the arms of a loop are {', '.join(LOOP_ARMS)}")
     if profiles.load_profile(profile).grpo.steps < segments:
         raise RunError(f"{segments} segments need as many steps (grpo.steps), or more")
     first = digest([x.id for x in records.load_problems(data / "filtered.parquet")])
     facts = {"data": first, "segments": segments, "turns": turns}
-    made = [(folder / arm / str(seed), arm, seed) for seed in seeds for arm in chosen]
+    made = [(folder / arm / str(seed), arm, seed) for seed in seeds for arm in arms]
     for run, arm, seed in made:
         note, told = run / "arm.json", json.dumps({"arm": arm, "seed": seed, **facts}, indent=1)
         if note.exists() and note.read_text() != told:

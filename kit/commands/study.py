@@ -12,7 +12,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -45,7 +44,7 @@ def problems_for(profile: str, data: str) -> Path:
 
 
 def prepare_study(
-    profile: str, folder: Path, data: Path, arms: Iterable[str], seeds: Iterable[int], own: str = ""
+    profile: str, folder: Path, data: Path, arms: list[str], seeds: list[int], own: str = ""
 ) -> list[Path]:
     """A run folder for each seed and arm, with the problems and the plan in it.
 
@@ -68,7 +67,7 @@ def prepare_study(
     known = load_arms()
     added = own_arms(Path(own), known) if own else {}
     known |= added
-    plans = arm_plans(known, problems, loaded, seeds, list(arms) or added)
+    plans = arm_plans(known, problems, loaded, seeds, arms or added)
     # Refuses a policy that cannot be asked in messages.
     tokenizer(loaded.grpo.policy)
     # What makes each run the one that it is; a folder of another one is refused.
