@@ -339,7 +339,3 @@ def main() -> None:
             raise
         # The runner has told about a notebook's failure.
         sys.exit(f"error: {error}" if source == "kit" else 1)
-
-
-if __name__ == "__main__":
-    main()

@@ -291,8 +291,8 @@ def registered_endpoints(model: str, purpose: str = "answer") -> list[str]:
 
 def open_run(
     stage: str,
-    profile: str = "cpu",
-    run_dir: str = "",
+    profile: str,
+    run_dir: str,
     seed: int | None = None,
     replay: bool = False,
     **overrides,
