@@ -769,7 +769,7 @@ def test_checkpoints_in_order(tmp_path):
 
     for k in (10, 5, 20):
         (tmp_path / f"checkpoints/checkpoint-{k}").mkdir(parents=True)
-    stage = run.Run("06_evaluation", profile.load_profile("cpu"), tmp_path, {})
+    stage = run.Run("06_evaluation", profile.load_profile("cpu"), tmp_path)
     assert list(evaluation.checkpoints(stage)) == ["before", "after"]
     assert list(evaluation.checkpoints(stage, every=True)) == [
         "before",
@@ -783,7 +783,7 @@ def test_a_policy_is_asked_here_though_its_student_is_behind_an_address(tmp_path
     from kit.core import profile, run
 
     roles = evaluation.checkpoints(
-        run.Run("06_evaluation", profile.load_profile("gpu-80"), tmp_path, {})
+        run.Run("06_evaluation", profile.load_profile("gpu-80"), tmp_path)
     )
     assert {role.engine for role in roles.values()} == {"vllm"} and roles[
         "before"
