@@ -110,15 +110,16 @@ def what_it_finds(profile: str, data: Path, runs: list[Path]) -> str:
 
     loaded = profiles.load_profile(profile)
     # Of the same scale, if there is one.
-    scales = {scale_of(loaded.model_dump()): "of its scale", "": "of language models"}
-    known = {told: recorded_study(recorded_folder(scale)) for scale, told in scales.items()}
-    told, recorded = next(((t, study) for t, study in known.items() if study), ("", None))
+    scale = scale_of(loaded.model_dump())
+    own = recorded_study(recorded_folder(scale))
+    recorded = own or recorded_study(recorded_folder(""))
     if recorded is None:
         return "no study is recorded whose variances would tell what this one can find"
     problems = records.load_problems(data / "filtered.parquet")
     arms = [run.parent.name for run in runs]
     seeds = len(runs) // len(set(arms))
     found = study_power(loaded, problems, arms, seeds, recorded)
+    told = "of its scale" if scale and own else "of language models"
     lines = [
         "What it can find (smallest effect in 80% of such studies, with the variances of the "
         f"recorded study {told}), or what is missing:"
