@@ -39,13 +39,12 @@ ROW_FIELDS = {
 }
 
 _STRING = datasets.Value("string")
-_INTEGER = datasets.Value("int32")
 
 # The columns that are no text.
 _TYPES = {
     "prompt": datasets.List({"role": _STRING, "content": _STRING}),
     "p": datasets.Value("float32"),
-    **dict.fromkeys(("n", "solved", "visible"), _INTEGER),
+    **dict.fromkeys(("n", "solved", "visible"), datasets.Value("int32")),
     **dict.fromkeys(("inputs", "outputs"), datasets.List(_STRING)),
 }
 
