@@ -146,35 +146,31 @@ class Engine:
         """Send a request. `done` gets the answer, or the error after `left` more tries."""
 
         def finish(sent: Future) -> None:
-            error: Exception | None = None
-            completions: list[Completion] = []
             # One that was cancelled raises too.
             try:
                 completions = [c._replace(text=clean(c.text)) for c in sent.result()]
-            except Exception as failure:
-                error = failure
-            # A filtered answer is none, and one without a token is none either: a model that ends
-            # at once still gives its end.
-            if any(c.finish in NO_ANSWER or not (c.text or c.tokens) for c in completions):
-                ends = ", ".join(c.finish for c in completions)
-                error = EngineError(f"the engine gave an empty or filtered answer ({ends})")
-            if error is None:
-                # If the log's disk is full, the caller must know.
-                try:
-                    with self._lock:
-                        self.counts.update(requests=1, tokens=sum(c.tokens for c in completions))
-                        self.log.append({"key": key, "completions": completions})
-                    done.set_result(completions)
-                except Exception as failure:
-                    done.set_exception(failure)
-            # A lost request is tried again, as long as that can help.
-            elif left and self.alive() and not isinstance(error, RequestError):
-                self._try(done, key, request, left - 1)
-            else:
+                # A filtered answer is none, and one without a token is none either: a model that
+                # ends at once still gives its end.
+                if any(c.finish in NO_ANSWER or not (c.text or c.tokens) for c in completions):
+                    ends = ", ".join(c.finish for c in completions)
+                    raise EngineError(f"the engine gave an empty or filtered answer ({ends})")
+            except Exception as error:
+                # A lost request is tried again, as long as that can help.
+                if left and self.alive() and not isinstance(error, RequestError):
+                    self._try(done, key, request, left - 1)
+                    return
                 self.counts["errors"] += 1
-                if not isinstance(error, EngineError):
-                    error = EngineError(f"{self.name}: {error}")
-                done.set_exception(error)
+                ours = isinstance(error, EngineError)
+                done.set_exception(error if ours else EngineError(f"{self.name}: {error}"))
+                return
+            # If the log's disk is full, the caller must know.
+            try:
+                with self._lock:
+                    self.counts.update(requests=1, tokens=sum(c.tokens for c in completions))
+                    self.log.append({"key": key, "completions": completions})
+                done.set_result(completions)
+            except Exception as failure:
+                done.set_exception(failure)
 
         self._send(key, *request).add_done_callback(finish)
 
