@@ -101,13 +101,10 @@ class Test(BaseModel):
 
 
 class Row(BaseModel):
-    """One line of the files. The hidden tests stay packed: they can be large."""
+    """What the kit reads of a line. The hidden tests stay packed: they can be large."""
 
-    question_title: str
     question_content: str
-    platform: str
     question_id: str
-    contest_id: str
     contest_date: datetime
     starter_code: str
     difficulty: Literal["easy", "medium", "hard"]
