@@ -182,7 +182,10 @@ class TeacherLoop:
             run.box(hash_seed=1) as other,
         ):
             loop = Further(
-                *(profile, teacher, student, DeterminismCheck(box, other)),
+                profile,
+                teacher,
+                student,
+                DeterminismCheck(box, other),
                 run.path("further.jsonl"),
                 last=last,
                 turns=turns,
