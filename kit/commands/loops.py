@@ -8,6 +8,7 @@ import json
 import runpy
 import shutil
 import time
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -58,18 +59,21 @@ def prepare_loops(
         raise RunError(f"{segments} segments need as many steps (grpo.steps), or more")
     first = digest([x.id for x in records.load_problems(data / "filtered.parquet")])
     facts = {"data": first, "segments": segments, "turns": turns}
-    made = [(folder / arm / str(seed), arm, seed) for seed in seeds for arm in arms]
-    for run, arm, seed in made:
-        note, told = run / "arm.json", json.dumps({"arm": arm, "seed": seed, **facts}, indent=1)
-        if note.exists() and note.read_text() != told:
-            raise RunError(f"{run} was made with other values: choose another --out")
+    runs = []
+    for seed, arm in product(seeds, arms):
+        run = folder / arm / str(seed)
+        note = run / "arm.json"
+        told = json.dumps({"arm": arm, "seed": seed, **facts}, indent=1)
         if not note.exists():
             run.mkdir(parents=True, exist_ok=True)
             for name in ("filtered.parquet", "seeds.parquet"):
                 shutil.copyfile(data / name, run / name)
             # The note comes last, so a folder that has it is whole.
             note.write_text(told)
-    return [run for run, *_ in made]
+        elif note.read_text() != told:
+            raise RunError(f"{run} was made with other values: choose another --out")
+        runs.append(run)
+    return runs
 
 
 def train_segment(run: Run, profile: str) -> None:
