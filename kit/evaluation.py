@@ -280,13 +280,12 @@ def by_group(frame: pd.DataFrame, by: list[str]) -> Iterator[tuple[tuple, pd.Dat
                 yield (*key, group), part
 
 
-def summary(frame: pd.DataFrame, ks: Iterable[int], resamples: int = 2000) -> pd.DataFrame:
+def summary(frame: pd.DataFrame, ks: Iterable[int]) -> pd.DataFrame:
     """Mean pass@k over problems with its interval, by draws of whole snippets.
 
     Args:
         frame: rows of `evaluate`, with a column `checkpoint` if there are several.
         ks: the k of each pass@k; one above n gives NaN.
-        resamples: of the bootstrap.
     Returns:
         One row per checkpoint, set, group, mode and k: columns `checkpoint`, `set`, `group` (`all`
         is the whole set: take only those rows for `figures.draw_pass_at_k`), `mode` (sampled |
@@ -309,7 +308,7 @@ def summary(frame: pd.DataFrame, ks: Iterable[int], resamples: int = 2000) -> pd
         found.append(("greedy", 1, part["greedy"], no_greedy))
         for mode, k, scores, gone in found:
             counted = int(np.isfinite(scores).sum())
-            mean = mean_interval(scores, resamples, clusters=snippets(part))
+            mean = mean_interval(scores, clusters=snippets(part))
             rows.append((*key, mode, k, counted, gone.sum(), *mean))
     return pd.DataFrame(
         rows, columns=["checkpoint", "set", "group", "mode", "k", "n_problems", "errors", *MEAN]

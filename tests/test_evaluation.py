@@ -173,7 +173,7 @@ def test_summary_has_what_the_plots_read():
             rows([1, 4, 4, 2]).assign(checkpoint="after"),
         ]
     )
-    table = evaluation.summary(frame, [1, 4, 5], resamples=200)
+    table = evaluation.summary(frame, [1, 4, 5])
     whole = table[(table["group"] == "all") & (table["checkpoint"] == "before")].set_index(
         ["mode", "k"]
     )
@@ -306,7 +306,7 @@ def test_errors_are_not_zeros():
         frame.loc["box", "greedy"]
     )
     assert list(frame["cut_off"]) == [0, 0, 1]
-    table = evaluation.summary(frame.reset_index(), [1], resamples=100)
+    table = evaluation.summary(frame.reset_index(), [1])
     sampled, greedy = table.iloc[0], table.iloc[1]
     assert (sampled["n_problems"], sampled["errors"], sampled["value"]) == (
         2,
