@@ -209,7 +209,7 @@ def arm_pools(
 
 def arm_plans(
     known: dict[str, Arm],
-    problems: Iterable[Problem],
+    problems: list[Problem],
     profile: Profile,
     seeds: Iterable[int],
     names: Iterable[str] = (),
@@ -223,7 +223,6 @@ def arm_plans(
     unknown = sorted({*names} - {*known})
     if unknown:
         raise ArmError(f"no arm is called {', '.join(unknown)}; there are {', '.join(known)}")
-    problems = list(problems)
     made = {}
     for seed in seeds:
         found = arm_pools(known, problems, profile, seed)
@@ -261,6 +260,11 @@ NEEDED = (
 ).split()
 
 
+def arm_facts(run: Path) -> dict:
+    """What the note `arm.json` of a study's run folder says: its arm, its seed, how it was made."""
+    return json.loads((run / "arm.json").read_text())
+
+
 def _run_tables(folder):
     """The tables of one finished run, without its arm and seed."""
     # Synthetic problems get the bin of their pass rate; those of other sets have none.
@@ -289,7 +293,7 @@ def collect_study(folder: Path) -> dict[str, pd.DataFrame]:
     # Easy before medium before hard, in tables and figures too.
     place = {name: k for k, name in enumerate(load_arms())}
     runs = sorted(
-        {made.parent for file in NEEDED for made in Path(folder).glob(f"*/*/{file}")},
+        {made.parent for file in NEEDED for made in folder.glob(f"*/*/{file}")},
         key=lambda run: (place.get(run.parts[-2], len(place)), run),
     )
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in EMPTY}
@@ -299,7 +303,7 @@ def collect_study(folder: Path) -> dict[str, pd.DataFrame]:
         if missing:
             left_out.append(f"{run.parent.name}/{run.name} (no {', '.join(missing)})")
             continue
-        facts = json.loads((run / "arm.json").read_text())
+        facts = arm_facts(run)
         for name, table in _run_tables(run).items():
             # `from` is who brought it, in the pooled study of a class.
             told = {key: facts[key] for key in ("arm", "seed", "from") if key in facts}

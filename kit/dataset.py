@@ -4,12 +4,12 @@ from pathlib import Path
 
 import datasets
 
+from kit import environments
 from kit.core import profile, records
 from kit.core.bins import bin_of
 from kit.core.config import Profile
 from kit.core.manifest import RECORDED, read_manifest
 from kit.core.types import Problem
-from kit.environments import KINDS
 from kit.grading import ExportError
 
 SPLITS = {"train": "train", "test": "held_out"}
@@ -39,29 +39,29 @@ ROW_FIELDS = {
 }
 
 _STRING = datasets.Value("string")
-_INTEGER = datasets.Value("int32")
 
 # The columns that are no text.
 _TYPES = {
     "prompt": datasets.List({"role": _STRING, "content": _STRING}),
     "p": datasets.Value("float32"),
-    **dict.fromkeys(("n", "solved", "visible"), _INTEGER),
+    **dict.fromkeys(("n", "solved", "visible"), datasets.Value("int32")),
     **dict.fromkeys(("inputs", "outputs"), datasets.List(_STRING)),
 }
 
 ROW_FEATURES = datasets.Features({name: _TYPES.get(name, _STRING) for name in ROW_FIELDS})
 
 
-def problem_rows(folder: str | Path = RECORDED) -> dict[str, list[dict]]:
+def problem_rows(folder: Path = RECORDED) -> dict[str, list[dict]]:
     """The rows of each split of a run folder, sorted by id; a split without problems is left out.
 
     Raises ExportError if the filters kept no problem.
     """
-    settings = profile_of_run(Path(folder))
-    kept = kept_problems(Path(folder))
+    settings = profile_of_run(folder)
+    envs = environments.make(settings.rounds)
+    kept = kept_problems(folder)
     found = {}
     for split, name in SPLITS.items():
-        some = [_row(problem, settings) for problem in kept if problem.split == name]
+        some = [_row(problem, settings, envs) for problem in kept if problem.split == name]
         # `datasets` reads no empty split.
         if some:
             found[split] = some
@@ -86,15 +86,13 @@ def profile_of_run(folder: Path) -> Profile:
     return Profile.model_validate(profile.load_profile("cpu").model_dump() | made)
 
 
-def _row(problem, settings):
-    """What FIELDS says of a problem."""
-    how = settings.rounds
-    env = KINDS[problem.environment](how.form, how.inputs, how.visible, how.equality)
+def _row(problem, settings, envs):
+    """What ROW_FIELDS says of a problem."""
     made = {
-        "prompt": env.solve_prompt(problem),
+        "prompt": envs[problem.environment].solve_prompt(problem),
         "bin": bin_of(problem.p, settings.difficulty.bins),
-        "visible": how.visible,
-        "equality": how.equality,
+        "visible": settings.rounds.visible,
+        "equality": settings.rounds.equality,
     }
     return {name: made[name] if name in made else getattr(problem, name) for name in ROW_FIELDS}
 

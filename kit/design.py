@@ -31,11 +31,6 @@ def _asked(problems, profile):
     return pd.DataFrame(rows, columns=["set", "group", "bin"])
 
 
-def _count(comparison, asked):
-    """How many problems a comparison is about."""
-    return len(comparison.within(asked[asked["set"] == comparison.set]))
-
-
 def _missing(comparison, count, seeds, arms):
     """Why a comparison cannot be tested, with the value to raise; empty if it can."""
     missing = [arm for arm in comparison.arms if arm not in arms]
@@ -50,7 +45,7 @@ def _missing(comparison, count, seeds, arms):
     return ""
 
 
-def measured_components(scores: pd.DataFrame, set_name: str, k: int = 1) -> Components:
+def measured_components(scores: pd.DataFrame, set_name: str, k: int) -> Components:
     """The variances of a difference of two arms, the mean over all pairs of arms of a study.
 
     Args:
@@ -64,7 +59,7 @@ def measured_components(scores: pd.DataFrame, set_name: str, k: int = 1) -> Comp
     arms = scores[scores.checkpoint == "after"].arm.unique()
     tables = [score_table(scores, arm, set_name, k=k) for arm in arms]
     found = [contrast([(1, a), (-1, b)]).components for a, b in combinations(tables, 2)]
-    rows = pd.DataFrame([vars(one) for one in found], columns=[f.name for f in fields(Components)])
+    rows = pd.DataFrame(found, columns=[field.name for field in fields(Components)])
     return Components(**rows.mean().to_dict())
 
 
@@ -86,7 +81,7 @@ def _smallest(comparison, count, seeds, samples, recorded, alpha):
 
 def study_power(
     profile: Profile,
-    problems: Iterable[Problem],
+    problems: list[Problem],
     arms: Iterable[str],
     seeds: int,
     recorded: dict[str, pd.DataFrame],
@@ -108,12 +103,13 @@ def study_power(
     Source: our choice.
     """
     arms = set(arms)
-    asked = _asked(list(problems), profile)
+    asked = _asked(problems, profile)
     rows: list[tuple[str, Comparison, int, str]] = []
     for claim in CLAIMS:
         for comparison in claim.comparisons:
             if comparison.arms:
-                count = _count(comparison, asked)
+                # How many problems it is about.
+                count = len(comparison.within(asked[asked["set"] == comparison.set]))
                 rows.append((claim.id, comparison, count, _missing(comparison, count, seeds, arms)))
     tested = sum(not missing for *_, missing in rows)
     found = []

@@ -122,15 +122,12 @@ def programs(items: Iterable[Item]) -> dict[str, str]:
         Item id -> a program with a function `f`.
     Source: our choice.
     """
-    tasks = {item.id: item.data for item in items if item.set == "humaneval"}
-    return {
-        i: f"{task['prompt']}{task['canonical_solution']}\nf = {task['entry_point']}"
-        for i, task in tasks.items()
-    }
+    whole = "{prompt}{canonical_solution}\nf = {entry_point}"
+    return {item.id: whole.format_map(item.data) for item in items if item.set == "humaneval"}
 
 
 def evaluate(
-    items: list[Item], engine: Engine, box: Sandbox, n: int, sampling: Sampling, key: str = "eval"
+    items: list[Item], engine: Engine, box: Sandbox, n: int, sampling: Sampling
 ) -> pd.DataFrame:
     """Ask a model n times per problem, and once more at temperature 0; grade all answers.
 
@@ -143,7 +140,6 @@ def evaluate(
         box: where programs run.
         n: samples per problem.
         sampling: how they are drawn.
-        key: tells apart equal prompts that are meant as separate draws.
     Returns:
         One row per item, SCORE_COLUMNS: `set`, `problem_id` (the item's id), `group`, `seed_id`
         (its snippet, '' if there is none); `n`: graded samples of the n asked for, `solved`,
@@ -165,7 +161,7 @@ def evaluate(
     asked = {}
     for item in items:
         for mode, count, how in (("sampled", n, sampling), ("greedy", 1, greedy)):
-            future = engine.submit(item.messages, count, f"{key}/{item.id}/{mode}", how)
+            future = engine.submit(item.messages, count, f"eval/{item.id}/{mode}", how)
             asked[future] = item, mode
 
     # Grade what is finished.
@@ -284,16 +280,12 @@ def by_group(frame: pd.DataFrame, by: list[str]) -> Iterator[tuple[tuple, pd.Dat
                 yield (*key, group), part
 
 
-def summary(
-    frame: pd.DataFrame, ks: Iterable[int], resamples: int = 2000, seed: int = 0
-) -> pd.DataFrame:
+def summary(frame: pd.DataFrame, ks: Iterable[int]) -> pd.DataFrame:
     """Mean pass@k over problems with its interval, by draws of whole snippets.
 
     Args:
         frame: rows of `evaluate`, with a column `checkpoint` if there are several.
         ks: the k of each pass@k; one above n gives NaN.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
     Returns:
         One row per checkpoint, set, group, mode and k: columns `checkpoint`, `set`, `group` (`all`
         is the whole set: take only those rows for `figures.draw_pass_at_k`), `mode` (sampled |
@@ -316,7 +308,7 @@ def summary(
         found.append(("greedy", 1, part["greedy"], no_greedy))
         for mode, k, scores, gone in found:
             counted = int(np.isfinite(scores).sum())
-            mean = mean_interval(scores, resamples, seed, clusters=snippets(part))
+            mean = mean_interval(scores, clusters=snippets(part))
             rows.append((*key, mode, k, counted, gone.sum(), *mean))
     return pd.DataFrame(
         rows, columns=["checkpoint", "set", "group", "mode", "k", "n_problems", "errors", *MEAN]

@@ -6,7 +6,6 @@ the policy of that moment as the student. `TeacherLoop` is the method, `commands
 `loop_findings` says how it is judged.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from kit import curriculum, environments, evaluation, filters
-from kit.arms import DRAWN
+from kit.arms import DRAWN, arm_facts
 from kit.benchmarks.humaneval import humaneval_items
 from kit.benchmarks.procedural import procedural_items
 from kit.benchmarks.published import published_items
@@ -109,7 +108,7 @@ class TeacherLoop:
     """
 
     def __init__(self, profile: str, folder: Path):
-        facts = json.loads((folder / "arm.json").read_text())
+        facts = arm_facts(folder)
         self.arm = LOOP_ARMS[facts["arm"]]
         self.segments = facts["segments"]
         # Further turns of each chain, for each segment but the first.
@@ -183,7 +182,10 @@ class TeacherLoop:
             run.box(hash_seed=1) as other,
         ):
             loop = Further(
-                *(profile, teacher, student, DeterminismCheck(box, other)),
+                profile,
+                teacher,
+                student,
+                DeterminismCheck(box, other),
                 run.path("further.jsonl"),
                 last=last,
                 turns=turns,

@@ -3,13 +3,12 @@
 The claims (F11) and their rule were written before any run.
 """
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
-from kit.arms import collect_study, recorded_study
+from kit.arms import arm_facts, collect_study, recorded_study
 from kit.claims import TOUGH, Claim, Comparison
 from kit.core import records
 from kit.core.run import LABEL, MINIATURE, Run
@@ -69,7 +68,7 @@ def loop_tables(folder: Path) -> dict[str, pd.DataFrame]:
     """
     parts = [segment_table([], 0).assign(rollouts=0, seconds=0.0, arm="", seed=0)]
     for path in sorted(folder.glob("*/*/segments.parquet")):
-        facts = json.loads((path.parent / "arm.json").read_text())
+        facts = arm_facts(path.parent)
         parts.append(records.read_parquet(path).assign(arm=facts["arm"], seed=facts["seed"]))
     segments = pd.concat(parts[1:] or parts, ignore_index=True)
     return collect_study(folder) | {"segments": segments}

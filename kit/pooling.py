@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from kit.arms import EMPTY, NEEDED, collect_study, recorded_folder, recorded_study, study_scale
+from kit.arms import (
+    EMPTY,
+    NEEDED,
+    arm_facts,
+    collect_study,
+    recorded_folder,
+    recorded_study,
+    study_scale,
+)
 from kit.core import records
 from kit.core.manifest import ROOT, RunError, changed_keys, read_manifest
 from kit.core.run import LABEL, Run
@@ -92,7 +100,7 @@ def with_recorded(tables: dict[str, pd.DataFrame], folder: Path) -> dict[str, pd
 def _read_facts(run):
     """What must be the same: in runs of one arm; in all runs of a pool."""
     try:
-        facts = json.loads((run / "arm.json").read_bytes())
+        facts = arm_facts(run)
         arm = {key: facts[key] for key in facts if key not in ("arm", "seed", "plan", "problems")}
         numbers = read_manifest(run)["profile"]
         # A control differs from the study's profile in these, and its arm says so.

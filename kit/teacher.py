@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 import pandas as pd
 
 from kit.core.programs import program_tokens
-from kit.core.prompts import Messages, prompt, prompt_hash
+from kit.core.prompts import Messages, prompt
 from kit.core.stats import wilson_interval
-from kit.core.types import Problem, Reason, Rejected
+from kit.core.types import Problem, Reason, Rejected, digest
 from kit.environments.base import Dialogue
 from kit.serving.engine import Engine
 
@@ -31,8 +31,9 @@ class TeacherDialogue:
         self.retries = retries
         # Answers accepted so far, one per step of the dialogue.
         self.answers: list[str] = []
-        # Hash of the first prompt; the last answer as it came, and whether it was cut off.
+        # Hash of the first prompt: which of the kit's texts the teacher was given.
         self.prompt = ""
+        # The last answer as it came, and whether it was cut off.
         self.raw = ""
         self.cut_off = False
         self.tokens = 0
@@ -61,7 +62,7 @@ class TeacherDialogue:
         """The dialogue from its beginning to an unverified problem."""
         self.cut_off = False
         messages = next(dialogue)
-        self.prompt = self.prompt or prompt_hash(messages)
+        self.prompt = self.prompt or digest(messages)
         try:
             # Steps that went well in an earlier attempt are not asked again.
             for answer in self.answers:

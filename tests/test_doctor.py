@@ -25,7 +25,7 @@ def machine(tmp_path, monkeypatch):
 
     (tmp_path / "large.yaml").write_text(PROFILE)
     monkeypatch.setenv("KIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(doctor, "PROFILES", tmp_path)
+    monkeypatch.setattr(doctor.profiles, "FOLDER", tmp_path)
     monkeypatch.setattr(doctor, "_gpus", list)
     monkeypatch.setattr(doctor.hub, "get_hf_file_metadata", silent)
     monkeypatch.setattr(doctor.psutil, "virtual_memory", lambda: Memory(16e9, 12e9))

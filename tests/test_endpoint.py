@@ -12,7 +12,7 @@ from kit.core.types import clean
 from kit.serving import endpoint
 from kit.serving.endpoint import Endpoint
 from kit.serving.engine import EngineDown, EngineError, RequestError, without_thoughts
-from tests.fakes.endpoint import FakeEndpoint
+from tests.fakes.endpoint import FakeEndpoint, answered
 from tests.patience import thrice
 
 
@@ -46,12 +46,14 @@ def test_a_storm_of_faults_loses_nothing(tmp_path):
         FakeEndpoint(["ok"], 0.02) as two,
         engine(one.url, two.url, log=tmp_path / "log") as e,
     ):
-        answers = e.chat([ask(str(k)) for k in range(60)])
+        answers = answered(e, [ask(str(k)) for k in range(60)])
         assert [a[0].text for a in answers] == [f"echo {k}" for k in range(60)] and not e.counts[
             "errors"
         ]
     with engine("http://127.0.0.1:9/v1", log=tmp_path / "log") as again:
-        assert again.chat([ask(str(k)) for k in range(60)]) == answers, "a second run asks nobody"
+        assert answered(again, [ask(str(k)) for k in range(60)]) == answers, (
+            "a second run asks nobody"
+        )
 
 
 def test_requests_are_balanced_over_replicas():
@@ -60,7 +62,7 @@ def test_requests_are_balanced_over_replicas():
         FakeEndpoint(seconds=0.05) as two,
         engine(one.url, two.url) as e,
     ):
-        e.chat([ask(str(k)) for k in range(48)])
+        answered(e, [ask(str(k)) for k in range(48)])
         assert abs(len(one.seen) - len(two.seen)) <= 4 and one.busiest <= 9 and two.busiest <= 9
 
 
@@ -70,7 +72,7 @@ def test_a_replica_that_dies_in_mid_batch_is_left_alone():
         FakeEndpoint(seconds=0.02) as two,
         engine(one.url, two.url) as e,
     ):
-        answers = e.chat([ask(str(k)) for k in range(100)])
+        answers = answered(e, [ask(str(k)) for k in range(100)])
         assert len(answers) == 100 and not e.counts["errors"]
         assert sum(word == "dead" for word, _ in one.seen) <= 16 + 4, (
             "those in flight, and a probe now and then"

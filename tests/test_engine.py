@@ -29,6 +29,7 @@ from kit.serving.engine import (
 )
 from kit.serving.in_process import InProcess, _Draw
 from kit.serving.local import Child
+from tests.fakes.endpoint import answered
 
 ROLE = Role(model="fake", sampling=Sampling(temperature=1.0, max_tokens=8))
 
@@ -71,7 +72,7 @@ class FakeEngine(Engine):
 
 def test_answers_come_in_order_and_are_logged(tmp_path):
     with FakeEngine(ROLE, tmp_path / "log.jsonl") as e:
-        answers = e.chat([ask("a"), ask("b")], n=2)
+        answers = answered(e, [ask("a"), ask("b")], n=2)
     assert [[c.text for c in a] for a in answers] == [["a", "a"], ["b", "b"]]
     assert len(list(Log(tmp_path / "log.jsonl"))) == 2 and e.counts["tokens"] == 4
 
@@ -136,7 +137,7 @@ def test_a_dead_engine_is_not_asked_again():
 def test_replay_gives_the_recorded_answers_and_refuses_others(run, tmp_path, monkeypatch):
     with FakeEngine(ROLE, tmp_path / "log.jsonl") as e:
         e.submit(ask("a"), key="k").result()
-    assert write_recording([tmp_path / "log.jsonl"], tmp_path / "completions.parquet") == 1
+    write_recording([tmp_path / "log.jsonl"], tmp_path / "completions.parquet")
     monkeypatch.setattr(serving, "RECORDED", tmp_path)
     role = ROLE.model_copy(update={"engine": "replay"})
     with open_engine(run, role, "teacher") as replay:
@@ -153,10 +154,10 @@ def test_replay_gives_the_recorded_answers_and_refuses_others(run, tmp_path, mon
 def test_a_torn_log_costs_one_completion_not_the_run(tmp_path):
     log = tmp_path / "log.jsonl"
     with FakeEngine(ROLE, log) as e:
-        e.chat([ask("a"), ask("b")])
+        answered(e, [ask("a"), ask("b")])
     log.write_bytes(log.read_bytes()[:-9])
     with FakeEngine(ROLE, log) as e:
-        e.chat([ask("a"), ask("b")])
+        answered(e, [ask("a"), ask("b")])
     assert e.sent == 1
 
 

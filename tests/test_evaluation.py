@@ -173,7 +173,7 @@ def test_summary_has_what_the_plots_read():
             rows([1, 4, 4, 2]).assign(checkpoint="after"),
         ]
     )
-    table = evaluation.summary(frame, [1, 4, 5], resamples=200)
+    table = evaluation.summary(frame, [1, 4, 5])
     whole = table[(table["group"] == "all") & (table["checkpoint"] == "before")].set_index(
         ["mode", "k"]
     )
@@ -306,7 +306,7 @@ def test_errors_are_not_zeros():
         frame.loc["box", "greedy"]
     )
     assert list(frame["cut_off"]) == [0, 0, 1]
-    table = evaluation.summary(frame.reset_index(), [1], resamples=100)
+    table = evaluation.summary(frame.reset_index(), [1])
     sampled, greedy = table.iloc[0], table.iloc[1]
     assert (sampled["n_problems"], sampled["errors"], sampled["value"]) == (
         2,
@@ -769,7 +769,7 @@ def test_checkpoints_in_order(tmp_path):
 
     for k in (10, 5, 20):
         (tmp_path / f"checkpoints/checkpoint-{k}").mkdir(parents=True)
-    stage = run.Run("06_evaluation", profile.load_profile("cpu"), tmp_path, {})
+    stage = run.Run("06_evaluation", profile.load_profile("cpu"), tmp_path)
     assert list(evaluation.checkpoints(stage)) == ["before", "after"]
     assert list(evaluation.checkpoints(stage, every=True)) == [
         "before",
@@ -783,7 +783,7 @@ def test_a_policy_is_asked_here_though_its_student_is_behind_an_address(tmp_path
     from kit.core import profile, run
 
     roles = evaluation.checkpoints(
-        run.Run("06_evaluation", profile.load_profile("gpu-80"), tmp_path, {})
+        run.Run("06_evaluation", profile.load_profile("gpu-80"), tmp_path)
     )
     assert {role.engine for role in roles.values()} == {"vllm"} and roles[
         "before"

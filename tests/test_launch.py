@@ -227,7 +227,6 @@ def as_if(monkeypatch, folder, cpu, base="smoke", **changed):
         "05_grpo",
         profile.load_profile(base, {f"grpo.{key}": value for key, value in changed.items()}),
         folder,
-        {},
     )
 
 
@@ -383,7 +382,7 @@ def test_addresses_of_replicas(monkeypatch, tmp_path):
         == "http://d:1"
     )
     role = profile.load_profile("gpu-80", {"teacher.model": "big"}).teacher
-    run = Run("02_rounds", profile.load_profile("gpu-80"), tmp_path, {})
+    run = Run("02_rounds", profile.load_profile("gpu-80"), tmp_path)
     with open_engine(run, role, "teacher") as teacher:
         assert teacher.role.endpoints == ["http://a:1/v1", "http://b:1/v1"]
 

@@ -72,8 +72,10 @@ def test_every_step_is_in_normal_form_and_is_undone():
         program = language.program_of([step])
         assert module(program, "f") == program and language.steps_of(program) == [step]
         lists = [language.draw_input(rng) for _ in range(200)]
-        outputs = [language.apply_step(step, xs) for xs in lists if language.fits([step], [xs])]
-        back = [language.apply_step(step, language.apply_step(undo, xs)) == xs for xs in outputs]
+        outputs = [
+            language.apply_steps([step], xs)[-1] for xs in lists if language.fits([step], [xs])
+        ]
+        back = [language.apply_steps([undo, step], xs)[-1] == xs for xs in outputs]
         # What is undone step by step is checked, and given up, where an example is made.
         assert sum(back) > 0.25 * len(back) > 0, step
 

@@ -115,14 +115,13 @@ def test_a_server_answers_as_the_child_process_does(servers):
         ask("Name a colour.", begun="My favourite colour is"),
     ]
     with VLLM(ROLE) as child:  # one at a time: the kernels round by the size of the batch
-        own = [child.chat([messages])[0] for messages in asked]
+        own = [child.submit(messages).result() for messages in asked]
     with endpoint(servers) as far:
-        assert [far.chat([messages])[0] for messages in asked] == own
+        assert [far.submit(messages).result() for messages in asked] == own
         assert own[1][0].finish == "length" and own[1][0].tokens == GREEDY.max_tokens
-        (drawn,) = far.chat(
-            [ask("Write a random word.")], n=4, sampling=Sampling(temperature=1.0, max_tokens=8)
-        )
-        assert len(drawn) == 4
+        free = Sampling(temperature=1.0, max_tokens=8)
+        drawn = far.submit(ask("Write a random word."), n=4, sampling=free)
+        assert len(drawn.result()) == 4
 
 
 def test_a_prompt_beyond_the_context_is_that_requests_error_only(servers):

@@ -191,7 +191,7 @@ def test_killed_in_the_middle_the_same_command_goes_on(small, tmp_path):
 def test_a_task_waits_for_another_process_at_its_shard(small, tmp_path):
     """A node that is given up for dead may still be writing."""
     folder = shutil.copytree(small[0], tmp_path / "run")
-    step = shards.Generate(Run("scale_rounds", CPU, folder, {}), 1, 2)
+    step = shards.Generate(Run("scale_rounds", CPU, folder), 1, 2)
     (note := step.folder(0) / "shard.json").unlink()
     with FileLock(step.folder(0) / "lock"):
         (task := threading.Thread(target=step.run, args=(None, 0, 2))).start()
@@ -280,7 +280,7 @@ def test_errors_of_ours_are_left_out_said_and_tried_again(small, tmp_path, capsy
         (Problem.model_validate(row) for row in rows), log.with_suffix(".parquet")
     )
     note(folder, rows=len(rows), errors=1)
-    step = shards.Generate(Run("scale_rounds", CPU, folder, {}), 1, 2)
+    step = shards.Generate(Run("scale_rounds", CPU, folder), 1, 2)
     (folder / "problems.jsonl").unlink()
     assert step.join(2) == {"problems": len(small[1]) - 1, "errors": 1}
     assert shards.run_shards("rounds", PROFILE, str(folder), tasks=2, replay=True) == {

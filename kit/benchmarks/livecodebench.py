@@ -6,8 +6,9 @@ solves a problem if it passes all tests, public and hidden, in 6 s each. Prompts
 for chat models.
 
     items = livecodebench.contest_items("livecodebench", 20)
+    sampling = Sampling(**livecodebench.SAMPLING)
     with run.box(**livecodebench.LIMITS) as box:
-        frame = evaluation.evaluate(items, engine, box, **livecodebench.SAMPLING)
+        frame = evaluation.evaluate(items, engine, box, 10, sampling)
 
 The verdict differs from the checker's (package nvidia-livecodebench 26.3) in three cases, each with
 a test in tests/test_livecodebench.py: `sys.stdin.buffer` works, as in later versions of the
@@ -100,13 +101,10 @@ class Test(BaseModel):
 
 
 class Row(BaseModel):
-    """One line of the files. The hidden tests stay packed: they can be large."""
+    """What the kit reads of a line. The hidden tests stay packed: they can be large."""
 
-    question_title: str
     question_content: str
-    platform: str
     question_id: str
-    contest_id: str
     contest_date: datetime
     starter_code: str
     difficulty: Literal["easy", "medium", "hard"]

@@ -98,11 +98,10 @@ def _grade_maths(answer, completions, box=None):
     verdicts = []
     for completion in completions:
         try:
-            right = _numbers(last_tag(completion)) == _numbers(answer)
-            reason = "" if right else Reason.WRONG
+            verdict = Verdict.of(_numbers(last_tag(completion)) == _numbers(answer))
         except Rejected as error:
-            reason = error.reason
-        verdicts.append(Verdict("failed" if reason else "passed", reason))
+            verdict = Verdict("failed", error.reason)
+        verdicts.append(verdict)
     return verdicts
 
 

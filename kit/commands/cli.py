@@ -31,6 +31,13 @@ app = typer.Typer(
 )
 
 
+def _folder(out: str, name: str) -> Path:
+    """The folder that --out names; if empty that of this name in the kit's `runs`."""
+    from kit.core.manifest import ROOT
+
+    return Path(out or ROOT / "runs" / name).resolve()
+
+
 @app.command("run", cls=RunUsage)
 def run_command(
     profile: ProfileOption = "cpu",
@@ -82,9 +89,8 @@ def study_command(
     Notebook 07 reads the results.
     """
     from kit.commands import study
-    from kit.core.manifest import ROOT
 
-    folder = Path(out or ROOT / "runs" / f"study-{Path(profile).stem}").resolve()
+    folder = _folder(out, f"study-{Path(profile).stem}")
     chosen = list(filter(None, arms.split(",")))
     source = study.problems_for(profile, data)
     runs = study.prepare_study(profile, folder, source, chosen, seed_numbers(seeds), arms_file)
@@ -101,10 +107,9 @@ def pool_command(
     out: Annotated[str, Option(help="study folder of all; default: runs/study-class")] = "",
 ) -> None:
     """Put the finished runs of several studies, say of a class, into one. Clashes are refused."""
-    from kit.core.manifest import ROOT
     from kit.pooling import pool_studies
 
-    folder = Path(out or ROOT / "runs" / "study-class").resolve()
+    folder = _folder(out, "study-class")
     runs = pool_studies(folders, folder)
     console.print(f"{len(runs)} runs in {folder}", soft_wrap=True)
     print(runs.groupby(["from", "arm"]).seed.agg(["size", list]).to_string())
@@ -128,9 +133,8 @@ def loop_command(
     Notebook 08 reads the results.
     """
     from kit.commands import loops, study
-    from kit.core.manifest import ROOT
 
-    folder = Path(out or ROOT / "runs" / f"loop-{Path(profile).stem}").resolve()
+    folder = _folder(out, f"loop-{Path(profile).stem}")
     with stoppable():
         # One training, as the command for all of them starts it.
         if (folder / "arm.json").exists():
@@ -339,7 +343,3 @@ def main() -> None:
             raise
         # The runner has told about a notebook's failure.
         sys.exit(f"error: {error}" if source == "kit" else 1)
-
-
-if __name__ == "__main__":
-    main()

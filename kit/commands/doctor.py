@@ -20,8 +20,6 @@ from kit.core.config import HUB_SECONDS
 from kit.serving import models
 from kit.serving.weights import MODELS, cache_folder
 
-PROFILES = Path(__file__).parents[1] / "profiles"
-
 # The section `needs` of a profile in words.
 NEEDS = {
     "gpus": "GPUs: {}",
@@ -65,7 +63,7 @@ def examine() -> list[Check]:
         _sandbox(),
         *map(_model, models.model_cards()),
         _hub(),
-        *(_profile(file, gpus) for file in sorted(PROFILES.glob("*.yaml"))),
+        *(_profile(name, gpus) for name in profiles.profile_names()),
     ]
 
 
@@ -218,9 +216,9 @@ def _hub():
     return Check("Hugging Face", "ok", "answers")
 
 
-def _profile(file, gpus):
+def _profile(name, gpus):
     """A profile against what it says it needs."""
-    _, values = profiles.read_profile(str(file))
+    _, values = profiles.read_profile(name)
     have = {
         "gpus": len(gpus),
         "gpu_gb": max((size for _, size in gpus), default=0),
@@ -234,4 +232,4 @@ def _profile(file, gpus):
     ]
     runs = f"runs here, about {values.get('minutes', '?')} minutes"
     found = "this machine is too small" if short else runs
-    return _check(f"profile {file.stem}", not short, found, f"it needs {', '.join(short)}")
+    return _check(f"profile {name}", not short, found, f"it needs {', '.join(short)}")

@@ -8,7 +8,7 @@ import json
 import runpy
 import shutil
 import time
-from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -31,8 +31,8 @@ def prepare_loops(
     profile: str,
     folder: Path,
     data: Path,
-    arms: Iterable[str],
-    seeds: Iterable[int],
+    arms: list[str],
+    seeds: list[int],
     segments: int,
     turns: int,
 ) -> list[Path]:
@@ -53,25 +53,27 @@ def prepare_loops(
         RecordError: `data` has no problems.
     Source: our choice.
     """
-    chosen = list(arms)
-    if not {*chosen} <= {*LOOP_ARMS}:
+    if not {*arms} <= {*LOOP_ARMS}:
         raise ArmError(f"the arms of a loop are {', '.join(LOOP_ARMS)}")
     if profiles.load_profile(profile).grpo.steps < segments:
         raise RunError(f"{segments} segments need as many steps (grpo.steps), or more")
     first = digest([x.id for x in records.load_problems(data / "filtered.parquet")])
     facts = {"data": first, "segments": segments, "turns": turns}
-    made = [(folder / arm / str(seed), arm, seed) for seed in seeds for arm in chosen]
-    for run, arm, seed in made:
-        note, told = run / "arm.json", json.dumps({"arm": arm, "seed": seed, **facts}, indent=1)
-        if note.exists() and note.read_text() != told:
-            raise RunError(f"{run} was made with other values: choose another --out")
+    runs = []
+    for seed, arm in product(seeds, arms):
+        run = folder / arm / str(seed)
+        note = run / "arm.json"
+        told = json.dumps({"arm": arm, "seed": seed, **facts}, indent=1)
         if not note.exists():
             run.mkdir(parents=True, exist_ok=True)
             for name in ("filtered.parquet", "seeds.parquet"):
                 shutil.copyfile(data / name, run / name)
             # The note comes last, so a folder that has it is whole.
             note.write_text(told)
-    return [run for run, *_ in made]
+        elif note.read_text() != told:
+            raise RunError(f"{run} was made with other values: choose another --out")
+        runs.append(run)
+    return runs
 
 
 def train_segment(run: Run, profile: str) -> None:
@@ -119,8 +121,7 @@ def run_loop(profile: str, folder: Path) -> None:
     run_notebooks(profile, str(folder), ["05", "06"], given)
 
 
-def record_loops(folder: str | Path, out: Path = RECORDED / "loop-mini") -> Path:
-    """The tables of a study of loops in miniature, for notebook 08; returns `out`."""
+def record_loops(folder: str | Path) -> None:
+    """Copy the tables of a study of loops in miniature to data/recorded, for notebook 08."""
     for name, table in loop_tables(Path(folder)).items():
-        records.write_parquet(table, out / f"{name}.parquet")
-    return out
+        records.write_parquet(table, RECORDED / "loop-mini" / f"{name}.parquet")

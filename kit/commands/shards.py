@@ -80,7 +80,7 @@ class Stage(PipelineStep):
         # The process of a node that is given up for dead may live on: two must not write.
         with FileLock(folder / "lock"):
             records.quiet()
-            shard = Run("02_rounds", self.of.profile, folder, {})
+            shard = Run("02_rounds", self.of.profile, folder)
             count = self.programs
             with shard.box(workers=count) as box, shard.box(hash_seed=1, workers=count) as other:
                 note = self.work(shard, DeterminismCheck(box, other), rank, world_size)

@@ -12,14 +12,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import yaml
 from tqdm.auto import tqdm
 
-from kit.arms import arm_plans, load_arms, own_arms, recorded_folder, recorded_study
+from kit.arms import arm_facts, arm_plans, load_arms, own_arms, recorded_folder, recorded_study
 from kit.commands.runner import check_parameters, notebooks
 from kit.core import profile as profiles
 from kit.core import records
@@ -45,7 +44,7 @@ def problems_for(profile: str, data: str) -> Path:
 
 
 def prepare_study(
-    profile: str, folder: Path, data: Path, arms: Iterable[str], seeds: Iterable[int], own: str = ""
+    profile: str, folder: Path, data: Path, arms: list[str], seeds: list[int], own: str = ""
 ) -> list[Path]:
     """A run folder for each seed and arm, with the problems and the plan in it.
 
@@ -68,7 +67,7 @@ def prepare_study(
     known = load_arms()
     added = own_arms(Path(own), known) if own else {}
     known |= added
-    plans = arm_plans(known, problems, loaded, seeds, list(arms) or added)
+    plans = arm_plans(known, problems, loaded, seeds, arms or added)
     # Refuses a policy that cannot be asked in messages.
     tokenizer(loaded.grpo.policy)
     # What makes each run the one that it is; a folder of another one is refused.
@@ -86,7 +85,7 @@ def prepare_study(
             "plan": digest(plan.to_csv()),
         }
         note = run / "arm.json"
-        if note.exists() and json.loads(note.read_text()) != facts[run]:
+        if note.exists() and arm_facts(run) != facts[run]:
             raise RunError(
                 f"{run} was made with other problems, values or another arm of that name: "
                 "choose another --out, or delete that folder"
@@ -111,15 +110,16 @@ def what_it_finds(profile: str, data: Path, runs: list[Path]) -> str:
 
     loaded = profiles.load_profile(profile)
     # Of the same scale, if there is one.
-    scales = {scale_of(loaded.model_dump()): "of its scale", "": "of language models"}
-    known = {told: recorded_study(recorded_folder(scale)) for scale, told in scales.items()}
-    told, recorded = next(((t, study) for t, study in known.items() if study), ("", None))
+    scale = scale_of(loaded.model_dump())
+    own = recorded_study(recorded_folder(scale))
+    recorded = own or recorded_study(recorded_folder(""))
     if recorded is None:
         return "no study is recorded whose variances would tell what this one can find"
     problems = records.load_problems(data / "filtered.parquet")
     arms = [run.parent.name for run in runs]
     seeds = len(runs) // len(set(arms))
     found = study_power(loaded, problems, arms, seeds, recorded)
+    told = "of its scale" if scale and own else "of language models"
     lines = [
         "What it can find (smallest effect in 80% of such studies, with the variances of the "
         f"recorded study {told}), or what is missing:"
@@ -194,7 +194,7 @@ def _one(run, profile, runs, jobs, parameters, keep_policies, children):
     environment = dict(os.environ)
     if jobs > 1:
         environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
-    facts = json.loads((run / "arm.json").read_text())
+    facts = arm_facts(run)
     # A run in segments makes problems between them, see commands.loops.
     words = "-m kit run --only 05 --only 06 --profile"
     if "segments" in facts:

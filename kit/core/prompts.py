@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jinja2
 
-from kit.core.types import clean, digest
+from kit.core.types import clean
 
 Messages = list[dict]
 
@@ -33,8 +33,3 @@ def prompt(name: str, **values) -> Messages:
         {"role": role, "content": clean(_template(content).render(**values)).strip()}
         for role, content in zip(parts[1::2], parts[2::2])
     ]
-
-
-def prompt_hash(messages: Messages) -> str:
-    """Names a prompt in a problem's record: which of the kit's texts the teacher was given."""
-    return digest(messages)

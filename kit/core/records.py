@@ -66,8 +66,7 @@ def disk_error(error: OSError, path: Path) -> Exception:
 class Log:
     """An append-only file of JSON lines, each an object.
 
-    A torn last line (the process was killed while writing) is cut off on opening; `repaired` says
-    whether there was one.
+    A torn last line (the process was killed while writing) is cut off on opening.
 
     Args:
         path: of the file.
@@ -78,20 +77,18 @@ class Log:
         self.path = Path(path)
         self._row = TypeAdapter(row)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.repaired = self._repair()
+        self._repair()
         self._file: FileIO | None = None
 
     def _repair(self):
-        """Cut off a last line without its end; returns whether there was one."""
+        """Cut off a last line without its end."""
         if not self.path.exists() or not self.path.stat().st_size:
-            return False
+            return
         with self.path.open("rb+") as file:
             file.seek(-1, os.SEEK_END)
-            if file.read() == b"\n":
-                return False
-            file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)
-        return True
+            if file.read() != b"\n":
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
 
     def append(self, row: dict) -> int:
         """Returns the row's place in the file, for `at`.

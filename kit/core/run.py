@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -50,13 +50,11 @@ class Run:
         stage: name of the notebook, for example `02_rounds`.
         profile: every number of the run, with the overrides of this stage.
         folder: the run folder.
-        overrides: dotted key of the profile -> value, of this stage only.
     """
 
     stage: str
     profile: Profile
     folder: Path
-    overrides: dict[str, Any]
     # Names of the files that came from `data/recorded`.
     recorded: set[str] = field(default_factory=set)
     # The sandboxes of this stage: their counts go into the manifest.
@@ -291,8 +289,8 @@ def registered_endpoints(model: str, purpose: str = "answer") -> list[str]:
 
 def open_run(
     stage: str,
-    profile: str = "cpu",
-    run_dir: str = "",
+    profile: str,
+    run_dir: str,
     seed: int | None = None,
     replay: bool = False,
     **overrides,
@@ -325,7 +323,7 @@ def open_run(
         manifest |= {"profile": _numbers(base), "versions": versions_here()}
         manifest["stages"].setdefault(stage, {"overrides": overrides, "started": now()})
         write_manifest(folder, manifest)
-    return Run(stage, loaded, folder, overrides, {"completions.parquet"} if replay else set())
+    return Run(stage, loaded, folder, {"completions.parquet"} if replay else set())
 
 
 def _numbers(profile):

@@ -192,11 +192,6 @@ def _strange(value) -> Iterator:
             yield from (list(value), {None})
 
 
-def _only(code, name):
-    """The source of the one top-level function of this name."""
-    return ast.unparse(function(code, name))
-
-
 def _without(code, *names):
     """The code without its top-level functions and classes of these names."""
     tree = parse(code)
@@ -227,12 +222,14 @@ class Fuzzing(Environment):
 
     def draft(self, code, inputs, message=""):
         """Takes the two tests out of the code. Raises Rejected if one is missing."""
+        names = ("pre_test_f", "test_f")
         try:
-            module(code, "pre_test_f", "test_f")
+            module(code, *names)
         except Rejected as fault:
             raise Rejected(Reason.NO_TESTS, fault.detail) from None
-        draft = super().draft(_without(code, "pre_test_f", "test_f"), inputs, message)
-        return draft.with_(pre_test=_only(code, "pre_test_f"), test=_only(code, "test_f"))
+        draft = super().draft(_without(code, *names), inputs, message)
+        pre_test, test = (ast.unparse(function(code, name)) for name in names)
+        return draft.with_(pre_test=pre_test, test=test)
 
     def code(self, problem: Problem) -> str:
         """The program that says of an input: refused, pass or fail."""

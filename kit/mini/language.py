@@ -72,16 +72,11 @@ def _compiled(expression):
     return compile(expression, "step", "eval")
 
 
-def apply_step(step: str, xs: Any) -> Any:
-    """The list that a step of ours makes of a list, or the string of a string."""
-    return eval(_compiled(step), {"xs": xs})
-
-
 def apply_steps(steps: list[str], xs: Any) -> list:
-    """The lists that the steps make of a list, one after the other."""
+    """The lists that steps of ours make of a list, one after the other; or the strings of one."""
     lists = []
     for step in steps:
-        xs = apply_step(step, xs)
+        xs = eval(_compiled(step), {"xs": xs})
         lists.append(xs)
     return lists
 

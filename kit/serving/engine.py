@@ -1,5 +1,5 @@
 """One call for every model: `with open_engine(run, role, ...) as teacher:
-teacher.chat(conversations)`.
+teacher.submit(messages)`.
 
 There are five kinds of engine:
 
@@ -85,7 +85,7 @@ def without_thoughts(text: str) -> str:
 
 
 class Engine:
-    """Base of all kinds: keys, log, retries. Use `engine(role, ...)` to get one.
+    """Base of all kinds: keys, log, retries. `serving.open_engine` gives one.
 
     It works in a `with` block, which closes it. A request that was answered before is known by its
     place in the log, so memory does not grow with the answers.
@@ -139,32 +139,6 @@ class Engine:
             self._try(done, key, (messages, n, sampling), RETRIES)
         return done
 
-    def chat(
-        self,
-        conversations: Iterable[list[dict]],
-        n: int = 1,
-        key: str = "",
-        sampling: Sampling | None = None,
-    ) -> list[list[Completion]]:
-        """Ask for n completions of each conversation, and wait for all of them.
-
-        Args:
-            conversations: see `messages` of `submit`.
-            n: completions per conversation.
-            key: the caller's name for the whole list; each conversation adds its number.
-            sampling: how to draw; None: as the role says.
-        Returns:
-            One list of n completions per conversation, in order.
-        Raises:
-            EngineError: the engine failed.
-        Source: our choice.
-        """
-        futures = [
-            self.submit(messages, n, f"{key}/{number}", sampling)
-            for number, messages in enumerate(conversations)
-        ]
-        return [future.result() for future in futures]
-
     def _recall(self, place):
         return self.log.at(place)["completions"]
 
@@ -172,35 +146,31 @@ class Engine:
         """Send a request. `done` gets the answer, or the error after `left` more tries."""
 
         def finish(sent: Future) -> None:
-            error: Exception | None = None
-            completions: list[Completion] = []
             # One that was cancelled raises too.
             try:
                 completions = [c._replace(text=clean(c.text)) for c in sent.result()]
-            except Exception as failure:
-                error = failure
-            # A filtered answer is none, and one without a token is none either: a model that ends
-            # at once still gives its end.
-            if any(c.finish in NO_ANSWER or not (c.text or c.tokens) for c in completions):
-                ends = ", ".join(c.finish for c in completions)
-                error = EngineError(f"the engine gave an empty or filtered answer ({ends})")
-            if error is None:
-                # If the log's disk is full, the caller must know.
-                try:
-                    with self._lock:
-                        self.counts.update(requests=1, tokens=sum(c.tokens for c in completions))
-                        self.log.append({"key": key, "completions": completions})
-                    done.set_result(completions)
-                except Exception as failure:
-                    done.set_exception(failure)
-            # A lost request is tried again, as long as that can help.
-            elif left and self.alive() and not isinstance(error, RequestError):
-                self._try(done, key, request, left - 1)
-            else:
+                # A filtered answer is none, and one without a token is none either: a model that
+                # ends at once still gives its end.
+                if any(c.finish in NO_ANSWER or not (c.text or c.tokens) for c in completions):
+                    ends = ", ".join(c.finish for c in completions)
+                    raise EngineError(f"the engine gave an empty or filtered answer ({ends})")
+            except Exception as error:
+                # A lost request is tried again, as long as that can help.
+                if left and self.alive() and not isinstance(error, RequestError):
+                    self._try(done, key, request, left - 1)
+                    return
                 self.counts["errors"] += 1
-                if not isinstance(error, EngineError):
-                    error = EngineError(f"{self.name}: {error}")
-                done.set_exception(error)
+                ours = isinstance(error, EngineError)
+                done.set_exception(error if ours else EngineError(f"{self.name}: {error}"))
+                return
+            # If the log's disk is full, the caller must know.
+            try:
+                with self._lock:
+                    self.counts.update(requests=1, tokens=sum(c.tokens for c in completions))
+                    self.log.append({"key": key, "completions": completions})
+                done.set_result(completions)
+            except Exception as failure:
+                done.set_exception(failure)
 
         self._send(key, *request).add_done_callback(finish)
 
@@ -226,15 +196,14 @@ class Engine:
         self.close()
 
 
-def write_recording(logs: Iterable[Path], path: Path) -> int:
-    """Gather completion logs into one parquet file; returns the number of requests in it."""
+def write_recording(logs: Iterable[Path], path: Path) -> None:
+    """Gather completion logs into one parquet file, a row per request."""
     rows = {
         row["key"]: row | {"completions": json.dumps(row["completions"])}
         for log in logs
         for row in records.Log(log, Answered)
     }
     records.write_parquet(rows.values(), path)
-    return len(rows)
 
 
 class Replay(Engine):

@@ -87,11 +87,11 @@ def _card(model):
     if model.gguf.exists():
         files.append(model.gguf)
     if made:
-        state, source, place = "converted", made["source"], str(model.folder)
+        state, source = "converted", made["source"]
     elif files:
-        state, source, place = "file", "in the cache", str(model.gguf)
+        state, source = "file", "in the cache"
     else:
-        state, source, place = "absent", f"Hugging Face: {model.repo}, or {model.registry}", ""
+        state, source = "absent", f"Hugging Face: {model.repo}, or {model.registry}"
     return {
         "name": model.name,
         "licence": model.licence,
@@ -99,7 +99,6 @@ def _card(model):
         "source": source,
         "bytes": sum(file.stat().st_size for file in files),
         "download": model.bytes,
-        "path": place,
     }
 
 
@@ -108,7 +107,7 @@ def model_cards() -> list[dict]:
 
     Returns:
         One dict per model: `name`, `licence`, `state` (converted, file or absent), `source`,
-        `bytes` (on the disk), `download` (bytes), `path` (text, empty if absent).
+        `bytes` (on the disk), `download` (bytes).
     Source: our choice.
     """
     return [_card(model) for model in weights.MODELS.values()]

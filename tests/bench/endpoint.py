@@ -14,7 +14,7 @@ from rich.table import Table
 
 from kit.core.config import Role, Sampling
 from kit.serving.endpoint import Endpoint
-from tests.fakes.endpoint import FakeEndpoint
+from tests.fakes.endpoint import FakeEndpoint, answered
 
 
 def serve(seconds: float, addresses) -> None:
@@ -50,10 +50,10 @@ def main(seconds: float, replicas: int) -> None:
         )
         count = max(20, flying * 15)
         with Endpoint(role) as engine:
-            engine.chat([[{"role": "user", "content": "warm"}]])
+            answered(engine, [[{"role": "user", "content": "warm"}]])
             began = time.perf_counter()
             cpu_began = time.process_time()
-            engine.chat([[{"role": "user", "content": f"{k} " * 200}] for k in range(count)])
+            answered(engine, [[{"role": "user", "content": f"{k} " * 200}] for k in range(count)])
             took = time.perf_counter() - began
             cpu = time.process_time() - cpu_began
         ideal = -(-count // flying) * seconds

@@ -160,3 +160,9 @@ class FakeEndpoint(FakeServer):
         if word == "cut":
             to.close_connection = True
             to.connection.close()
+
+
+def answered(engine, conversations: list[list[dict]], n: int = 1) -> list:
+    """The completions of each conversation; all are asked before the first is waited for."""
+    futures = [engine.submit(messages, n) for messages in conversations]
+    return [future.result() for future in futures]
