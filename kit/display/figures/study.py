@@ -125,7 +125,8 @@ def draw_heat(df: pd.DataFrame, label: str = "") -> Axes:
             f"{trained[of].max():.2f} (n = {tables.problems[of].max():.0f})"
             for of in value.filter(["medium", "hard"]).dropna(axis=1)
         ]
-        title = f"pass@1 before → after, n = {len(trained)} arms: {'; '.join(found)}{label}"
+        if found:
+            title = f"pass@1 before → after, n = {len(trained)} arms: {'; '.join(found)}{label}"
     ax = axes_of(size, title, mean)
     text = value.map("{:.2f}\n".format) + tables.problems[columns].map("n = {:.0f}".format)
     sns.heatmap(

@@ -199,6 +199,7 @@ def draw_learning(
     Source: our choice.
     """
     df = df.reindex(columns=["arm", "seed", "step", "value", "n_problems", "low", "high"])
+    df = df.astype({"arm": object})
     known = df.low.notna().any()
     df = df.fillna({"arm": "", "seed": 0, "n_problems": 0}).dropna(subset=["step", "value"])
     runs = df[["arm", "seed"]].drop_duplicates()
