@@ -58,10 +58,16 @@ def read_study(run: Run, folder: str | Path = "") -> tuple[dict[str, pd.DataFram
 
 def _joined(studies):
     """The tables of several studies as those of one; RunError where they cannot be compared."""
-    sizes = {(s["curves"].step.max(), s["scores"].problem_id.nunique()) for s in studies}
-    if len(sizes) > 1:
-        told = " against ".join(f"{k} steps and {n} problems asked" for k, n in sorted(sizes))
-        raise RunError(f"these studies cannot be compared: {told}. Train with the same profile")
+    steps = {s["curves"].step.max() for s in studies}
+    # One may ask more problems than another: arms are compared on those that both answered.
+    asked = sorted((set(s["scores"].problem_id) for s in studies), key=len)
+    nested = all(some <= more for some, more in zip(asked, asked[1:]))
+    if len(steps) > 1 or not nested:
+        told = " against ".join(f"{k} steps" for k in sorted(steps))
+        raise RunError(
+            f"these studies cannot be compared ({told}; problems of one that the others did not "
+            "ask): train with the same profile"
+        )
     runs = pd.concat([s["curves"][["arm", "seed"]].drop_duplicates() for s in studies])
     if len(twice := runs[runs.duplicated()]):
         told = ", ".join(f"{row.arm}/{row.seed}" for row in twice.itertuples())
