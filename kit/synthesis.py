@@ -257,9 +257,7 @@ class Synthesis:
 
         # The first turn starts from the seed, every other one from the problem before it alone.
         def begin() -> Dialogue:
-            if parent:
-                return env.revise(parent, asked, aim)
-            return env.propose(seed.text, asked, aim)
+            return env.revise(parent, asked, aim) if parent else env.propose(seed.text, asked, aim)
 
         talk = TeacherDialogue(self.teacher, f"{chain_id}/{turn}", self.numbers.retries)
         # The student's engine may start while the teacher writes.
@@ -276,8 +274,7 @@ class Synthesis:
         # The engine is gone, or the disk is full: the whole run stops.
         except (NotRecorded, EngineDown, RecordError):
             raise
-        # Lost by our own infrastructure, or by something that nobody foresaw, whatever a model
-        # wrote: counted against nobody, and no other chain ends with it.
+        # Lost by us, whatever a model wrote: counted against nobody, and it ends no other chain.
         except Exception as error:
             problem = Problem(status="error", reason=Verdict.of_fault(error).reason, **facts)
         problem = problem.with_(prompt=talk.prompt, raw=talk.raw, teacher_tokens=talk.tokens)
@@ -291,6 +288,9 @@ class Synthesis:
 
     async def attempt(self, env: Environment, problem: Problem) -> Problem:
         """M attempts of the student: pass rate over the graded ones, and a few answers to show."""
+        # The bar says so long before the attempts are done.
+        self.counts["written"] += 1
+        self.bar.set_postfix(self.counts, refresh=False)
         key = f"{problem.chain_id}/{problem.turn}"
         asked = self.student.submit(env.solve_prompt(problem), self.numbers.attempts, key)
         answers = await asyncio.wrap_future(asked)

@@ -114,7 +114,7 @@ CAPTIONS = {
     ),
     "08_steering": (
         "How hard is what is trained on, as the policy sees it?",
-        "Left: mean pass rate, best near one half. Right: share of groups without a signal.",
+        "Above: mean pass rate, best near one half. Below: share of groups without a signal.",
     ),
     "08_board": (
         "Does a teacher inside the training loop help?",
