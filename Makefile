@@ -51,7 +51,7 @@ check: setup
 	$(PYTHON) -m pytest -q tests/test_map.py tests/test_names.py tests/test_contracts.py tests/test_style.py
 
 lab: setup
-	$(PYTHON) -m jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_setup_and_tour.ipynb
+	$(PYTHON) -m jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_setup_and_tour.ipynb $(ARGS)
 
 render: setup
 	$(PYTHON) -m tests.render $(ARGS)
