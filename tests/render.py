@@ -114,7 +114,7 @@ def _cleaned(cell):
             # Few colours: a third of the bytes, and pale bands stay.
             small = io.BytesIO()
             picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
-            few = picture.quantize(64, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+            few = picture.quantize(40, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
             few.save(small, "png", optimize=True)
             output.data["image/png"] = base64.b64encode(small.getvalue()).decode()
     return [output for output in cell.outputs if output.get("text", "shown").strip()]

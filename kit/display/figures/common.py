@@ -44,8 +44,8 @@ INK, GREY, FAINT = "#222222", "#777777", "#EDEDED"
 DOTS_BELOW = 50
 # Paper: multi-turn keeps more than this many times the share of single-turn.
 PAPER_RATIO = 4
-# Of more arms or sets than this, a title names the two at the ends, and of arms no curve of a
-# single seed is drawn (our choice).
+# Of more arms or sets than this, a title names the two at the ends; of more than twice as many
+# trainings no single curve is drawn (our choice).
 MANY = 4
 # Of a title, per inch.
 LETTERS = 10.5

@@ -185,7 +185,7 @@ def draw_learning(
     window: int = 1,
     ax: Axes | None = None,
 ) -> Axes:
-    """Curves over steps, a colour per arm: bold the median, band min to max; of few arms each seed.
+    """Curves over steps, a colour per arm: bold the median, band min to max; of few runs each one.
 
     Args:
         df: `step`, `value`; if there are, `arm`, `seed`, `n_problems` (of a value), and `low`,
@@ -219,7 +219,7 @@ def draw_learning(
         own = df[df.arm == arm]
         wide = own.pivot_table(index="step", columns="seed", values="value")
         median = wide.median(axis=1)
-        if runs.arm.nunique() <= MANY:
+        if len(runs) <= 2 * MANY:
             ax.plot(wide, color=colour, lw=0.8, alpha=0.6, marker="o" if len(wide) == 1 else "")
         ax.plot(median, color=colour, lw=2.4)
         band = (wide.min(axis=1), wide.max(axis=1))
