@@ -198,8 +198,8 @@ def draw_learning(
         The axes; a note if there is no value.
     Source: our choice.
     """
-    df = df.reindex(columns=["arm", "seed", "step", "value", "n_problems", "low", "high"])
-    df = df.astype({"arm": object})
+    columns = "arm seed step value n_problems low high".split()
+    df = df.reindex(columns=columns).astype({"arm": object})
     known = df.low.notna().any()
     df = df.fillna({"arm": "", "seed": 0, "n_problems": 0}).dropna(subset=["step", "value"])
     runs = df[["arm", "seed"]].drop_duplicates()
@@ -230,9 +230,8 @@ def draw_learning(
         ends.append((median.iloc[-1], name, colour))
     highest = df.high.max()
     top = max(1.0, highest * 1.05) if ylabel == "reward" else highest * 1.1 or 1
-    ax.set(ylim=(min(0, df.low.min()), top), xlabel="step", ylabel=ylabel)
+    ax.set(ylim=(min(0, df.low.min()), top), xmargin=0.01, xlabel="step", ylabel=ylabel)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.margins(x=0.01)
     # Names stand at the ends of the curves and do not overlap.
     last, right = -np.inf, ax.get_yaxis_transform()
     for y, name, colour in sorted(ends, key=lambda end: end[0]):
