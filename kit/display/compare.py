@@ -151,7 +151,7 @@ def _compared(chosen, curve):
     curves = curves.assign(value=curves.get(CURVES[curve]))
     label = max((training.label for training in chosen.values()), default="")
     # Each point is the mean of so many steps (our choice).
-    ax = figures.draw_learning(curves, label, curve, 5)
+    ax = figures.draw_learning(curves, label, curve, 15)
 
     parts = [html_table(_beside("", {name: _headline(x) for name, x in chosen.items()}))]
     # Of an arm only what makes it one is known, of a run the whole profile: two tables.
