@@ -383,7 +383,7 @@ def test_on_a_phone_a_figure_of_a_page_can_be_read(tmp_path):
     nbformat.write(nbformat.v4.new_notebook(), done)
     runner._html(done)
     head = done.with_suffix(".html").read_text(encoding="utf-8").partition("</head>")[0]
-    assert "@media (max-width: 46rem) { .jp-RenderedImage" in head
+    assert "@media (max-width: 46rem)" in head and ".jp-RenderedImage, " in head
 
 
 def test_two_runs_at_once_have_sockets_of_their_own(tmp_path, monkeypatch):

@@ -87,7 +87,7 @@ def test_the_readmes_targets_and_options_exist():
 def test_jupyterlab_opens_the_repository_on_the_first_notebook():
     (line,) = re.findall(r"^\t.*jupyter lab (.+)$", (ROOT / "Makefile").read_text(), re.M)
     first = runner.notebooks()[0].relative_to(ROOT)
-    assert line == f"--ServerApp.root_dir=. --LabApp.default_url=/lab/tree/{first}"
+    assert line == f"--ServerApp.root_dir=. --LabApp.default_url=/lab/tree/{first} $(ARGS)"
 
 
 def test_the_help_of_run_lists_the_parameters_of_every_notebook():

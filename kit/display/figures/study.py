@@ -119,11 +119,12 @@ def draw_heat(df: pd.DataFrame, label: str = "") -> Axes:
     value = tables.value[columns]
     if "before training" in arms and len(arms) > 1:
         trained = value.drop("before training")
-        # In the title those bins that the claims are about.
+        # In the title those bins that the claims are about, if they were asked.
+        named = ["medium", "hard"] if "hard" in value else columns
         found = [
             f"{of} {value[of]['before training']:.2f} → {trained[of].min():.2f} to "
             f"{trained[of].max():.2f} (n = {tables.problems[of].max():.0f})"
-            for of in value.filter(["medium", "hard"]).dropna(axis=1)
+            for of in value.filter(named).dropna(axis=1)
         ]
         if found:
             title = f"pass@1 before → after, n = {len(trained)} arms: {'; '.join(found)}{label}"
