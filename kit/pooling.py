@@ -63,11 +63,10 @@ def _joined(studies):
     asked = sorted((set(s["scores"].problem_id) for s in studies), key=len)
     nested = all(some <= more for some, more in zip(asked, asked[1:]))
     if len(steps) > 1 or not nested:
-        told = " against ".join(f"{k} steps" for k in sorted(steps))
-        raise RunError(
-            f"these studies cannot be compared ({told}; problems of one that the others did not "
-            "ask): train with the same profile"
-        )
+        told = "problems of one that the others did not ask"
+        if len(steps) > 1:
+            told = " against ".join(f"{k} steps" for k in sorted(steps))
+        raise RunError(f"these studies cannot be compared: {told}. Train with the same profile")
     runs = pd.concat([s["curves"][["arm", "seed"]].drop_duplicates() for s in studies])
     if len(twice := runs[runs.duplicated()]):
         told = ", ".join(f"{row.arm}/{row.seed}" for row in twice.itertuples())

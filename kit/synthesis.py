@@ -290,7 +290,7 @@ class Synthesis:
         """M attempts of the student: pass rate over the graded ones, and a few answers to show."""
         # The bar says so long before the attempts are done.
         self.counts["written"] += 1
-        self.bar.set_postfix(self.counts, refresh=False)
+        self.bar.set_postfix(self.counts)
         key = f"{problem.chain_id}/{problem.turn}"
         asked = self.student.submit(env.solve_prompt(problem), self.numbers.attempts, key)
         answers = await asyncio.wrap_future(asked)
