@@ -48,7 +48,7 @@ SCORE_COLUMNS = (
 ).split()
 
 # What the column `samples` tells of each completion.
-_SHOWN = ["mode", "answer", "outcome", "reason"]
+_SHOWN = ("mode", "answer", "outcome", "reason")
 # A mean with its 95% interval.
 MEAN = ["value", "low", "high"]
 # Threads that wait for the sandbox.
@@ -197,63 +197,63 @@ def _completions(future):
 def _count(wanted, watch, bar, grading):
     """Moves the bar, and counts what engine or sandbox lost of so many answers."""
     if not grading.exception():
-        known = sum(outcome != "error" for _, _, outcome, *_ in grading.result())
+        known = sum(answer["outcome"] != "error" for answer in grading.result())
         watch.count(wanted - known, wanted)
     bar.update()
 
 
 def _graded(item, mode, completions, box):
-    """Each completion with its verdict: _SHOWN, lenient, whether it was cut off, tokens."""
+    """Each completion with its verdict: _SHOWN, and what `_row` counts."""
     verdicts = item.grade([completion.text for completion in completions], box)
     return [
-        (
-            mode,
-            clean(completion.text),
-            verdict.outcome,
-            str(verdict.reason),
-            item.right_in_any_form(completion.text, verdict),
-            completion.finish == "length",
-            completion.tokens,
-        )
+        {
+            "mode": mode,
+            "answer": clean(completion.text),
+            "outcome": verdict.outcome,
+            "reason": str(verdict.reason),
+            "lenient": item.right_in_any_form(completion.text, verdict),
+            "cut_off": completion.finish == "length",
+            "tokens": completion.tokens,
+        }
         for completion, verdict in zip(completions, verdicts, strict=True)
     ]
 
 
 def _row(item, n, answers):
     """The row of one item, from all its graded completions."""
-    every = pd.DataFrame(answers, columns=[*_SHOWN, "lenient", "cut_off", "tokens"])
     return {
         "set": item.set,
         "problem_id": item.id,
         "group": item.group,
         "seed_id": item.seed_id,
-        **count_verdicts(every, n + 1),
-        "cut_off": every.cut_off.sum(),
-        "tokens": every.tokens.sum(),
-        "samples": every[_SHOWN].to_dict("records"),
+        **count_verdicts(answers, n + 1),
+        "cut_off": sum(answer["cut_off"] for answer in answers),
+        "tokens": sum(answer["tokens"] for answer in answers),
     }
 
 
-def count_verdicts(samples: pd.DataFrame, asked: int) -> dict[str, float]:
+def count_verdicts(samples: list[dict], asked: int) -> dict:
     """What the verdicts on one problem add up to; errors count as neither right nor wrong.
 
     Args:
-        samples: a row per completion: columns `mode`, `outcome`, `reason`, `lenient` (a bool).
+        samples: of each completion `mode`, `answer`, `outcome`, `reason`, `lenient` (a bool).
         asked: completions asked for, the greedy one with them.
     Returns:
-        `n`, `solved`, `lenient`, `malformed`, `errors`, `greedy`, as `evaluate` has them.
+        `n`, `solved`, `lenient`, `malformed`, `errors`, `greedy`, `samples`, as `evaluate` has
+        them.
     Source: our choice.
     """
-    known = samples[samples.outcome != "error"]
-    sampled = known[known["mode"] == "sampled"]
-    greedy = known[known["mode"] == "greedy"]
+    known = [sample for sample in samples if sample["outcome"] != "error"]
+    sampled = [sample for sample in known if sample["mode"] == "sampled"]
+    greedy = (sample["outcome"] == "passed" for sample in known if sample["mode"] == "greedy")
     return {
         "n": len(sampled),
-        "solved": (sampled.outcome == "passed").sum(),
-        "lenient": sampled.lenient.sum(),
-        "malformed": sampled.reason.isin(MALFORMED).sum(),
+        "solved": sum(sample["outcome"] == "passed" for sample in sampled),
+        "lenient": sum(sample["lenient"] for sample in sampled),
+        "malformed": sum(sample["reason"] in MALFORMED for sample in sampled),
         "errors": asked - len(known),
-        "greedy": (greedy.outcome == "passed").mean(),
+        "greedy": float(next(greedy, np.nan)),
+        "samples": [{name: sample[name] for name in _SHOWN} for sample in samples],
     }
 
 

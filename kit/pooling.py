@@ -61,7 +61,7 @@ def _joined(studies):
     steps = {s["curves"].step.max() for s in studies}
     # One may ask more problems than another: arms are compared on those that both answered.
     asked = sorted((set(s["scores"].problem_id) for s in studies), key=len)
-    nested = all(some <= more for some, more in zip(asked, asked[1:]))
+    nested = all(map(set.issubset, asked, asked[1:]))
     if len(steps) > 1 or not nested:
         told = "problems of one that the others did not ask"
         if len(steps) > 1:

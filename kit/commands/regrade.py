@@ -174,11 +174,9 @@ def _write(folder, answers, profile):
     table = records.read_parquet(path)
     evaluated = answers[answers.set != TRAINING]
     asked = table.n + table.errors + table.greedy.notna()
-    parts = [evaluated[evaluated.row == row] for row in table.index]
+    parts = [evaluated[evaluated.row == row].to_dict("records") for row in table.index]
     counts = pd.DataFrame(map(count_verdicts, parts, asked), index=table.index)
     table[counts.columns] = counts
-    shown = ["mode", "answer", "outcome", "reason"]
-    table["samples"] = [part[shown].to_dict("records") for part in parts]
     records.write_parquet(table, path)
     before, after = (table[table.checkpoint == name] for name in ("before", "after"))
     records.write_parquet(summary(table, profile.evaluation.ks), folder / "summary.parquet")

@@ -33,7 +33,7 @@ _COLUMNS: dict[object, object] = {
     int: datasets.Value("int32"),
     bool: datasets.Value("bool"),
     list[str]: datasets.List(_TEXT),
-    list[Sample]: datasets.List({name: _TEXT for name in Sample.model_fields}),
+    list[Sample]: datasets.List(dict.fromkeys(Sample.model_fields, _TEXT)),
 }
 
 PROBLEM_FEATURES = datasets.Features(

@@ -710,10 +710,10 @@ class Zygote:
     def _seal(self, times: int) -> None:
         """Limits, no root, no system calls. A failure ends the child before the program begins."""
         for kind, limit in self.limits:
-            if times > 1 and kind == resource.RLIMIT_CPU:
-                # Only where there is no lower one already.
-                if resource.getrlimit(kind)[1] == resource.RLIM_INFINITY:
-                    limit *= times
+            # Only where there is no lower one already.
+            hard = resource.getrlimit(kind)[1]
+            if kind == resource.RLIMIT_CPU and hard == resource.RLIM_INFINITY:
+                limit *= times
             try:
                 resource.setrlimit(kind, (limit, limit))
             except (ValueError, OSError):

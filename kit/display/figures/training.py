@@ -234,7 +234,7 @@ def draw_learning(
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     # Names stand at the ends of the curves and do not overlap.
     last, right = -np.inf, ax.get_yaxis_transform()
-    for y, name, colour in sorted(ends, key=lambda end: end[0]):
+    for y, name, colour in sorted(ends):
         last = max(y, last + 0.06 * top)
         text_at(ax, 1, last, name, color=colour, weight="bold", xycoords=right, xytext=(6, 0))
     return ax
