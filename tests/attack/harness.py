@@ -86,8 +86,15 @@ def outcome(result: Result) -> str:
 
 def findings(program: Program, scene: Scene, box: Sandbox, calm: float) -> list[str]:
     """Everything wrong with one program's run, and with the probe that runs after it."""
-    known, workers = _descriptors(), [w.process.pid for w in box._live]
-    result = box.submit(scene.job(program)).result(120)
+    known = _descriptors()
+    # A stalled machine can cost a worker too (the child starves before it is sealed; the sandbox
+    # then tries again in a new one): a program that breaks its worker does it twice.
+    for _ in range(2):
+        workers = [w.process.pid for w in box._live]
+        result = box.submit(scene.job(program)).result(120)
+        broken = result.status == "sandbox_error" or workers != [w.process.pid for w in box._live]
+        if not broken:
+            break
     right = (
         result.stdout == program.value
         if program.stdin is not None
@@ -99,7 +106,7 @@ def findings(program: Program, scene: Scene, box: Sandbox, calm: float) -> list[
         found.append(f"an honest program failed: {str(result)[:300]}")
     if passed:
         found.append("it passed")
-    if result.status == "sandbox_error" or workers != [w.process.pid for w in box._live]:
+    if broken:
         found.append(f"it broke its worker: {result.detail}")
     if program.kind != "honest" and not {"harmless", outcome(result)} & set(
         program.must.split("|")
