@@ -173,9 +173,10 @@ def draw_paired(df: pd.DataFrame, label: str = "") -> Figure:
     for ax, name, part in facets:
         n = len(part)
         width, size = (1.6, 24) if n < 100 else (0.8, 6)
-        for x, row in enumerate(part.sort_values(["change", "before"]).itertuples()):
-            colour = CHANGES[np.sign(row.change)]
-            interval_line(ax, x, (row.before, row.after, row.after), colour, width, s=size)
+        part = part.sort_values(["change", "before"])
+        colours = np.sign(part.change).map(CHANGES)
+        ax.vlines(range(n), part.before, part.after, colours, lw=width)
+        ax.scatter(range(n), part.after, size, colours, zorder=3)
         up, down = (part.change > 0).sum(), (part.change < 0).sum()
         ax.set(
             title=f"{name}: mean change {_mean_change(part)[0]}\n"
