@@ -269,8 +269,10 @@ def _run_tables(folder):
     """The tables of one finished run, without its arm and seed."""
     # Synthetic problems get the bin of their pass rate; those of other sets have none.
     bins = read_manifest(folder)["profile"]["difficulty"]["bins"]
-    problems = records.read_parquet(folder / "filtered.parquet", ["id", "p"])
-    bins_by_id = {f"synthetic/{row.id}": bin_of(row.p, bins) for row in problems.itertuples()}
+    bins_by_id = {
+        f"synthetic/{row.id}": bin_of(row.p, bins)
+        for row in records.read_parquet(folder / "filtered.parquet", ["id", "p"]).itertuples()
+    }
     scores = records.read_parquet(folder / "evaluation.parquet").drop(columns="samples")
     plan = records.read_parquet(folder / "plan.parquet").groupby("bin", as_index=False)
     return {

@@ -93,7 +93,7 @@ def draw_pass_at_k(df: pd.DataFrame, label: str = "") -> Figure:
             ylim=(-0.04, 1.04),
             xticks=range(len(ticks)),
             xticklabels=[f"pass@{int(tick)}" if tick else "greedy" for tick in ticks],
-            title=f"{name}: {counted(int(part.n_problems.max()), 'problem')}",
+            title=f"{name}: {counted(part.n_problems.max(), 'problem')}",
         )
     return figure
 

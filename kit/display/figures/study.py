@@ -48,8 +48,9 @@ def _comparison(ax, y, row):
     text_at(ax, 1.01, y - 0.16, row.part, xycoords=right, color=colour, weight="bold")
     units = "snippet" if row.claim in OF_THE_RUN else "seed"
     numbers = f"{counted(row.seeds, units)}, n = {row.problems}; could find {row.smallest:.2f}"
-    why = shorten(row.why, 46, placeholder=" ...")
-    text_at(ax, 1.01, y + 0.22, why or numbers, xycoords=right, color=GREY)
+    # The solve rate in training has no held-out problems.
+    told = shorten(row.why, 46, placeholder=" ...") or numbers.replace(", n = 0;", ";")
+    text_at(ax, 1.01, y + 0.22, told, xycoords=right, color=GREY)
 
 
 def draw_board(df: pd.DataFrame, label: str = "") -> Figure:
@@ -69,7 +70,7 @@ def draw_board(df: pd.DataFrame, label: str = "") -> Figure:
         return empty_figure(f"What holds?{label}", "no claim has been looked at yet")
     verdicts = df.drop_duplicates("claim").verdict.value_counts()
     words = ", ".join(f"{verdicts[word]} {word}" for word in VERDICT_COLOURS if word in verdicts)
-    title = f"Of {counted(int(verdicts.sum()), 'claim')}: {words}{label}"
+    title = f"Of {counted(verdicts.sum(), 'claim')}: {words}{label}"
     df = df.assign(name=df.claim + "   " + df.comparison, ratio=df.null != 0)
     rows = df.groupby("ratio").name.nunique()
     layout = (1, 11, (0.9 + 0.46 * rows.sum()) / len(rows) + 0.5)
@@ -108,8 +109,8 @@ def draw_heat(df: pd.DataFrame, label: str = "") -> Axes:
     """
     arms = df.arm.unique()
     seeds = df.seeds[df.arm != "before training"]
-    mean = f"pass@1, mean over at most {counted(int(seeds.max()), 'seed')}" if len(seeds) else ""
-    size = (9, 1.6 + 0.34 * max(4, len(arms)))
+    mean = f"pass@1, mean over at most {counted(seeds.max(), 'seed')}" if len(seeds) else ""
+    size = (9, 2.4 + 0.3 * len(arms))
     title = f"What each arm solves after training{label}"
     if df.empty:
         return empty_axes(axes_of(size, title), NOT_RUN)
@@ -140,7 +141,7 @@ def draw_heat(df: pd.DataFrame, label: str = "") -> Axes:
         linewidths=1,
         linecolor="white",
         ax=ax,
-        cbar_kws={"label": "pass@1"},
+        cbar=False,
         annot_kws={"size": 7.5},
     )
     ax.set(xlabel="", ylabel="")
@@ -180,7 +181,7 @@ def draw_sharpening(df: pd.DataFrame, label: str = "") -> Figure:
             ax.scatter(seeds.sampled, seeds.greedy, s=14, marker="x", color=colour, lw=0.9)
             mean = seeds.mean()
             ax.scatter(mean.sampled, mean.greedy, s=52, color=colour, edgecolor="white", zorder=3)
-        problems = counted(int(part.problems.max()), "problem")
+        problems = counted(part.problems.max(), "problem")
         ax.set(xlabel="sampled: change", title=f"{name}\n{problems}")
         ax.xaxis.set_major_locator(MaxNLocator(4))
     figure.legend(**legend_marks(colours), loc="outside right center")

@@ -179,7 +179,7 @@ def draw_funnel(df: pd.DataFrame, label: str = "") -> Axes:
     counts = counts[~ours]
     total = counts.sum()
     parts = [
-        f"{method}: {counted(int(n), 'problem')}"
+        f"{method}: {counted(n, 'problem')}"
         + (f" (and {int(lost[method])} lost to our errors)" if lost[method] else "")
         for method, n in total.items()
     ]
