@@ -4,7 +4,7 @@ import pytest
 
 from kit import filters
 from kit.core.config import FiltersConfig
-from kit.core.types import Problem
+from kit.core.types import Problem, digest
 from kit.sandbox import Sandbox
 from kit.yields import equal_budget, funnel_table, sensitivity_table, yield_table
 
@@ -218,6 +218,15 @@ def test_behaviour_finds_twins_that_are_written_differently_and_references():
         out[1].reason == f"returns the same as {given[0].id}"
         and out[4].reason == "returns the same as set/square"
     )
+
+
+def test_a_program_that_is_stopped_has_no_behaviour():
+    """How far it came is a matter of the machine: two runs of one program would differ."""
+    inputs = ["1", "2", "3", "4", "5", "6"]
+    *_, last = sorted(inputs, key=digest)
+    slow = problem(f"def f(n):\n    while n == {last}:\n        pass\n    return n", inputs=inputs)
+    with Sandbox(workers=1, timeout=0.3) as box:
+        assert not filters.behaviour([slow], 8, {}, box).of
 
 
 def test_behaviour_of_fuzzing_problems_is_that_of_their_tests_too():
