@@ -711,8 +711,10 @@ class Zygote:
         """Limits, no root, no system calls. A failure ends the child before the program begins."""
         for kind, limit in self.limits:
             # Only where there is no lower one already.
-            hard = resource.getrlimit(kind)[1]
-            if kind == resource.RLIMIT_CPU and hard == resource.RLIM_INFINITY:
+            if (
+                kind == resource.RLIMIT_CPU
+                and resource.getrlimit(kind)[1] == resource.RLIM_INFINITY
+            ):
                 limit *= times
             try:
                 resource.setrlimit(kind, (limit, limit))
