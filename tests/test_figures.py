@@ -220,7 +220,7 @@ def test_every_figure_of_a_notebook_says_its_scale_and_where_its_data_come_from(
     assert len(said) > 20 and [text for text in said if not wanted.search(text)] == []
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "default::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("size", [0, 1, 2, 12, 200])
 @pytest.mark.parametrize("name", PLOTS)
 def test_every_figure_survives_every_size_and_carries_its_label(name, size):

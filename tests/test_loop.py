@@ -110,8 +110,13 @@ def data(tmp_path_factory):
         for x, split in zip(wild, ["train", "train", "held_out"] * 5)
     ]
     pd.DataFrame([x.model_dump() for x in snippets]).to_parquet(folder / "seeds.parquet")
-    with Sandbox() as box, Sandbox(hash_seed=1) as other:
-        engines = (ScriptedTeacher(tiny.teacher), FakePolicy(tiny.student, name="policy 0"))
+    with (
+        Sandbox() as box,
+        Sandbox(hash_seed=1) as other,
+        ScriptedTeacher(tiny.teacher) as writer,
+        FakePolicy(tiny.student, name="policy 0") as student,
+    ):
+        engines = (writer, student)
         check = DeterminismCheck(box, other)
         made = Synthesis(tiny, *engines, check, folder / "problems.jsonl").generate(snippets)
         problems = list(made)

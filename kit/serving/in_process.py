@@ -99,7 +99,6 @@ class InProcess(Engine):
         """End the thread; what was answered stays in the log, what was not fails."""
         self.live = False
         self.inbox.put(None)
-        super().close()
 
     def _work(self):
         """Answer what has come in, a batch at a time."""
@@ -110,6 +109,8 @@ class InProcess(Engine):
             if None in waiting:
                 for sent, *_ in filter(None, waiting):
                     sent.set_exception(EngineDown(f"{self.name} was closed"))
+                # Only now: the last batch may have been answered after `close`.
+                super().close()
                 return
             # In a batch all are drawn in the same way, as often as the first one.
             n, sampling = kind = waiting[0][3:]
