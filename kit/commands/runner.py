@@ -45,7 +45,7 @@ PHONE = """<style>@media (max-width: 46rem) {
 .jp-RenderedImage, .jp-RenderedMarkdown pre, .jp-RenderedText pre { overflow-x: auto; }
 .jp-RenderedMarkdown pre, .jp-RenderedMarkdown pre code { white-space: pre !important; }
 .jp-RenderedText pre { word-break: normal !important; overflow-wrap: anywhere; }
-.jp-RenderedImage img { width: 40rem; max-width: none !important; } }</style>"""
+.jp-RenderedImage img { max-width: 40rem !important; } }</style>"""
 
 
 def notebooks() -> list[Path]:
