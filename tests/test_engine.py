@@ -6,6 +6,7 @@ tests/test_notebooks.py runs the real vLLM.
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import Future
 
 import pytest
@@ -243,14 +244,17 @@ def test_a_small_model_in_this_process_answers_alike_whatever_is_asked_beside_it
     steps = ["xs = xs[::-1]", "xs = sorted(xs)", "xs = xs[1:]"]
     asked = [ask(f"```python\ndef f(xs):\n    {step}\n    return xs\n```") for step in steps]
     with InProcess(student, name="one") as engine:
+        first = engine
         sent = [engine.submit(messages, 8, "a") for messages in asked]
         greedy = engine.submit(asked[0], sampling=Sampling(temperature=0.0, max_tokens=80))
         beside = [future.result() for future in sent]
         assert len(greedy.result()) == 1
-        late = engine.submit(asked[1], 8, "b")
         long = engine.submit(ask("1" * 600))
         with pytest.raises(RequestError, match="longer than 512"):
             long.result()
+        late = engine.submit(asked[1], 8, "b")
+        while not engine.inbox.empty():
+            time.sleep(0.01)
     with InProcess(student.model_copy(update={"concurrency": 1}), name="one") as engine:
         alone = [engine.submit(messages, 8, "a").result() for messages in asked]
     with InProcess(student, name="two") as engine:
@@ -258,4 +262,9 @@ def test_a_small_model_in_this_process_answers_alike_whatever_is_asked_beside_it
     assert beside == alone and other != alone[0]
     # Answered, or failed with the engine's end: nobody waits for ever.
     assert late.exception(timeout=60) is None or isinstance(late.exception(), EngineDown)
+    # The late answer opened the log again; the end of the engine's thread closes it.
+    ended = time.monotonic() + 60
+    while first.log._file and time.monotonic() < ended:
+        time.sleep(0.05)
+    assert first.log._file is None
     assert all(answer.tokens and answer.finish in ("stop", "length") for answer in other)
