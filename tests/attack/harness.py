@@ -124,8 +124,8 @@ def findings(program: Program, scene: Scene, box: Sandbox, calm: float) -> list[
 def _aftermath(box: Sandbox, calm: float) -> list[str]:
     """The next program's result and time, and who is left."""
     found, times = [], []
-    for k in range(20):  # the best of a few: a shared machine has hiccups
-        time.sleep(0.1 * (k > 5))
+    for k in range(60):  # the best of many: a shared machine has hiccups of seconds
+        time.sleep(0.5 * (k > 5))
         began = time.perf_counter()
         result = box.submit(PROBE).result(120)
         times.append(time.perf_counter() - began)
