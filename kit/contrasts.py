@@ -114,6 +114,15 @@ class Estimate:
         """The smallest true effect that 80% of such studies find, see `power.detectable`."""
         return detectable(self.standard_error, self.df, alpha)
 
+    def repeat(self, seeds: int, problems: int, samples: int) -> tuple[float, float]:
+        """Where 95% of the estimates of repeats lie: with other seeds, other problems of the kind.
+
+        Both estimates are uncertain, so this is wider than the interval.
+        """
+        error = self.standard_error**2 + self.components.variance(seeds, problems, samples)
+        wide = np.sqrt(error) * stats.t.ppf(0.975, self.df)
+        return self.value - wide, self.value + wide
+
 
 def _some_ids(ids):
     """Some of the ids as text."""

@@ -79,6 +79,15 @@ def _smallest(comparison, count, seeds, samples, recorded, alpha):
     return found / MARGIN if comparison.kind == "alike" else found
 
 
+def _repeat(comparison, count, seeds, samples, scores):
+    """What was recorded of it, and where a repeat of that size lies; NaN if it was not run."""
+    if comparison.kind not in ("better", "alike") or not {*comparison.arms} <= {*scores.arm}:
+        return np.nan, np.nan, np.nan
+    *tables, _ = comparison.score_tables(scores)
+    found = contrast([*zip((1, -1, -1, 1), tables)])
+    return found.value, *found.repeat(seeds, count, samples // comparison.k)
+
+
 def study_power(
     profile: Profile,
     problems: list[Problem],
@@ -98,8 +107,9 @@ def study_power(
         One row per comparison of arms: columns `claim`, `comparison`, `seeds`, `problems`;
         `smallest`: the effect that 80% of such studies find after the correction for all that can
         be tested (points of the score as a share; a ratio for F8; for "alike" the gain of the other
-        arm over the untrained policy), unpaired, so pairing can only help; `missing`: what to raise
-        where nothing can be tested.
+        arm over the untrained policy), unpaired, so pairing can only help; `value`: what was found
+        earlier, `low`, `high`: where 95% of repeats of this size lie (NaN where it was not run or
+        is no difference of scores); `missing`: what to raise where nothing can be tested.
     Source: our choice.
     """
     arms = set(arms)
@@ -114,10 +124,11 @@ def study_power(
     tested = sum(not missing for *_, missing in rows)
     found = []
     for claim_id, comparison, count, missing in rows:
-        smallest = np.nan
+        row = [claim_id, comparison.text, seeds, count, missing, *[np.nan] * 4]
         if not missing:
-            samples = profile.evaluation.n
-            smallest = _smallest(comparison, count, seeds, samples, recorded, ALPHA / tested)
-        found.append((claim_id, comparison.text, seeds, count, smallest, missing))
-    columns = ["claim", "comparison", "seeds", "problems", "smallest", "missing"]
+            size = comparison, count, seeds, profile.evaluation.n
+            row[5] = _smallest(*size, recorded, ALPHA / tested)
+            row[6:] = _repeat(*size, recorded["scores"])
+        found.append(row)
+    columns = "claim comparison seeds problems missing smallest value low high".split()
     return pd.DataFrame(found, columns=columns)

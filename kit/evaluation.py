@@ -127,7 +127,12 @@ def programs(items: Iterable[Item]) -> dict[str, str]:
 
 
 def evaluate(
-    items: list[Item], engine: Engine, box: Sandbox, n: int, sampling: Sampling
+    items: list[Item],
+    engine: Engine,
+    box: Sandbox,
+    n: int,
+    sampling: Sampling,
+    known: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Ask a model n times per problem, and once more at temperature 0; grade all answers.
 
@@ -140,10 +145,11 @@ def evaluate(
         box: where programs run.
         n: samples per problem.
         sampling: how they are drawn.
+        known: rows of an earlier call for the same model; what they answer is not asked again.
     Returns:
-        One row per item, SCORE_COLUMNS: `set`, `problem_id` (the item's id), `group`, `seed_id`
-        (its snippet, '' if there is none); `n`: graded samples of the n asked for, `solved`,
-        `lenient` (right in whatever form) and `malformed`: how many of these; `errors`:
+        One row per item (the known ones first), SCORE_COLUMNS: `set`, `problem_id` (the item's id),
+        `group`, `seed_id` (its snippet, '' if there is none); `n`: graded samples of the n asked
+        for, `solved`, `lenient` (right in whatever form), `malformed`: how many of these; `errors`:
         completions that engine or sandbox lost; `greedy`: the one at temperature 0, 1 or 0, NaN if
         it was lost; `cut_off`: completions that were too long for max_tokens; `tokens`: written;
         `samples`: all completions as {mode, answer, outcome, reason}.
@@ -155,6 +161,9 @@ def evaluate(
     """
     if len({item.id for item in items}) < len(items):
         raise ValueError("several items have the same id")
+    if known is not None:
+        known = known[known.problem_id.isin([item.id for item in items])]
+        items = [item for item in items if item.id not in set(known.problem_id)]
 
     # Ask for everything at once: the engine decides what it does side by side.
     greedy = sampling.model_copy(update={"temperature": 0.0, "top_p": 1.0})
@@ -181,7 +190,8 @@ def evaluate(
         for item in items:
             answers = graded[item.id, "greedy"].result() + graded[item.id, "sampled"].result()
             rows.append(_row(item, n, answers))
-    return pd.DataFrame(rows, columns=SCORE_COLUMNS).astype({"greedy": float})
+    found = pd.DataFrame(rows, columns=SCORE_COLUMNS).astype({"greedy": float})
+    return found if known is None else pd.concat([known, found]) if rows else known
 
 
 def _completions(future):

@@ -32,6 +32,11 @@ class Components:
     rest: float = np.nan
     noise: float = 0.0
 
+    def variance(self, seeds: int, problems: int, samples: int = 1) -> float:
+        """The sum above, with so many seeds an arm, problems, and samples an answer."""
+        rest = (self.rest + self.noise / samples) / (seeds * problems)
+        return self.problem / problems + self.seed / seeds + rest
+
 
 def detectable(error: float, df: float, alpha: float = 0.05) -> float:
     """The true effect that a two-sided t test finds with the power POWER.
@@ -78,7 +83,7 @@ def smallest_effect(
     v_rest = (components.rest + components.noise / samples) / (seeds * problems)
     v_problem = components.problem / problems + v_rest
     v_seed = components.seed / seeds + v_rest
-    variance = v_problem + v_seed - v_rest
+    variance = components.variance(seeds, problems, samples)
     free = (seeds - 1) * (1 if paired and seeds >= PAIRS else 2)
     df = float(problems - 1)
     if components.seed:

@@ -128,8 +128,6 @@ class FakeNotebooks:
         if run.name in self.fails:
             return 1
         finish(run, run.parent.name)
-        (run / study.BEFORE).parent.mkdir(exist_ok=True)
-        (run / study.BEFORE).write_text("what it answered")
         return 0
 
 

@@ -3,8 +3,8 @@
 Each training has a run folder of its own (FOLDER/arm/seed). All plans are drawn and checked before
 anything is trained. A study that is started again goes on: finished runs are skipped, a training
 goes on from its checkpoint. The untrained policy is evaluated once: the first run goes alone, the
-others take its completions from the first one's log. Runs of one seed start from the same weights,
-have the same order of prompts as far as their arms allow, and sample with the same seed.
+others take these rows of its evaluation. Runs of one seed start from the same weights, have the
+same order of prompts as far as their arms allow, and sample with the same seed.
 """
 
 import json
@@ -15,6 +15,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+import pandas as pd
 import yaml
 from tqdm.auto import tqdm
 
@@ -28,8 +29,8 @@ from kit.core.types import digest
 
 STUDY_STAGES = ("05_grpo", "06_evaluation")
 
-# In a run folder: what the untrained policy answered, and the profile of an arm that changes it.
-BEFORE = Path("completions/06_evaluation-before.jsonl")
+# In a run folder: the untrained policy's evaluation, and the profile of an arm that changes it.
+BEFORE = "before.parquet"
 OWN_PROFILE = "profile.yaml"
 
 
@@ -124,10 +125,14 @@ def what_it_finds(profile: str, data: Path, runs: list[Path]) -> str:
         "What it can find (smallest effect in 80% of such studies, with the variances of the "
         f"recorded study {told}), or what is missing:"
     ]
-    for row in found.itertuples():
+    # First what it can test.
+    for row in found.sort_values("missing", kind="stable").itertuples():
         # Of a set that the recorded study does not have no variance is known.
         least = f"{row.smallest:.2f}".replace("nan", "unknown")
         able = row.missing or f"{least} with {row.seeds} seeds, {row.problems} problems"
+        if pd.notna(row.value):
+            within = f"[{row.low:+.2f}, {row.high:+.2f}]"
+            able += f"; recorded {row.value:+.2f}, 95% of repeats of this size {within}"
         lines.append(f"  {row.claim:4}{row.comparison}: {able}")
     return "\n".join(lines)
 
@@ -148,7 +153,7 @@ def run_study(
         tqdm(total=len(runs), initial=len(runs) - len(left), desc="runs", smoothing=0) as bar,
     ):
         try:
-            # The answers of the untrained policy come first: then all others can share them.
+            # The evaluation of the untrained policy comes first: then all others can share it.
             for batch in (left, []) if _before(runs) else (left[:1], left[1:]):
                 shared = (profile, runs, jobs, parameters, keep_policies, children)
                 started = {pool.submit(_one, run, *shared): run for run in batch}
@@ -178,18 +183,17 @@ def done(run: Path) -> bool:
 
 
 def _before(runs):
-    """The untrained policy's answers, of the first finished run that has them."""
-    logs = (run / BEFORE for run in runs if done(run))
-    return next(filter(Path.exists, logs), None)
+    """The evaluation of the first finished run that has one."""
+    tables = (run / "evaluation.parquet" for run in runs if done(run))
+    return next(filter(Path.exists, tables), None)
 
 
 def _one(run, profile, runs, jobs, parameters, keep_policies, children):
     """Exit code of one run; its output goes to study.log."""
-    # The answers of the untrained policy are the same in every run: take them from a finished one.
-    before = run / BEFORE
-    if not before.exists() and (shared := _before(runs)):
-        before.parent.mkdir(exist_ok=True)
-        shutil.copyfile(shared, before)
+    # The untrained policy is the same in every run: take its rows from a finished one.
+    if not (run / BEFORE).exists() and (shared := _before(runs)):
+        rows = records.read_parquet(shared).query("checkpoint == 'before' and errors == 0")
+        records.write_parquet(rows, run / BEFORE)
     # The runs at once share the cores.
     environment = dict(os.environ)
     if jobs > 1:
