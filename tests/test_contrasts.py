@@ -309,6 +309,25 @@ def test_the_smallest_effect_of_a_study_that_was_run():
     assert smallest_effect(Components(0, 0.03, 0, 0), 3, 36) > 0.1 * 3.5
 
 
+def test_repeats_lie_where_it_says():
+    rng = np.random.default_rng(12)
+    sd = {"problem": 0.1, "seed": 0.05, "rest": 0.2}
+    inside, in_interval = [], []
+    for _ in range(400):
+        # Ten seeds, then three other ones on other problems.
+        first, again = (
+            contrast([(1, gaussian(rng, *size, 0.1, **sd)), (-1, gaussian(rng, *size, **sd))])
+            for size in ((10, 40), (3, 60))
+        )
+        low, high = first.repeat(3, 60, 1)
+        inside.append(low <= again.value <= high)
+        in_interval.append(first.low <= again.value <= first.high)
+    print(np.mean(inside), np.mean(in_interval))
+    assert 0.92 <= np.mean(inside) <= 0.98
+    # The interval is of the truth, not of another estimate.
+    assert np.mean(in_interval) < 0.85
+
+
 # ------------------------------------------------------------------ what is missing
 
 

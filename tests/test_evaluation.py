@@ -318,6 +318,25 @@ def test_errors_are_not_zeros():
     assert asked["eval/good/sampled"] == (4, 0.6) and asked["eval/good/greedy"] == (1, 0.0)
 
 
+def test_what_an_earlier_call_answered_is_not_asked_again(tmp_path):
+    def asked(names, known=None):
+        engine = FakeEngine(lambda key: "yes" if "b" in key else "no")
+        items = [item(name) for name in names]
+        found = evaluation.evaluate(items, engine, None, 4, SAMPLING, known)
+        return found, {key.split("/")[1] for key, *_ in engine.asked}
+
+    whole, _ = asked("abc")
+    # As a study hands it on: from a file, with a column of its own.
+    asked("ab")[0].assign(checkpoint="before").to_parquet(tmp_path / "before.parquet")
+    known = pd.read_parquet(tmp_path / "before.parquet")
+    for names, new in (("bc", "c"), ("ab", ""), ("c", "c")):
+        found, fresh = asked(names, known)
+        assert fresh == {*new} and list(found.problem_id) == list(names)
+        like = whole[whole.problem_id.isin([*names])].reset_index(drop=True)
+        counts = [name for name in evaluation.SCORE_COLUMNS if name != "samples"]
+        pd.testing.assert_frame_equal(found[counts].reset_index(drop=True), like[counts])
+
+
 @pytest.mark.parametrize("bad", [0, 1])
 def test_lost_answers_are_said_while_the_stage_works(capsys, bad):
     engine = FakeEngine(lambda key: EngineError("lost") if f"{bad}-" in key else "yes")

@@ -311,6 +311,10 @@ def test_a_study_says_what_it_can_find_and_what_to_raise():
     more = study_power(cpu, problems, arms, 10, shipped).set_index(["claim", "comparison"])
     assert (more.smallest["F6"] < found.smallest["F6"]).all()
     assert more.smallest["F8"].notna().all()
+    # What was recorded of it, and where repeats lie: more seeds, less far from it.
+    assert found.value["F6"].notna().all() and found.value[["F3", "F8"]].isna().all()
+    assert (more.low > found.low)["F6"].all() and (more.high < found.high)["F6"].all()
+    assert found.value["F6"].between(more.low["F6"], more.high["F6"]).all()
 
 
 def test_independent_draws_follow_each_other_within_a_snippet():

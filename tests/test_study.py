@@ -128,6 +128,10 @@ class FakeNotebooks:
         if run.name in self.fails:
             return 1
         finish(run, run.parent.name)
+        # Its first answer was lost.
+        table = pd.read_parquet(run / "evaluation.parquet")
+        table.loc[0, "errors"] = 1
+        table.to_parquet(run / "evaluation.parquet")
         return 0
 
 
@@ -137,6 +141,11 @@ def test_the_untrained_policy_is_evaluated_by_one_run_before_all_others(prepared
     study.run_study("study", runs, 4, {}, False)
     answered = [ran.commands[run][1] for run in runs]
     assert answered == [False, True, True, True], "the first asks, the others find the answers"
+    # But not those that were lost: they are asked again.
+    whole = pd.read_parquet(runs[0] / "evaluation.parquet")
+    handed = pd.read_parquet(runs[1] / study.BEFORE)
+    assert set(handed.checkpoint) == {"before"}
+    assert list(handed.problem_id) == list(whole[whole.checkpoint == "before"].problem_id[1:])
     assert ran.at_once[0] == 1 and max(ran.at_once) == 3, "it goes alone, then all at once"
     asked = {run: " ".join(command) for run, (command, _) in ran.commands.items()}
     for run in runs:

@@ -126,7 +126,7 @@ def what_it_finds(profile: str, data: Path, runs: list[Path]) -> str:
         f"recorded study {told}), or what is missing:"
     ]
     # First what it can test.
-    for row in found.sort_values("missing", kind="stable").itertuples():
+    for row in sorted(found.itertuples(), key=lambda row: row.missing != ""):
         # Of a set that the recorded study does not have no variance is known.
         least = f"{row.smallest:.2f}".replace("nan", "unknown")
         able = row.missing or f"{least} with {row.seeds} seeds, {row.problems} problems"

@@ -97,7 +97,7 @@ CAPTIONS = {
     ),
     "07_arms": (
         "What does each arm solve after training?",
-        "pass@1 per bin or set, the mean over seeds; n stands in each cell.",
+        "pass@1 per bin or set, the mean over seeds; n: the number of problems.",
     ),
     "07_sharpening": (
         "Learning, or only surer?",

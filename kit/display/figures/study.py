@@ -110,7 +110,7 @@ def draw_heat(df: pd.DataFrame, label: str = "") -> Axes:
     arms = df.arm.unique()
     seeds = df.seeds[df.arm != "before training"]
     mean = f"pass@1, mean over at most {counted(seeds.max(), 'seed')}" if len(seeds) else ""
-    size = (9, 2.4 + 0.3 * len(arms))
+    size = (9, 2.4 + 0.26 * len(arms))
     title = f"What each arm solves after training{label}"
     if df.empty:
         return empty_axes(axes_of(size, title), NOT_RUN)
@@ -130,11 +130,13 @@ def draw_heat(df: pd.DataFrame, label: str = "") -> Axes:
         if found:
             title = f"pass@1 before → after, n = {len(trained)} arms: {'; '.join(found)}{label}"
     ax = axes_of(size, title, mean)
-    text = value.map("{:.2f}\n".format) + tables.problems[columns].map("n = {:.0f}".format)
+    # The problems are those of all arms, or of one arm some more than of another.
+    counts = df.groupby("of").problems.agg(lambda n: "-".join(map(str, sorted({min(n), max(n)}))))
     sns.heatmap(
         value,
-        annot=text.where(value.notna(), ""),
-        fmt="",
+        annot=True,
+        fmt=".2f",
+        xticklabels=[f"{of}\nn = {counts[of]}" for of in columns],
         vmin=0,
         vmax=1,
         cmap="Blues",
@@ -142,7 +144,7 @@ def draw_heat(df: pd.DataFrame, label: str = "") -> Axes:
         linecolor="white",
         ax=ax,
         cbar=False,
-        annot_kws={"size": 7.5},
+        annot_kws={"size": 8},
     )
     ax.set(xlabel="", ylabel="")
     ax.tick_params(length=0)
