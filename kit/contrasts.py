@@ -15,10 +15,13 @@ from scipy import stats
 
 from kit.core.stats import pass_at_k
 from kit.evaluation import snippets
-from kit.power import PAIRS, Components, detectable
+from kit.power import Components, detectable
 
 # The name of the policy before training; it has no seeds of its own.
 UNTRAINED = "untrained"
+# Arms are paired by seed from so many shared seeds on (our choice): with fewer, the degrees of
+# freedom that pairing costs outweigh the variance that it saves.
+PAIRS = 5
 # A seed that lost a larger share of its arm's problems is left out, not the problems (our choice).
 LOST = 0.5
 # Draws of the pivotal quantities of `variance_ratio` (our choice).
@@ -110,9 +113,9 @@ class Estimate:
             opposes=stats.t.cdf(self.value / error, df),
         )
 
-    def smallest(self, alpha: float = 0.05) -> float:
+    def smallest(self) -> float:
         """The smallest true effect that 80% of such studies find, see `power.detectable`."""
-        return detectable(self.standard_error, self.df, alpha)
+        return detectable(self.standard_error, self.df)
 
     def repeat(self, seeds: int, problems: int, samples: int) -> tuple[float, float]:
         """Where 95% of the estimates of repeats lie: with other seeds, other problems of the kind.

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from kit.contrasts import Estimate, contrast, variance_ratio
-from kit.power import PAIRS, detectable, smallest_ratio
+from kit.contrasts import PAIRS, Estimate, contrast, variance_ratio
+from kit.power import detectable, smallest_ratio
 
 # The fewest for which a claim counts as tested (our choice): of an arm's seeds and of problems.
 SEEDS = 3
@@ -20,6 +20,8 @@ PROBLEMS = 30
 SEEDS_FOR_SPREAD = 8
 # Of snippets with a turn, for `steering` (our choice).
 SNIPPETS = 5
+# Draws of its bootstrap (our choice).
+RESAMPLES = 2000
 # Two-sided level of a verdict, after Holm (our choice, as is usual).
 ALPHA = 0.05
 # Arms are alike if they differ by less than this share of what one of them gained (our choice).
@@ -235,13 +237,7 @@ def trained(curves: pd.DataFrame, a: str, b: str, bins: Iterable[str]) -> Effect
     return _effect_of(found.with_error(error, df), problems=0)
 
 
-def steering(
-    asked: pd.DataFrame,
-    control: pd.DataFrame,
-    wish: str = "harder",
-    resamples: int = 2000,
-    seed: int = 0,
-) -> Effect:
+def steering(asked: pd.DataFrame, control: pd.DataFrame, wish: str = "harder") -> Effect:
     """The teacher follows a wish: pass rates move that way more than in independent draws.
 
     A turn asked for harder follows one with a high pass rate, so it falls by chance too; the
@@ -255,8 +251,6 @@ def steering(
             after minus before, -1 to 1).
         control: one row per independent draw, the same columns.
         wish: harder (pass rates should fall) or easier (rise).
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
     Returns:
         How much more the rates moved (-2 to 2); `seeds` counts snippets, `problems` turns, of the
         kind that has fewer. It is tested with SNIPPETS snippets of each kind.
@@ -273,8 +267,8 @@ def steering(
     parts = [kind.agg(["sum", "count"]) for kind in kinds]
     totals = pd.concat(parts, axis=1).fillna(0).to_numpy()
     count = len(totals)
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(count, np.full(count, 1 / count), resamples) @ totals
+    rng = np.random.default_rng(0)
+    drawn = rng.multinomial(count, np.full(count, 1 / count), RESAMPLES) @ totals
     drawn = drawn[(drawn[:, [1, 3]] > 0).all(axis=1)]
     value, *moved = (
         sign * (row[0] / row[1] - row[2] / row[3]) for row in [totals.sum(axis=0), *drawn]

@@ -37,9 +37,7 @@ def paired_scores(before: pd.DataFrame, after: pd.DataFrame, mode: str = "sample
     return pd.merge(*rates, on=key, validate="1:1").dropna().reset_index(drop=True)
 
 
-def paired_difference(
-    before: pd.DataFrame, after: pd.DataFrame, resamples: int = 2000, seed: int = 0
-) -> pd.DataFrame:
+def paired_difference(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     """after - before, paired by problem, with intervals and p values by snippet.
 
     The interval is a bootstrap that draws whole snippets. The p value is of a randomisation test
@@ -49,8 +47,6 @@ def paired_difference(
     Args:
         before: rows of `evaluate` of one checkpoint.
         after: of another one.
-        resamples: of the bootstrap.
-        seed: of the bootstrap and of the signs.
     Returns:
         One row per set, group and mode: columns `set`, `group` (`all`: the whole set), `mode`
         (sampled | greedy), `n` (problems), `snippets`, `up`, `down` (how many problems got better
@@ -67,10 +63,10 @@ def paired_difference(
             p = 1.0
             if change.any() and len(sums) > 1:
                 p = permutation_test(
-                    (sums,), np.sum, permutation_type="samples", n_resamples=FLIPS, rng=seed
+                    (sums,), np.sum, permutation_type="samples", n_resamples=FLIPS, rng=0
                 ).pvalue
             counts = (len(part), len(sums), (change > 0).sum(), (change < 0).sum())
-            mean = mean_interval(change, resamples, seed, (-1, 1), part["seed_id"])
+            mean = mean_interval(change, bounds=(-1, 1), clusters=part["seed_id"])
             rows.append((*key, mode, *counts, *mean, p))
     columns = ["set", "group", "mode", "n", "snippets", "up", "down", *MEAN, "p"]
     return pd.DataFrame(rows, columns=columns)

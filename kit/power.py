@@ -5,9 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special, stats
 
-# Arms are paired by seed from so many shared seeds on (our choice): with fewer, the degrees of
-# freedom that pairing costs outweigh the variance that it saves.
-PAIRS = 5
 # The share of the studies that find the smallest effect (our choice, as is usual).
 POWER = 0.8
 
@@ -55,12 +52,7 @@ def detectable(error: float, df: float, alpha: float = 0.05) -> float:
 
 
 def smallest_effect(
-    components: Components,
-    seeds: int,
-    problems: int,
-    samples: int = 1,
-    paired: bool = False,
-    alpha: float = 0.05,
+    components: Components, seeds: int, problems: int, samples: int = 1, alpha: float = 0.05
 ) -> float:
     """The smallest true difference of two arms that 80% of the studies of a size find.
 
@@ -68,11 +60,10 @@ def smallest_effect(
     values that the components lead to.
 
     Args:
-        components: of the contrast, measured paired if the study will be, else not.
+        components: of the contrast, measured unpaired, as the study is taken to be.
         seeds: S, of each of two arms.
         problems: P.
         samples: n, of each problem and seed.
-        paired: whether the arms share their seeds; they must be at least PAIRS.
         alpha: two-sided level of the test; the board's divided by its comparisons is safe.
     Returns:
         The effect (score, 0 to 1); inf for fewer than 2 seeds or problems.
@@ -84,7 +75,7 @@ def smallest_effect(
     v_problem = components.problem / problems + v_rest
     v_seed = components.seed / seeds + v_rest
     variance = components.variance(seeds, problems, samples)
-    free = (seeds - 1) * (1 if paired and seeds >= PAIRS else 2)
+    free = 2 * (seeds - 1)
     df = float(problems - 1)
     if components.seed:
         squares = v_problem**2 + v_seed**2 * df / free + v_rest**2 / free

@@ -125,19 +125,18 @@ def pass_rates_over_training(rollouts: pd.DataFrame) -> pd.DataFrame:
     return rates.assign(draw=draw, p=rates.solved / rates.n)
 
 
-def rollout_summary(rollouts: pd.DataFrame, window: int = 10) -> pd.DataFrame:
-    """A training's answers counted, by environment and bin, over a few steps at a time.
+def rollout_summary(rollouts: pd.DataFrame) -> pd.DataFrame:
+    """A training's answers counted, by environment and bin, over ten steps at a time.
 
     Args:
         rollouts: of `read_rollouts`.
-        window: steps that are counted together.
     Returns:
-        Columns `step` (the last one of the window), `environment`, `bin`; `n` (graded answers),
+        Columns `step` (the last one of the ten), `environment`, `bin`; `n` (graded answers),
         `solved`, `malformed`, `cut_off` (how many).
     Source: our choice.
     """
     counts = pass_rates_over_training(rollouts)
-    counts["step"] = -(-counts.step // window) * window
+    counts["step"] = -(-counts.step // 10) * 10
     key = ["step", "environment", "bin"]
     return counts.groupby(key, as_index=False)[["n", "solved", "malformed", "cut_off"]].sum()
 

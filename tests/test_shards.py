@@ -107,7 +107,7 @@ def small(tmp_path_factory):
     """(run folder after two local tasks, the problems of one process)."""
     folder = tmp_path_factory.mktemp("small")
     seeds = some_seeds(folder, 4, 1, 2)
-    shards.run_shards("rounds", PROFILE, str(folder), tasks=2, workers=2, replay=True)
+    shards.run_shards(PROFILE, str(folder), tasks=2, workers=2, replay=True)
     return folder, single(tmp_path_factory.mktemp("whole"), seeds)
 
 
@@ -140,10 +140,10 @@ def test_the_rounds_in_the_run_folder_find_every_problem_written(small, monkeypa
 def test_the_same_command_again_skips_what_is_done(small, tmp_path):
     folder = shutil.copytree(small[0], tmp_path / "run")
     before = {path: path.stat().st_mtime_ns for path in folder.glob("shards/*/*/*")}
-    shards.run_shards("rounds", PROFILE, str(folder), tasks=2, replay=True)
+    shards.run_shards(PROFILE, str(folder), tasks=2, replay=True)
     assert {path: path.stat().st_mtime_ns for path in folder.glob("shards/*/*/*")} == before
     with pytest.raises(shards.ScaleError, match="say --tasks 2"):
-        shards.run_shards("rounds", PROFILE, str(folder), tasks=3, replay=True)
+        shards.run_shards(PROFILE, str(folder), tasks=3, replay=True)
 
 
 @pytest.mark.slow
@@ -181,7 +181,7 @@ def test_killed_in_the_middle_the_same_command_goes_on(small, tmp_path):
         not (tmp_path / "problems.jsonl").exists()
         and len(list(tmp_path.glob("logs/scale-rounds/completions/*"))) < 2
     )
-    shards.run_shards("rounds", PROFILE, str(tmp_path), tasks=2, replay=True)
+    shards.run_shards(PROFILE, str(tmp_path), tasks=2, replay=True)
     assert all(log.read_bytes().startswith(rows) for log, rows in zip(logs, before)), (
         "what was written stays"
     )
@@ -191,7 +191,7 @@ def test_killed_in_the_middle_the_same_command_goes_on(small, tmp_path):
 def test_a_task_waits_for_another_process_at_its_shard(small, tmp_path):
     """A node that is given up for dead may still be writing."""
     folder = shutil.copytree(small[0], tmp_path / "run")
-    step = shards.Generate(Run("scale_rounds", CPU, folder), 1, 2)
+    step = shards.Rounds(Run("scale_rounds", CPU, folder), 1, 2)
     (note := step.folder(0) / "shard.json").unlink()
     with FileLock(step.folder(0) / "lock"):
         (task := threading.Thread(target=step.run, args=(None, 0, 2))).start()
@@ -258,10 +258,10 @@ def test_a_damaged_shard_is_refused_and_then_made_anew(damage, why, small, tmp_p
     (folder / "problems.jsonl").unlink()
     damage(folder)
     with pytest.raises(shards.ScaleError, match=f"00001 .*{why}"):
-        shards.run_shards("rounds", PROFILE, str(folder), tasks=2, replay=True)
+        shards.run_shards(PROFILE, str(folder), tasks=2, replay=True)
     assert not (folder / "problems.jsonl").exists()
     shards.run_shards(
-        "rounds", PROFILE, str(folder), tasks=2, replay=True
+        PROFILE, str(folder), tasks=2, replay=True
     )  # from the shard's own log, so at once
     assert_equal(joined(folder), small[1])
 
@@ -280,10 +280,10 @@ def test_errors_of_ours_are_left_out_said_and_tried_again(small, tmp_path, capsy
         (Problem.model_validate(row) for row in rows), log.with_suffix(".parquet")
     )
     note(folder, rows=len(rows), errors=1)
-    step = shards.Generate(Run("scale_rounds", CPU, folder), 1, 2)
+    step = shards.Rounds(Run("scale_rounds", CPU, folder), 1, 2)
     (folder / "problems.jsonl").unlink()
     assert step.join(2) == {"problems": len(small[1]) - 1, "errors": 1}
-    assert shards.run_shards("rounds", PROFILE, str(folder), tasks=2, replay=True) == {
+    assert shards.run_shards(PROFILE, str(folder), tasks=2, replay=True) == {
         "problems": len(small[1]),
         "errors": 0,
     }
@@ -295,33 +295,7 @@ def test_problems_that_no_shard_has_are_not_overwritten(small, tmp_path):
     with (folder / "problems.jsonl").open("a") as file:
         file.write(json.dumps(small[1][0].with_(chain_id="multi-other").model_dump()) + "\n")
     with pytest.raises(shards.ScaleError, match="holds 1 problems that no shard has"):
-        shards.run_shards("rounds", PROFILE, str(folder), tasks=2, replay=True)
-
-
-def test_programs_run_again_give_the_recorded_outputs(small, tmp_path):
-    folder = shutil.copytree(small[0], tmp_path / "run")
-    problems = joined(folder)
-    valid = [p for p in problems if p.status == "valid"]
-    with (folder / "problems.jsonl").open("w") as file:
-        file.writelines(
-            json.dumps((p.with_(outputs=["'no'"]) if p == valid[0] else p).model_dump()) + "\n"
-            for p in problems
-        )
-    assert shards.run_shards("verify", PROFILE, str(folder), tasks=2, replay=True) == {
-        "problems": len(valid),
-        "same": len(valid) - 1,
-        "differs": 1,
-    }
-    table = pd.read_parquet(folder / "verified.parquet")
-    assert table[table.outcome == "differs"].chain_id.tolist() == [valid[0].chain_id]
-    with (folder / "problems.jsonl").open(
-        "w"
-    ) as file:  # problems that were made since are looked at too
-        file.writelines(json.dumps(p.model_dump()) + "\n" for p in problems)
-    assert shards.run_shards("verify", PROFILE, str(folder), tasks=2, replay=True) == {
-        "problems": len(valid),
-        "same": len(valid),
-    }
+        shards.run_shards(PROFILE, str(folder), tasks=2, replay=True)
 
 
 @pytest.mark.slow
@@ -335,7 +309,7 @@ def test_tasks_share_an_endpoint_and_go_on_when_it_is_back(tmp_path):
             json.dumps({"base": "cpu", **roles, "rounds": {"turns": 1, "attempts": 2, "stones": 0}})
         )
         return shards.run_shards(
-            "rounds", str(tmp_path / "served.yaml"), str(tmp_path / "run"), tasks=2, workers=2
+            str(tmp_path / "served.yaml"), str(tmp_path / "run"), tasks=2, workers=2
         )
 
     (tmp_path / "run").mkdir()
@@ -360,13 +334,12 @@ def test_tasks_share_an_endpoint_and_go_on_when_it_is_back(tmp_path):
 def test_every_worker_with_a_model_of_its_own_is_refused(tmp_path):
     some_seeds(tmp_path, 2, 0, 0)
     with pytest.raises(shards.ScaleError, match="serve them"):
-        shards.run_shards("rounds", PROFILE, str(tmp_path), tasks=2, workers=2)
+        shards.run_shards(PROFILE, str(tmp_path), tasks=2, workers=2)
 
 
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
-        ({"stage": "grpo"}, "choose one of rounds, verify"),
         ({"executor": "dask"}, "local, slurm, ray"),
         ({"options": {"cpus": 3}}, "local executor has no option cpus"),
     ],
@@ -374,14 +347,12 @@ def test_every_worker_with_a_model_of_its_own_is_refused(tmp_path):
 def test_what_does_not_exist_is_refused(wrong, why, tmp_path):
     some_seeds(tmp_path, 2, 0, 0)
     with pytest.raises(shards.ScaleError, match=why):
-        shards.run_shards(
-            **{"stage": "rounds", "profile": PROFILE, "out": str(tmp_path), "replay": True, **wrong}
-        )
+        shards.run_shards(**{"profile": PROFILE, "out": str(tmp_path), "replay": True, **wrong})
 
 
 def test_seeds_are_not_taken_from_the_recording_unasked(tmp_path):
     with pytest.raises(shards.ScaleError, match="no seeds.parquet"):
-        shards.run_shards("rounds", PROFILE, str(tmp_path))
+        shards.run_shards(PROFILE, str(tmp_path))
 
 
 # Stands for Slurm in the test below: runs each element of the array where it is submitted.
@@ -416,9 +387,7 @@ def test_the_scripts_for_slurm_do_the_work(small, tmp_path, monkeypatch, capsys)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_SLURM", str(tmp_path / "submitted"))
     with pytest.raises(shards.ScaleError, match="partition=NAME"):
-        shards.run_shards(
-            "rounds", PROFILE, str(tmp_path / "run"), tasks=2, executor="slurm", replay=True
-        )
+        shards.run_shards(PROFILE, str(tmp_path / "run"), tasks=2, executor="slurm", replay=True)
     options = {
         "partition": "cpus",
         "time": "24:00:00",
@@ -427,7 +396,6 @@ def test_the_scripts_for_slurm_do_the_work(small, tmp_path, monkeypatch, capsys)
         "env_command": ":",
     }
     shards.run_shards(
-        "rounds",
         PROFILE,
         str(tmp_path / "run"),
         tasks=2,
@@ -493,7 +461,7 @@ def test_two_ray_nodes_make_the_records_of_one_process(killed, cluster, tmp_path
     def begun(log):
         return log.exists() and log.read_bytes().count(b"\n") > 5
 
-    class Together(shards.Generate):
+    class Together(shards.Rounds):
         """A task that has written its sixth problem waits for the other's sixth.
 
         So the kill finds both at work.
@@ -519,10 +487,9 @@ def test_two_ray_nodes_make_the_records_of_one_process(killed, cluster, tmp_path
         state.append([marker.exists() for marker in done])
 
     if killed:
-        monkeypatch.setitem(shards.SHARDED_STAGES, "rounds", Together)
+        monkeypatch.setattr(shards, "Rounds", Together)
         threading.Thread(target=kill_in_the_middle, daemon=True).start()
     shards.run_shards(
-        "rounds",
         PROFILE,
         str(tmp_path / "run"),
         tasks=2,

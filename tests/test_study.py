@@ -332,7 +332,7 @@ def test_before_it_is_run_a_study_says_by_which_variances(prepared, tmp_path, mo
     arms = ["silent-classic", "silent-uniform", "rare-classic", "rare-uniform", "smooth"]
     runs = prepared(profile="mini", arms=arms, seeds=range(5))
     told = study.what_it_finds("mini", tmp_path / "data", runs)
-    assert "recorded study of language models)" in told or "of its scale)" in told
+    assert "recorded study (in miniature))" in told
     lines = {line.split()[0]: line for line in told.splitlines() if line.startswith("  E")}
     assert "no training of gap: --arms" in lines["E1"]
     assert "evaluation.synthetic" in lines["E2b"] and "no training of four, one" in lines["E3"]

@@ -154,9 +154,6 @@ def scale_command(
     out: Annotated[
         str, Option(help="run folder, on a disk that all machines see; default: runs/<profile>")
     ] = "",
-    stage: Annotated[
-        str, Option(help="rounds; or verify: run the programs of all problems again")
-    ] = "rounds",
     tasks: Annotated[int, Option(min=1, help="number of shards; the same in every call")] = 1,
     workers: Annotated[int, Option(min=1, help="how many tasks at the same time")] = 1,
     executor: Annotated[str, Option(help="local, slurm or ray")] = "local",
@@ -185,7 +182,7 @@ def scale_command(
             "`pip install -c constraints.txt -e '.[scale]'` in the kit's folder"
         )
     with stoppable():
-        shards.run_shards(stage, profile, out, tasks, workers, executor, replay, given(option))
+        shards.run_shards(profile, out, tasks, workers, executor, replay, given(option))
 
 
 @app.command("plan")

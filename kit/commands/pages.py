@@ -54,23 +54,18 @@ def board_markdown(found: pd.DataFrame, mini: pd.DataFrame | None = None) -> str
 
 
 def verdicts_markdown(found: pd.DataFrame, mini: pd.DataFrame | None = None) -> str:
-    """The same in short: a row per claim, without numbers.
+    """The same in short: a row per claim, with the effects in miniature.
 
     `found`, `mini`: as for `board_markdown`.
     """
     small = {}
-    if mini is not None:
-        small = dict(zip(mini.claim, mini.verdict))
+    for claim, part in story.voting_rows(mini).groupby("claim") if mini is not None else ():
+        effects = [story.effect_of(row) for row in part.itertuples() if not row.why]
+        small[claim] = ": ".join(filter(None, (part.verdict.iloc[0], ", ".join(effects))))
+    if small:
         small |= dict.fromkeys(story.OF_THE_RUN, "built in, not judged")
-    rows = story.voting_rows(found).drop_duplicates("claim").itertuples()
-    return "\n".join(
-        [
-            "| | claim | language models | in miniature |",
-            "|---|---|---|---|",
-            *(
-                f"| {row.claim} | {row.statement} | {row.verdict} "
-                f"| {small.get(row.claim, 'not run')} |"
-                for row in rows
-            ),
-        ]
-    )
+    lines = ["| | claim | language models | in miniature |", "|---|---|---|---|"]
+    for row in story.voting_rows(found).drop_duplicates("claim").itertuples():
+        beside = small.get(row.claim, "not run")
+        lines.append(f"| {row.claim} | {row.statement} | {row.verdict} | {beside} |")
+    return "\n".join(lines).replace(" at this scale", "")

@@ -1,35 +1,31 @@
 """`python -m kit scale`: the rounds of notebook 02, sharded by seed over processes or machines.
 
-The stage `verify` runs the programs of the finished problems again. One datatrove step works in
-three executors: local processes, Slurm, Ray. Task r of N takes the seeds r, r + N, ... and works in
-its own folder as the notebook does in the run folder, so a killed task goes on where it stopped. At
-the end their rows are checked and joined into the run folder, which all machines must see. Notebook
-02 finds every problem there and asks no model. (A datatrove step whose package is missing may write
-nothing and still count as done: the join reads everything back.)
+One datatrove step works in three executors: local processes, Slurm, Ray. Task r of N takes the
+seeds r, r + N, ... and works in its own folder as the notebook does in the run folder, so a killed
+task goes on where it stopped. At the end their rows are checked and joined into the run folder,
+which all machines must see. Notebook 02 finds every problem there and asks no model. (A datatrove
+step whose package is missing may write nothing and still count as done: the join reads everything
+back.)
 """
 
 import inspect
 import json
 import sys
-from abc import abstractmethod
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
-from typing import Any, NoReturn
+from typing import NoReturn
 
-import pandas as pd
 from datatrove.executor import LocalPipelineExecutor, RayPipelineExecutor, SlurmPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 from filelock import FileLock
 
-from kit import environments
 from kit.core import records
 from kit.core.manifest import note_stage, read_manifest
 from kit.core.records import Log
 from kit.core.run import Run, open_run
-from kit.core.types import InfrastructureError, Problem, Rejected, SeedSnippet
+from kit.core.types import Problem, SeedSnippet
 from kit.environments.verify import DeterminismCheck
 from kit.sandbox import cores
 from kit.seeds import seeds_from_frame
@@ -41,18 +37,16 @@ class ScaleError(RuntimeError):
     """Shards are missing, unfinished or damaged; the message says how to go on."""
 
 
-class Stage(PipelineStep):
+class Rounds(PipelineStep):
     """What one task does with its shard, and how the shards are joined.
 
     `workers` tasks run at once and share the profile's requests in flight; `programs` run side by
-    side in each of a task's two sandboxes.
+    side in each of a task's two sandboxes. Errors are left out of a finished shard; the same
+    command tries them again.
     """
 
     type = "kit"
-    name: str
-    # What each task writes into its folder, and how it is read back; the rows have a length.
-    file: str
-    read: Callable[[Path], Any]
+    name = "rounds"
 
     def __init__(self, run: Run, workers: int, programs: int):
         super().__init__()
@@ -67,11 +61,11 @@ class Stage(PipelineStep):
 
     def folder(self, rank: int) -> Path:
         """Where a task works."""
-        return self.of.path(f"shards/{self.name}/{rank:05d}")
+        return self.of.path(f"shards/rounds/{rank:05d}")
 
     def marker(self, rank: int) -> Path:
         """The file by which datatrove knows that a task is done."""
-        return self.of.path(f"logs/scale-{self.name}/completions/{rank:05d}")
+        return self.of.path(f"logs/scale-rounds/completions/{rank:05d}")
 
     def run(self, data, rank: int = 0, world_size: int = 1) -> None:
         """One task; datatrove calls it."""
@@ -90,14 +84,6 @@ class Stage(PipelineStep):
             with records.whole_file(folder / "shard.json") as part:
                 part.write_text(json.dumps(note))
 
-    @abstractmethod
-    def work(self, shard: Run, check: DeterminismCheck, rank: int, tasks: int) -> dict:
-        """Write `file`; returns how many `rows` it has, and how many `errors` the kit made."""
-
-    @abstractmethod
-    def join(self, tasks: int) -> dict:
-        """Write all shards as one; returns counts. Raises ScaleError if a shard is not right."""
-
     def note(self, rank: int) -> dict:
         """What a task that is done has counted."""
         return json.loads((self.folder(rank) / "shard.json").read_text())
@@ -107,17 +93,17 @@ class Stage(PipelineStep):
         return (self.folder(rank) / "shard.json").exists() and self.note(rank)["errors"] > 0
 
     def shards(self, tasks: int) -> Iterator[tuple]:
-        """(rank, ids of its seeds, its note, its rows) of every shard. Raises ScaleError."""
+        """(rank, ids of its seeds, its note, its problems) of every shard. Raises ScaleError."""
         seeds = [seed.id for seed in self.seeds]
         for rank in range(tasks):
             try:
                 note = self.note(rank)
-                rows = self.read(self.folder(rank) / self.file)
+                problems = records.load_problems(self.folder(rank) / "problems.parquet")
             except (OSError, ValueError, records.RecordError) as error:
                 self.refuse(rank, f"cannot be read ({str(error)[:200]})")
-            if len(rows) != note["rows"]:
-                self.refuse(rank, f"has {len(rows)} rows where its task wrote {note['rows']}")
-            yield rank, seeds[rank::tasks], note, rows
+            if (count := len(problems)) != note["rows"]:
+                self.refuse(rank, f"has {count} rows where its task wrote {note['rows']}")
+            yield rank, seeds[rank::tasks], note, problems
 
     def refuse(self, rank: int, why: str) -> NoReturn:
         """Raises ScaleError; the shard counts as not done from here on."""
@@ -125,15 +111,9 @@ class Stage(PipelineStep):
         fix = "Run the same command again; if that does not help, delete that folder first"
         raise ScaleError(f"{self.folder(rank)} {why}. {fix}")
 
+    def work(self, shard: Run, check: DeterminismCheck, rank: int, tasks: int) -> dict:
+        """Write problems.parquet; returns its `rows`, and how many `errors` the kit made."""
 
-class Generate(Stage):
-    """The rounds. Errors are left out of a finished shard; the same command tries them again."""
-
-    name = "rounds"
-    file = "problems.parquet"
-    read = staticmethod(records.load_problems)
-
-    def work(self, shard, check, rank, tasks):
         def share(role):
             # All workers ask the same endpoints.
             part = {"concurrency": max(1, role.concurrency // self.workers)}
@@ -161,7 +141,7 @@ class Generate(Stage):
             chains[seed.id] = {f"{name}-{seed.id}" for name in methods}
         return chains
 
-    def join(self, tasks):
+    def join(self, tasks: int) -> dict:
         """Write problems.jsonl. Raises ScaleError if a problem is there twice or a chain is not."""
         whole = self.of.path("problems.jsonl")
         part = whole.with_suffix(".part")
@@ -199,62 +179,6 @@ class Generate(Stage):
         return {"problems": len(known), "errors": errors}
 
 
-class Verify(Stage):
-    """Run every valid problem's program again in both sandboxes: are the outputs the same?"""
-
-    name = "verify"
-    file = "verified.parquet"
-    read = staticmethod(records.read_parquet)
-
-    def valid(self) -> Iterator[dict]:
-        """The rows of the valid problems."""
-        return (row for row in Log(self.of.path("problems.jsonl")) if row["status"] == "valid")
-
-    def stale(self, rank):
-        """Whether a task had errors, or problems were written after it."""
-        note = self.folder(rank) / "shard.json"
-        written = self.of.path("problems.jsonl").stat().st_mtime
-        return super().stale(rank) or (note.exists() and note.stat().st_mtime < written)
-
-    def work(self, shard, check, rank, tasks):
-        kinds = environments.make(shard.profile.rounds)
-
-        def outcome(problem):
-            try:
-                found = kinds[problem.environment].verify(problem, check)
-                return "same" if found.id == problem.id else "differs"
-            except Rejected as error:
-                return str(error.reason)
-            except InfrastructureError:
-                return "error"
-
-        # Outcomes: same, differs, error (our own), or the reason for which it is refused now.
-        seeds = {seed.id for seed in self.seeds[rank::tasks]}
-        problems = [Problem.model_validate(row) for row in self.valid() if row["seed_id"] in seeds]
-        with ThreadPoolExecutor(self.programs) as pool:
-            outcomes = list(pool.map(outcome, problems))
-        table = records.problems_frame(problems)[["id", "chain_id", "turn"]]
-        shard.save_table(table.assign(outcome=outcomes), "verified")
-        return {"rows": len(outcomes), "errors": outcomes.count("error")}
-
-    def join(self, tasks):
-        """Write verified.parquet. Raises ScaleError unless it holds all valid problems."""
-        wanted = defaultdict(set)
-        for row in self.valid():
-            wanted[row["seed_id"]].add((row["chain_id"], row["turn"]))
-        tables = []
-        for rank, seeds, _, table in self.shards(tasks):
-            places = set(zip(table.chain_id, table.turn))
-            expected = set().union(*(wanted[seed] for seed in seeds))
-            if places != expected or len(table) != len(expected):
-                self.refuse(rank, "does not hold the valid problems of its seeds")
-            tables.append(table)
-        whole = pd.concat(tables, ignore_index=True)
-        self.of.save_table(whole, "verified")
-        return {"problems": len(whole), **whole.outcome.value_counts().to_dict()}
-
-
-SHARDED_STAGES = {stage.name: stage for stage in (Generate, Verify)}
 EXECUTORS = dict(local=LocalPipelineExecutor, slurm=SlurmPipelineExecutor, ray=RayPipelineExecutor)
 
 
@@ -297,7 +221,6 @@ def _joined(step, tasks):
 
 
 def run_shards(
-    stage: str,
     profile: str,
     out: str = "",
     tasks: int = 1,
@@ -311,29 +234,26 @@ def run_shards(
     `options` are keywords of datatrove's executor; those that Slurm's does not know go to sbatch.
     Returns the counts, or None if Slurm does it later. Raises ScaleError, or what a task raised.
     """
-    for name, known in ((stage, SHARDED_STAGES), (executor, EXECUTORS)):
-        if name not in known:
-            raise ScaleError(f"there is no {name!r}: choose one of {', '.join(known)}")
-    of = open_run(f"scale_{stage}", profile, out and str(Path(out).resolve()), replay=replay)
+    if executor not in EXECUTORS:
+        raise ScaleError(f"there is no {executor!r}: choose one of {', '.join(EXECUTORS)}")
+    of = open_run("scale_rounds", profile, out and str(Path(out).resolve()), replay=replay)
     # A replay has its seeds from the recording.
     if not replay and not of.path("seeds.parquet").exists():
         first = "run `python -m kit run --only 01` with the same --profile and --out first"
         raise ScaleError(f"{of.folder} has no seeds.parquet: {first}")
-    if stage == "verify" and not of.path("problems.jsonl").exists():
-        raise ScaleError(f"{of.folder} has no problems.jsonl: run the rounds first")
     begun = read_manifest(of.folder)["stages"][of.stage].get("tasks", tasks)
     if begun != tasks:
         way_out = f"say --tasks {begun}, or choose another --out"
         raise ScaleError(f"{of.folder} was begun with {begun} tasks: {way_out}")
     engines = of.profile.teacher.engine, of.profile.student.engine
-    if stage == "rounds" and executor == "local" and workers > 1 and "vllm" in engines:
+    if executor == "local" and workers > 1 and "vllm" in engines:
         way_out = "serve them (`vllm serve`, engine: openai), or say --workers 1"
         raise ScaleError(f"every worker would load the profile's models: {way_out}")
     note_stage(of.folder, of.stage, tasks=tasks)
     # Two programs side by side for each core of a task.
     options = options or {}
     cpus = max(1, cores() // workers) if executor == "local" else options.get("cpus_per_task", 1)
-    step = SHARDED_STAGES[stage](of, workers, 2 * cpus)
+    step = Rounds(of, workers, 2 * cpus)
     for rank in filter(step.stale, range(tasks)):
         step.marker(rank).unlink(missing_ok=True)
     common = {"tasks": tasks, "workers": workers, "logging_dir": str(step.marker(0).parents[1])}

@@ -203,10 +203,14 @@ def found_here(row: Any) -> str:
     """
     if row.why:
         return row.why
-    effect = value_in_interval(row, ".2f" if row.null else "+.2f")
     units = "snippets" if row.claim in OF_THE_RUN else "seeds"
     n = f", n = {row.problems}" if row.problems else ""
-    return f"{effect}, {row.seeds} {units}{n}, could find {row.smallest:.2f}"
+    return f"{effect_of(row)}, {row.seeds} {units}{n}, could find {row.smallest:.2f}"
+
+
+def effect_of(row: Any) -> str:
+    """The effect of such a row, with its interval."""
+    return value_in_interval(row, ".2f" if row.null else "+.2f")
 
 
 def in_miniature(board: pd.DataFrame | None) -> dict[tuple[str, str], str]:

@@ -110,20 +110,17 @@ def what_it_finds(profile: str, data: Path, runs: list[Path]) -> str:
     from kit.design import study_power
 
     loaded = profiles.load_profile(profile)
-    # Of the same scale, if there is one.
     scale = scale_of(loaded.model_dump())
-    own = recorded_study(recorded_folder(scale))
-    recorded = own or recorded_study(recorded_folder(""))
+    recorded = recorded_study(recorded_folder(scale))
     if recorded is None:
         return "no study is recorded whose variances would tell what this one can find"
     problems = records.load_problems(data / "filtered.parquet")
     arms = [run.parent.name for run in runs]
     seeds = len(runs) // len(set(arms))
     found = study_power(loaded, problems, arms, seeds, recorded)
-    told = "of its scale" if scale and own else "of language models"
     lines = [
-        "What it can find (smallest effect in 80% of such studies, with the variances of the "
-        f"recorded study {told}), or what is missing:"
+        "What it can find (smallest effect in 80% of such studies, by the variances of the "
+        f"recorded study{scale}), or what is missing:"
     ]
     # First what it can test.
     for row in sorted(found.itertuples(), key=lambda row: row.missing != ""):
