@@ -205,6 +205,23 @@ def test_the_arms_have_the_same_budget_and_the_same_first_problems(by_arm):
     assert not frozen["plan"].equals(measured["plan"])
 
 
+def test_what_two_arms_have_in_common_is_made_once(data, by_arm, tmp_path, fakes):
+    # By itself the arm makes the records that it takes over beside the other one.
+    assert_equal(left_by(looped(data, tmp_path / "alone", "re-measured")), by_arm["re-measured"])
+    frozen = looped(data, tmp_path / "both", "frozen")
+    # The next request would end it: none is made.
+    FakePolicy.left = 1
+    measured = looped(data, tmp_path / "both", "re-measured")
+    assert_equal(left_by(measured), by_arm["re-measured"])
+    # The bill has what making them took.
+    seconds = [pd.read_parquet(x / "segments.parquet").seconds[0] for x in (frozen, measured)]
+    assert seconds[0] == seconds[1] > 0
+    # An arm that makes its own between the segments takes nothing over.
+    FakePolicy.left = 10**6
+    assert_equal(left_by(looped(data, tmp_path / "both", "closed-loop")), by_arm["closed-loop"])
+    assert FakePolicy.left < 10**6
+
+
 def test_what_gave_no_signal_is_not_drawn_again(by_arm):
     for arm, left in by_arm.items():
         if not LOOP_ARMS[arm].refresh:

@@ -123,7 +123,7 @@ def loop_command(
     turns: Annotated[int, Option(min=1, help="further turns of a chain between two segments")] = 2,
     arms: Annotated[
         str, Option(help="separated by commas")
-    ] = "frozen,re-measured,no-feedback,closed-loop",
+    ] = "frozen,no-feedback,closed-loop,re-measured",
     seeds: SeedsOption = "0",
     data: Annotated[str, Option(help="a run folder with notebooks 01 to 03 done")] = "",
     jobs: JobsOption = 1,

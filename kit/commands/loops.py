@@ -101,6 +101,8 @@ def run_loop(profile: str, folder: Path) -> None:
         return
     loop = TeacherLoop(profile, folder)
     run, steps = loop.run, loop.steps
+    if not loop.arm.between:
+        _take_over(folder)
     times = records.Log(run.path("segments.jsonl"))
     plan = run.path("plan.parquet")
     planned = run.table("plan").step.nunique() if plan.exists() else 0
@@ -115,10 +117,23 @@ def run_loop(profile: str, folder: Path) -> None:
         train_segment(run, profile)
     bill = segment_table(run.problems("filtered"), loop.segments)
     bill["rollouts"] = steps * run.profile.grpo.prompts_per_step * run.profile.grpo.group_size
-    spent = pd.DataFrame(times).drop_duplicates("segment", keep="last")
+    spent = pd.DataFrame(times).drop_duplicates("segment")
     run.save_table(bill.merge(spent), "segments")
     given = {"SCRATCH_STEPS": 0, "TRAIN_SEED": run.train_seed}
     run_notebooks(profile, str(folder), ["05", "06"], given)
+
+
+def _take_over(folder):
+    """Arms whose further problems are made before the training have the same: made once a seed.
+
+    What they took, in `segments.jsonl`, counts for each.
+    """
+    for arm in LOOP_ARMS:
+        made = folder.parent.parent / arm / folder.name
+        there = (made / "segments.jsonl").exists() and not (folder / "further.jsonl").exists()
+        if there and not LOOP_ARMS[arm].between:
+            for name in ("further.jsonl", "segments.jsonl"):
+                shutil.copyfile(made / name, folder / name)
 
 
 def record_loops(folder: str | Path) -> None:
