@@ -1,6 +1,7 @@
 """The claims: what the paper says, what we ask beyond it, and which arms of a study decide it.
 
-The rules were written before any data was looked at, those of E1 to E3 as well.
+The rules were fixed before the study in miniature was trained, those of E1 to E3, C1 and C2 before
+any of their arms was. The study of language models had been seen when they were last changed.
 """
 
 from collections.abc import Iterable

@@ -143,7 +143,7 @@ def _complete(tables):
         missing = np.isnan(table.to_numpy())
         lost = missing.mean(axis=1) > LOST
         if lost.any():
-            gone.append(f"seeds of {name} that lost most answers: {_some_ids(table.index[lost])}")
+            gone.append(f"seeds of {name} with few of the answers: {_some_ids(table.index[lost])}")
         kept.append(table[~lost])
         answered.append(table.columns[~missing[~lost].any(axis=0)])
     every = kept[0].columns

@@ -39,7 +39,7 @@ def _missing(comparison, count, seeds, arms):
     needed = SEEDS_FOR_SPREAD if comparison.kind == "spread" else SEEDS
     if seeds < needed:
         return f"{seeds} seeds, {needed} are needed: --seeds"
-    if comparison.kind in ("better", "alike") and count < PROBLEMS:
+    if comparison.kind != "trained" and count < PROBLEMS:
         key = f"evaluation.{comparison.set}"
         return f"{count} problems, {PROBLEMS} are needed: raise {key}, or make more held-out ones"
     return ""
@@ -72,8 +72,7 @@ def _smallest(comparison, count, seeds, samples, recorded, alpha):
         between = late.groupby("arm").var().mean() if len(late) else np.nan
         return detectable(np.sqrt(2 * between / seeds), 2 * (seeds - 1), alpha)
     components = measured_components(recorded["scores"], comparison.set, comparison.k)
-    # pass@k of k samples is a single draw.
-    found = smallest_effect(components, seeds, count, samples // comparison.k, alpha=alpha)
+    found = smallest_effect(components, seeds, count, samples, alpha=alpha)
     # A difference of differences has twice the variance.
     found *= np.sqrt(2) if comparison.than else 1
     return found / MARGIN if comparison.kind == "alike" else found
@@ -85,7 +84,7 @@ def _repeat(comparison, count, seeds, samples, scores):
         return np.nan, np.nan, np.nan
     *tables, _ = comparison.score_tables(scores)
     found = contrast([*zip((1, -1, -1, 1), tables)])
-    return found.value, *found.repeat(seeds, count, samples // comparison.k)
+    return found.value, *found.repeat(seeds, count, samples)
 
 
 def study_power(
@@ -107,9 +106,9 @@ def study_power(
         One row per comparison of arms: columns `claim`, `comparison`, `seeds`, `problems`;
         `smallest`: the effect that 80% of such studies find after the correction for all that can
         be tested (points of the score as a share; a ratio for F8; for "alike" the gain of the other
-        arm over the untrained policy), unpaired, so pairing can only help; `value`: what was found
-        earlier, `low`, `high`: where 95% of repeats of this size lie (NaN where it was not run or
-        is no difference of scores); `missing`: what to raise where nothing can be tested.
+        arm over the untrained policy), if no seed is shared; `value`: what was found earlier,
+        `low`, `high`: where 95% of repeats of this size lie (NaN where it was not run or is no
+        difference of scores); `missing`: what to raise where nothing can be tested.
     Source: our choice.
     """
     arms = set(arms)
@@ -126,7 +125,8 @@ def study_power(
     for claim_id, comparison, count, missing in rows:
         row = [claim_id, comparison.text, seeds, count, missing, *[np.nan] * 4]
         if not missing:
-            size = comparison, count, seeds, profile.evaluation.n
+            # pass@k of k samples is a single draw.
+            size = comparison, count, seeds, max(1, profile.evaluation.n // comparison.k)
             row[5] = _smallest(*size, recorded, ALPHA / tested)
             row[6:] = _repeat(*size, recorded["scores"])
         found.append(row)

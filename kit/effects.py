@@ -64,7 +64,8 @@ class Effect:
         if self.untested:
             return f"{self.verdict()}: {self.untested}"
         interval = f"95% interval [{self.low:.2f}, {self.high:.2f}]"
-        return f"{self.value:.2f}, {interval}, p = {self.p:.2g}: {self.verdict()}"
+        p = f"= {self.p:.2g}" if self.p >= 0.001 else "< 0.001"
+        return f"{self.value:.2f}, {interval}, p {p}: {self.verdict()}"
 
     @property
     def p(self) -> float:
@@ -173,7 +174,8 @@ def spread(a: pd.DataFrame, b: pd.DataFrame) -> Effect:
         a: S_a seeds x problems, of `contrasts.score_table`.
         b: of the other arm, S_b seeds.
     Returns:
-        The ratio (0 to inf), 1 for no effect. It is tested with SEEDS_FOR_SPREAD seeds.
+        The ratio (0 to inf), 1 for no effect. It is tested with SEEDS_FOR_SPREAD seeds and
+        PROBLEMS problems.
     Source: paper, fig. 13 (hard first varies more); `contrasts.variance_ratio` has the formulas.
     """
     found = variance_ratio(a, b)

@@ -145,7 +145,7 @@ def evaluate(
         box: where programs run.
         n: samples per problem.
         sampling: how they are drawn.
-        known: rows of an earlier call for the same model; what they answer is not asked again.
+        known: rows of an earlier call for the same model: what they have n answers to is not asked.
     Returns:
         One row per item (the known ones first), SCORE_COLUMNS: `set`, `problem_id` (the item's id),
         `group`, `seed_id` (its snippet, '' if there is none); `n`: graded samples of the n asked
@@ -162,18 +162,11 @@ def evaluate(
     if len({item.id for item in items}) < len(items):
         raise ValueError("several items have the same id")
     if known is not None:
-        known = known[known.problem_id.isin([item.id for item in items])]
+        known = known[known.problem_id.isin([item.id for item in items]) & (known.n == n)]
         items = [item for item in items if item.id not in set(known.problem_id)]
 
-    # Ask for everything at once: the engine decides what it does side by side.
-    greedy = sampling.model_copy(update={"temperature": 0.0, "top_p": 1.0})
-    asked = {}
-    for item in items:
-        for mode, count, how in (("sampled", n, sampling), ("greedy", 1, greedy)):
-            future = engine.submit(item.messages, count, f"eval/{item.id}/{mode}", how)
-            asked[future] = item, mode
-
     # Grade what is finished.
+    asked = _asked(items, engine, n, sampling)
     graded = {}
     watch = Watch()
     with (
@@ -192,6 +185,17 @@ def evaluate(
             rows.append(_row(item, n, answers))
     found = pd.DataFrame(rows, columns=SCORE_COLUMNS).astype({"greedy": float})
     return found if known is None else pd.concat([known, found]) if rows else known
+
+
+def _asked(items, engine, n, sampling):
+    """Future -> (item, mode). All are asked at once: the engine decides what it does together."""
+    greedy = sampling.model_copy(update={"temperature": 0.0, "top_p": 1.0})
+    asked = {}
+    for item in items:
+        for mode, count, how in (("sampled", n, sampling), ("greedy", 1, greedy)):
+            future = engine.submit(item.messages, count, f"eval/{item.id}/{mode}", how)
+            asked[future] = item, mode
+    return asked
 
 
 def _completions(future):

@@ -39,7 +39,8 @@ def by_difficulty(scores: pd.DataFrame) -> pd.DataFrame:
         arm=scores.arm.where(~before, "before training"),
     )
     # All arms start from the same policy: one answer to each problem is enough.
-    rows = pd.concat([rows[before].drop_duplicates("problem_id"), rows[~before]])
+    asked = rows[before].sort_values("n", ascending=False, kind="stable")
+    rows = pd.concat([asked.drop_duplicates("problem_id"), rows[~before]])
     groups = rows.dropna(subset=["of", "value"]).groupby(["arm", "of"], sort=False)
     return groups.agg(
         value=("value", "mean"), problems=("problem_id", "nunique"), seeds=("seed", "nunique")

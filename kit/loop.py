@@ -220,6 +220,8 @@ class TeacherLoop:
             found = filters.behaviour(made, numbers.probes, references, box, first)
         acts = {x.id: x.behaviour for x in before if x.behaviour}
         held = {x.behaviour: f"held_out/{x.id}" for x in first if x.split == "held_out"}
+        # A program without one cannot be told by what it returns.
+        held.pop("", None)
         known = filters.Behaviour(found.of | acts, found.known | held)
         texts = evaluation.texts(items)
         # A twin is of the same method.

@@ -67,9 +67,10 @@ def loop_tables(folder: Path) -> dict[str, pd.DataFrame]:
     Source: our choice.
     """
     parts = [segment_table([], 0).assign(rollouts=0, seconds=0.0, arm="", seed=0)]
-    for path in sorted(folder.glob("*/*/segments.parquet")):
+    for path in sorted(folder.glob("*/*/evaluation.parquet")):
         facts = arm_facts(path.parent)
-        parts.append(records.read_parquet(path).assign(arm=facts["arm"], seed=facts["seed"]))
+        bill = records.read_parquet(path.with_name("segments.parquet"))
+        parts.append(bill.assign(arm=facts["arm"], seed=facts["seed"]))
     segments = pd.concat(parts[1:] or parts, ignore_index=True)
     return collect_study(folder) | {"segments": segments}
 

@@ -107,7 +107,10 @@ def _read_facts(run):
     try:
         facts = arm_facts(run)
         arm = {key: facts[key] for key in facts if key not in ("arm", "seed", "plan", "problems")}
-        numbers = read_manifest(run)["profile"]
+        made = read_manifest(run)
+        numbers = made["profile"]
+        for stage in made["stages"].values():
+            numbers |= {k: v for k, v in stage.get("overrides", {}).items() if k != "grpo.seed"}
         # A control differs from the study's profile in these, and its arm says so.
         for key in ("reward", "advantage"):
             numbers["grpo"].pop(key, None)
@@ -138,7 +141,7 @@ def pool_studies(folders: list[Path], out: Path) -> pd.DataFrame:
     for folder in (*[out] * out.exists(), *folders):
         runs = sorted(note.parent for note in folder.glob("*/*/arm.json"))
         runs = [run for run in runs if all((run / name).exists() for name in NEEDED)]
-        if not runs:
+        if not runs and folder != out:
             raise RunError(f"{folder} has no finished run of a study")
         for run in runs:
             facts, arm, study = _read_facts(run)

@@ -60,7 +60,7 @@ def smallest_effect(
     values that the components lead to.
 
     Args:
-        components: of the contrast, measured unpaired, as the study is taken to be.
+        components: of the contrast; the test is one of arms that share no seed.
         seeds: S, of each of two arms.
         problems: P.
         samples: n, of each problem and seed.

@@ -348,7 +348,7 @@ def test_what_is_left_out_is_said():
     b.loc[2, b.columns[:30]] = np.nan
     found = contrast([(1, a), (-1, b)])
     assert (found.seeds, found.problems) == (2, 35)
-    assert found.left_out.startswith("seeds of hard that lost most answers: 2; problems that")
+    assert found.left_out.startswith("seeds of hard with few of the answers: 2; problems that")
     assert better(a, b).verdict() == "not tested at this scale"
     assert better(a, b).untested == "2 seeds, 3 are needed"
 

@@ -395,7 +395,7 @@ def test_slopes_say_which_changes_may_be_chance():
     low, high = mean_interval([-6 / 8, -5 / 8], bounds=(-1, 1))[1:]
     wide = mean_interval([4 / 8, -2 / 8], bounds=(-1, 1))[1:]
     assert title(figures.draw_slopes(records.problems_frame(given))) == (
-        f"Pass rate from turn to turn: asked harder, it fell by 0.69, 95% [{low:+.2f}, {high:+.2f}]"
+        f"Pass rate from turn to turn: asked harder, it fell by 0.69, 95% [{-high:.2f}, {-low:.2f}]"
         f" (n = 2 turns); asked easier, it moved by +0.12, 95% [{wide[0]:+.2f}, {wide[1]:+.2f}], "
         "which may be chance (n = 2 turns)"
     )
@@ -466,7 +466,7 @@ def test_titles_of_the_evaluation_tell_the_sets_that_stand_for_the_whole():
     change = moved(*mean_interval(changes, bounds=(-1, 1), clusters=range(6)))
     assert title(figures.draw_paired(more)) == said + change and "may be chance" in change
     better = more.assign(before=0.25, after=[0.5, 0.75, 1] * 4)
-    assert "snippets) rose by 0.50, 95% [+" in title(figures.draw_paired(better))
+    assert "snippets) rose by 0.50, 95% [0." in title(figures.draw_paired(better))
     twins = better.assign(seed_id=list("abcd") * 3)
     assert title(figures.draw_paired(twins)).endswith("too few for an interval")
     assert title(figures.draw_form_and_skill(FORM)) == (

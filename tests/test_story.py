@@ -108,7 +108,7 @@ def test_the_three_sentences_have_their_numbers(run):
     # The answer that was lost is neither well-formed nor malformed.
     assert "malformed answers: 50% → 33% of n = 7" in training
     held_out = "on 30 held-out problems (of 11 snippets) the share solved rose by 0.20"
-    assert f"{held_out}, 95% [+0.10, +0.30] (+0.15 by form, +0.05 by skill)." in training
+    assert f"{held_out}, 95% [0.10, 0.30] (+0.15 by form, +0.05 by skill)." in training
     assert "0.90" not in training, "of other sets the table tells"
     # A standard error of 0.2 / 3.92, and 10 degrees of freedom: (2.23 + 0.88) of them or so.
     assert re.match(r"80% of such runs would find a true change of 0.1[56] on 30 held-out", limits)

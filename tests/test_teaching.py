@@ -60,7 +60,8 @@ def test_what_a_class_is_promised_is_what_was_recorded():
     never, always = sum(p.p == 0 for p in multi), sum(p.p == 1 for p in multi)
     sometimes = len(multi) - never - always
     asked, lowered = quality["of"]["harder lowers p"], quality["count"]["harder lowers p"]
-    share = tables["yields"].single_share.iloc[-1]
+    single = tables["yields"].iloc[-1]
+    share = single.single_share
     train = tables["train"]
     change = steps[steps.asked == "harder"].change.mean()
     promised = [
@@ -72,7 +73,7 @@ def test_what_a_class_is_promised_is_what_was_recorded():
         f"Duplicates: {dropped['duplicate']}, then unsolved {dropped['unsolved']}, "
         f"invalid {dropped['invalid']}, of {len(problems)} records",
         f"Here it is {f1.value:.2f} [{f1.low:.2f}, {f1.high:.2f}]: the claim is {f1.verdict()}",
-        f"1 / {share:.2f} is {1 / share:.1f}",
+        f"{single.single_produced} / {single.single_kept} is {1 / share:.1f}",
         f"Hard: {bins['hard']}, then medium {bins['medium']}, "
         f"easy-medium {bins['easy-medium']}, easy {bins['easy']}",
         ", ".join(

@@ -119,7 +119,7 @@ def pool_command(
 def loop_command(
     profile: ProfileOption = "mini-loop",
     out: Annotated[str, Option(help="folder for the run folders; or one of these")] = "",
-    segments: Annotated[int, Option(min=1, help="segments of a training")] = 5,
+    segments: Annotated[int, Option(min=2, help="segments of a training")] = 5,
     turns: Annotated[int, Option(min=1, help="further turns of a chain between two segments")] = 2,
     arms: Annotated[
         str, Option(help="separated by commas")

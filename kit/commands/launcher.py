@@ -1,11 +1,9 @@
 """Training in its own processes: one, or `accelerate launch` for several devices and nodes."""
 
-import ctypes
 import itertools
 import json
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -86,7 +84,8 @@ def training_script(run: Run, parameters: dict) -> Path:
     given = [f"{name} = {value!r}" for name, value in values.items()]
     # A caller that runs it in its own process (runpy) is not `__main__`, and stays.
     first = (
-        f"from {__name__} import die_with_parent\nif __name__ == '__main__':\n    die_with_parent()"
+        "from kit.commands.options import die_with_parent\n"
+        "if __name__ == '__main__':\n    die_with_parent()"
     )
     script = run.path(f"logs/{run.stage}.py")
     script.parent.mkdir(exist_ok=True)
@@ -183,16 +182,6 @@ def launch_command(run: Run, script: Path) -> list[str]:
     each = f'{shlex.join(accelerate)} --machine_rank "$SLURM_PROCID" {shlex.quote(str(script))}'
     srun = f"srun --nodes={settings.nodes} --ntasks={settings.nodes} --ntasks-per-node=1"
     return [*srun.split(), "--kill-on-bad-exit=1", "bash", "-c", each]
-
-
-def die_with_parent() -> None:
-    """End this process when the one that started it is killed (Linux).
-
-    Otherwise a killed notebook or launcher would leave trainers behind.
-    """
-    if sys.platform == "linux":
-        # PR_SET_PDEATHSIG
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def _follow(steps, bar):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from kit import grpo
-from kit.arms import ArmError
+from kit.arms import ArmError, arm_facts
 from kit.commands.launcher import launch, training_script, trains_in_subprocess
 from kit.commands.runner import run_notebooks
 from kit.commands.study import done
@@ -130,13 +130,21 @@ def _take_over(folder):
     """
     for arm in LOOP_ARMS:
         made = folder.parent.parent / arm / folder.name
-        there = (made / "segments.jsonl").exists() and not (folder / "further.jsonl").exists()
-        if there and not LOOP_ARMS[arm].between:
+        there = (made / "segments.jsonl").exists() and not (folder / "segments.jsonl").exists()
+        alike = there and arm_facts(made) == arm_facts(folder) | {"arm": arm}
+        if alike and not LOOP_ARMS[arm].between:
+            # In this order: a copy that is cut off is made again.
             for name in ("further.jsonl", "segments.jsonl"):
                 shutil.copyfile(made / name, folder / name)
 
 
 def record_loops(folder: str | Path) -> None:
-    """Copy the tables of a study of loops in miniature to data/recorded, for notebook 08."""
-    for name, table in loop_tables(Path(folder)).items():
+    """Copy the tables of a study of loops in miniature to data/recorded, for notebook 08.
+
+    Raises RunError if no run is finished.
+    """
+    tables = loop_tables(Path(folder))
+    if tables["scores"].empty:
+        raise RunError(f"no run in {folder} is finished yet")
+    for name, table in tables.items():
         records.write_parquet(table, RECORDED / "loop-mini" / f"{name}.parquet")

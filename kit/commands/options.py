@@ -1,7 +1,10 @@
 """What the commands of `python -m kit` share: console, options, and how a long one is stopped."""
 
 import contextlib
+import ctypes
+import os
 import signal
+import sys
 from typing import Annotated
 
 import typer
@@ -12,6 +15,9 @@ from typer import Option
 from typer.core import TyperCommand
 
 console = Console()
+
+# The variable by which a study tells its runs to end with it.
+DIES = "KIT_DIES_WITH_PARENT"
 
 # Options that several commands have.
 ProfileOption = Annotated[str, Option(help="a name in kit/profiles, or the path of a .yaml file")]
@@ -38,6 +44,8 @@ def stoppable():
 
     The exit code is then 130.
     """
+    if DIES in os.environ:
+        die_with_parent()
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -46,6 +54,16 @@ def stoppable():
         raise typer.Exit(130) from None
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def die_with_parent() -> None:
+    """End this process when the one that started it is killed (Linux).
+
+    Otherwise a killed notebook or launcher would leave trainers behind.
+    """
+    if sys.platform == "linux":
+        # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def seed_numbers(text: str) -> list[int]:

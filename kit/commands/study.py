@@ -20,6 +20,7 @@ import yaml
 from tqdm.auto import tqdm
 
 from kit.arms import arm_facts, arm_plans, load_arms, own_arms, recorded_folder, recorded_study
+from kit.commands.options import DIES
 from kit.commands.runner import check_parameters, notebooks
 from kit.core import profile as profiles
 from kit.core import records
@@ -127,7 +128,7 @@ def what_it_finds(profile: str, data: Path, runs: list[Path]) -> str:
         # Of a set that the recorded study does not have no variance is known.
         least = f"{row.smallest:.2f}".replace("nan", "unknown")
         able = row.missing or f"{least} with {row.seeds} seeds, {row.problems} problems"
-        if pd.notna(row.value):
+        if pd.notna(row.low):
             within = f"[{row.low:+.2f}, {row.high:+.2f}]"
             able += f"; recorded {row.value:+.2f}, 95% of repeats of this size {within}"
         lines.append(f"  {row.claim:4}{row.comparison}: {able}")
@@ -191,8 +192,9 @@ def _one(run, profile, runs, jobs, parameters, keep_policies, children):
     if not (run / BEFORE).exists() and (shared := _before(runs)):
         rows = records.read_parquet(shared).query("checkpoint == 'before' and errors == 0")
         records.write_parquet(rows, run / BEFORE)
+    # If the study is killed, so is the run: a second one in this folder would spoil its records.
+    environment = os.environ | {DIES: "1"}
     # The runs at once share the cores.
-    environment = dict(os.environ)
     if jobs > 1:
         environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
     facts = arm_facts(run)

@@ -116,10 +116,11 @@ def holm(p_values: Iterable[float]) -> np.ndarray:
 
 def moved(value: float, low: float, high: float) -> str:
     """A change with its 95% interval in words: only an interval without 0 has a direction."""
-    within = f"95% [{low:+.2f}, {high:+.2f}]"
     if low > 0 or high < 0:
-        return f"{'rose' if low > 0 else 'fell'} by {abs(value):.2f}, {within}"
-    return f"moved by {value:+.2f}, {within}, which may be chance"
+        least, most = sorted(map(abs, (low, high)))
+        way = "rose" if low > 0 else "fell"
+        return f"{way} by {abs(value):.2f}, 95% [{least:.2f}, {most:.2f}]"
+    return f"moved by {value:+.2f}, 95% [{low:+.2f}, {high:+.2f}], which may be chance"
 
 
 def value_in_interval(row: Any, form: str = ".2f") -> str:

@@ -136,8 +136,8 @@ def schedule(phases: list | None) -> pd.DataFrame | None:
         "phases come in order, all before step 100": min(lengths) > 0,
         "the weights of a phase add up to 1": all(abs(weights.sum(axis=1) - 1) < 1e-6),
         "no weight is below 0": weights.min() >= 0,
-        "nothing hard in the first phase: an untrained policy solves none of it, and such groups "
-        "are dead": hard[0] == 0,
+        "nothing hard in the first phase: an untrained policy seldom solves it, so many of its "
+        "groups are all wrong, and dead": hard[0] == 0,
         "never more than half easy: what is always solved teaches as little as what never is": (
             max(easy) <= 0.5
         ),
@@ -311,8 +311,8 @@ def arm(line: dict | None) -> None:
         f"kit/arms.yaml has this one already: {', '.join(twins[:1])}": not twins,
     }
     praise = (
-        f"one change against uniform, {', '.join(changed)}. ✓ Write it into kit/arms.yaml as "
-        "NAME and try `python -m kit study --profile study --arms uniform,NAME --dry`"
+        f"one change against uniform, {', '.join(changed)}. ✓ Write it into a file, mine.yaml, "
+        "and try `python -m kit study --profile mini-study --arms-file mine.yaml --dry`"
     )
     follows("arm", rules, praise)
 
