@@ -282,6 +282,19 @@ def test_filters_decide_on_new_problems_alone_and_guard_the_held_out_ones(data, 
     assert loop.judged(before, again[:1]) == [one], "decided one after the other"
 
 
+def test_two_programs_that_no_probe_can_tell_are_not_the_same(data, tmp_path, fakes, monkeypatch):
+    loop = TeacherLoop(str(data / "tiny.yaml"), prepared(data, tmp_path))
+    before = [
+        x.with_(behaviour="") if x.split == "held_out" else x for x in loop.run.problems("filtered")
+    ]
+    step = "def f(xs):\n    xs = [x * 977 for x in xs]\n    return xs"
+    own = next(x for x in before if x.kept and x.split == "train")
+    new = own.with_(program=step, segment=2, kept=False, n=8, solved=4, chain_id="new")
+    monkeypatch.setattr(filters, "behaviour", lambda *given: filters.Behaviour({}, {}))
+    (found,) = loop.judged(before, [new])
+    assert found.kept, found.reason
+
+
 @pytest.mark.parametrize("requests", [1, 4, 9])
 def test_a_loop_that_is_stopped_among_attempts_leaves_equal_records(
     data, by_arm, tmp_path, fakes, requests

@@ -159,6 +159,14 @@ def other_results(run):
             r"another profile than .* \(grpo.steps: \d+ -> 7\)",
         ),
         (
+            lambda run: changed(
+                run,
+                "manifest.json",
+                lambda f: f["stages"]["05_grpo"].update(overrides={"grpo.learning_rate": 1.0}),
+            ),
+            r"another profile than .* \(grpo.learning_rate",
+        ),
+        (
             lambda run: changed(run, "arm.json", lambda f: f.update(schedule="hard")),
             r"two arms of one name \(schedule: easy -> hard\): rename the folder",
         ),

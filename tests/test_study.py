@@ -2,12 +2,15 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from threading import Lock
 from types import SimpleNamespace
 
 import pandas as pd
+import psutil
 import pytest
 import yaml
 
@@ -154,6 +157,22 @@ def test_the_untrained_policy_is_evaluated_by_one_run_before_all_others(prepared
         assert f"--profile {chosen} " in asked[run]
 
 
+def test_the_runs_of_a_study_that_is_killed_end_with_it():
+    """Else the same command would start a second one in each folder."""
+    run = "import time\nfrom kit.commands.options import stoppable\n"
+    run += "with stoppable():\n    print('begun', flush=True)\n    time.sleep(60)"
+    starts = "import subprocess, sys\nfrom kit.commands.options import DIES\n"
+    starts += f"made = subprocess.Popen([sys.executable, '-c', {run!r}], env={{DIES: '1'}})\n"
+    starts += "print(made.pid, flush=True)\nmade.wait()"
+    parent = subprocess.Popen([sys.executable, "-c", starts], stdout=subprocess.PIPE, text=True)
+    child = psutil.Process(int(parent.stdout.readline()))
+    assert parent.stdout.readline() == "begun\n"
+    parent.kill()
+    parent.wait()
+    psutil.wait_procs([child], timeout=20)
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
 def test_a_study_whose_first_run_fails_goes_on_and_says_so(prepared, monkeypatch):
     ran = FakeNotebooks(monkeypatch, fails={"0"})
     runs = prepared(arms=["easy"], seeds=[0, 1, 2])
@@ -212,6 +231,16 @@ def finish(run, arm, gain=0.0, of="study"):
         "stages": {s: {"finished": "now", "seconds": 90} for s in study.STUDY_STAGES},
     }
     (run / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_checkpoints_in_between_are_no_second_answer(prepared, tmp_path):
+    (run,) = prepared(arms=["easy"], seeds=[0])
+    finish(run, "easy")
+    table = pd.read_parquet(run / "evaluation.parquet")
+    between = table[table.checkpoint == "after"].assign(checkpoint="step 2", solved=0)
+    pd.concat([table, between]).to_parquet(run / "evaluation.parquet")
+    found = collect_study(tmp_path / "study")["scores"]
+    assert set(found.checkpoint) == {"before", "after"} and len(found) == len(table)
 
 
 def test_a_finished_study_is_collected_and_judged(prepared, tmp_path):
