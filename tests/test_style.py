@@ -1,4 +1,7 @@
-"""The figures that keep `kit/` thin and readable. `python tests/test_style.py` prints them."""
+"""The figures that keep `kit/` thin and readable.
+
+`PYTHONPATH=. python tests/test_style.py` prints them.
+"""
 
 import ast
 import re

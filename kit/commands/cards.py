@@ -117,8 +117,8 @@ Made by `python -m kit record RUN` ([the run](../data/recorded/README.md)). Each
 beside the numbers in it, and its title says what was found, with n; the colours of the
 four environments and of the bins, from light to dark, are the same everywhere. A command draws \
 its figure anew into `RUN/figures`: what `RUN`
-does not have comes from `data/recorded`, and the title then says so. Those of 02, 05 and 06 \
-run models, and models do not answer alike twice.
+does not have comes from `data/recorded`, and the title then says so. Those of 02 and 05 \
+run models (06 too if RUN has a policy), and models do not answer alike twice.
 
 `report/` shows the page in which a `make run` ended, as a browser on a desk and one on a phone \
 draw it:

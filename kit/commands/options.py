@@ -5,6 +5,7 @@ import ctypes
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,8 +20,16 @@ console = Console()
 # The variable by which a study tells its runs to end with it.
 DIES = "KIT_DIES_WITH_PARENT"
 
+
+def _whole(profile):
+    """The path of a profile's file as it is from any folder: notebooks run in theirs."""
+    return str(Path(profile).resolve()) if profile.endswith(("yaml", "yml")) else profile
+
+
 # Options that several commands have.
-ProfileOption = Annotated[str, Option(help="a name in kit/profiles, or the path of a .yaml file")]
+ProfileOption = Annotated[
+    str, Option(help="a name in kit/profiles, or the path of a .yaml file", callback=_whole)
+]
 
 ParameterOption = Annotated[
     list[str] | None,

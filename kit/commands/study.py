@@ -99,8 +99,7 @@ def prepare_study(
             shutil.copyfile(source, run / "filtered.parquet")
             records.write_parquet(plan, run / "plan.parquet")
             if changed := known[facts[run]["arm"]].training():
-                base = str(Path(profile).resolve()) if profile.endswith("ml") else profile
-                own = yaml.safe_dump({"base": base, "grpo": changed})
+                own = yaml.safe_dump({"base": profile, "grpo": changed})
                 (run / OWN_PROFILE).write_text(own, encoding="utf-8")
             (run / "arm.json").write_text(json.dumps(facts[run], indent=1))
     return list(facts)
