@@ -33,10 +33,8 @@ def _bin_pools(problems, schedule, bins):
         if name == "easy-medium" and name not in named:
             name = "easy"
         if name:
-            ids = found.setdefault(name, {}).setdefault(problem.environment, [])
             # The same problem given twice is not drawn twice as often.
-            if problem.id not in ids:
-                ids.append(problem.id)
+            found.setdefault(name, {}).setdefault(problem.environment, {})[problem.id] = None
     return found
 
 

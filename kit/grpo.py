@@ -237,7 +237,7 @@ def read_log(path: Path) -> pd.DataFrame:
         path: of the file that `Health` wrote.
     Returns:
         One row per step, in order; of a step done twice the later row. Columns `step` (from 1),
-        the values of COLUMNS and `solved/<environment or bin>`, as far as they were logged:
+        the values of LOG_COLUMNS and `solved/<environment or bin>`, as far as they were logged:
         shares from 0 to 1, times in seconds, lengths in tokens.
     Raises:
         RecordError: a line of the file does not hold a step.
@@ -311,7 +311,8 @@ def last_checkpoint(folder: Path) -> str | None:
     """
     # The state is written last: a checkpoint without it is torn.
     states = folder.glob("checkpoint-*/trainer_state.json")
-    last = max(states, key=lambda state: int(state.parent.name.split("-")[1]), default=None)
+    whole = (state for state in states if state.stat().st_size)
+    last = max(whole, key=lambda state: int(state.parent.name.split("-")[1]), default=None)
     return str(last.parent) if last else None
 
 

@@ -47,13 +47,24 @@ def problem_item(name: str, problem: Problem, environments: dict[str, Environmen
     )
 
 
+def _unseen(problems, wanted):
+    """Those wanted that are like no problem that can be trained on, whatever its seed.
+
+    Like: the same program, or the same behaviour ('' tells nothing).
+    """
+    problems = list(problems)
+    # Some arms draw what the student never solved.
+    shown = [x for x in problems if x.split == "train" and (x.kept or x.dropped_by == "unsolved")]
+    known = {text for x in shown for text in (x.program, x.behaviour) if text}
+    return [x for x in problems if wanted(x) and not known & {x.program, x.behaviour}]
+
+
 def synthetic_items(
     problems: Iterable[Problem], environments: dict[str, Environment], n: int, seed: int = 0
 ) -> list[Item]:
     """Kept problems of held-out seeds, in equal numbers per environment as far as there are any.
 
-    A program that also occurs in a training problem, or behaves like the program of one, is left
-    out, whatever its seed.
+    What is like a training problem is left out, here and in the other two sets (`_unseen`).
 
     Args:
         problems: filtered problems of both splits.
@@ -64,15 +75,7 @@ def synthetic_items(
         The items, the environments in turn.
     Source: our choice.
     """
-    kept = [problem for problem in problems if problem.kept and problem.method != "real"]
-    # What training shows: programs, and hashes of their behaviour ('' tells nothing).
-    training = [problem for problem in kept if problem.split != "held_out"]
-    known = {text for problem in training for text in (problem.program, problem.behaviour) if text}
-    fresh = [
-        problem
-        for problem in kept
-        if problem.split == "held_out" and not known & {problem.program, problem.behaviour}
-    ]
+    fresh = _unseen(problems, lambda x: x.kept and x.split == "held_out" and x.method != "real")
     # Draw, then take the environments in turn.
     drawn = _drawn("synthetic", fresh, seed)
     queues = [
@@ -96,12 +99,13 @@ def real_items(
         The items.
     Source: our choice.
     """
-    found = [
-        problem
-        for problem in problems
-        if (problem.method, problem.split, problem.status) == ("real", "held_out", "valid")
-        and problem.dropped_by not in ("duplicate", "contaminated")
-    ]
+    found = _unseen(
+        problems,
+        lambda x: (
+            (x.method, x.split, x.status) == ("real", "held_out", "valid")
+            and x.dropped_by not in ("duplicate", "contaminated")
+        ),
+    )
     return _some_items("real", found, environments, n, seed)
 
 
@@ -139,7 +143,7 @@ def unsolved_items(
         The items.
     Source: our choice.
     """
-    found = [x for x in problems if (x.split, x.dropped_by) == ("held_out", "unsolved")]
+    found = _unseen(problems, lambda x: (x.split, x.dropped_by) == ("held_out", "unsolved"))
     return _some_items("unsolved", found, environments, n, seed)
 
 

@@ -1,8 +1,7 @@
 """Multi-turn generation: the teacher writes a problem, the student tries it M times, and so on.
 
-`Synthesis.chain` is the paper's loop (sec. 4), to be read from top to bottom. Beside it stand the
-single-turn baseline that it is compared with, and the stepping stones. All seeds are worked on side
-by side and meet in the two engines, so these always have work.
+`Synthesis.chain` is the paper's loop (sec. 4). Beside it stand the single-turn baseline that it is
+compared with, and the stepping stones. All seeds meet in the two engines, which always have work.
 
 A problem is written down when it is complete, and stays on the disk. A run that is started again
 skips what it finds written, and takes completions of unfinished turns from the engines' logs.
@@ -11,7 +10,7 @@ skips what it finds written, and takes completions of unfinished turns from the 
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -329,20 +328,21 @@ def tally(
         answers, verdicts: of each attempt, in the same order.
         shown: the first so many different solved answers are kept, and as many failed ones.
     Returns:
-        A copy of the problem.
+        A copy of the problem; an error, which is tried again, if all attempts were lost.
     Source: paper (p = solved / M); which answers are shown is our choice.
     """
     # Different answers by outcome, in the order in which they came.
     samples: defaultdict[str, dict[str, Sample]] = defaultdict(dict)
     for answer, verdict in zip(answers, verdicts, strict=True):
-        try:
+        text = answer.text[:400]
+        with suppress(Rejected):
             text = env.read_answer(problem, answer.text)
-        except Rejected:
-            text = answer.text[:400]
         samples[verdict.outcome].setdefault(text, Sample(answer=text, **vars(verdict)))
     outcomes = Counter(verdict.outcome for verdict in verdicts)
+    n = outcomes["passed"] + outcomes["failed"]
     return problem.with_(
-        n=outcomes["passed"] + outcomes["failed"],
+        status=problem.status if n else "error",
+        n=n,
         solved=outcomes["passed"],
         errors=outcomes["error"],
         samples=[*samples["passed"].values()][:shown] + [*samples["failed"].values()][:shown],

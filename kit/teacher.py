@@ -22,7 +22,7 @@ class TeacherDialogue:
         teacher: the engine that is asked.
         key: the name of this dialogue, which tells it from others with the same prompts.
         retries: how many more times an invalid answer is asked for.
-    Source: paper (invalid problems go back with their error); the steps are our choice.
+    Source: our choice.
     """
 
     def __init__(self, teacher: Engine, key: str, retries: int):

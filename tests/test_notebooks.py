@@ -162,12 +162,17 @@ def test_a_finished_notebook_runs_again_if_another_value_is_asked_for(tmp_path):
     ran.metadata["papermill"] = {"parameters": {"P_MAX": 0.9, "RUN_DIR": "elsewhere"}}
     done.parent.mkdir()
     nbformat.write(ran, done)
+    page = done.with_suffix(".html")
+    page.touch()
     (tmp_path / "manifest.json").write_text(
         '{"profile": null, "stages": {"03_filters": {"finished": "now"}}}'
     )
     assert runner.finished(done, notebook, tmp_path, {"P_MAX": 0.9, "RUN_DIR": str(tmp_path)})
     assert runner.finished(done, notebook, tmp_path, {})
     assert not runner.finished(done, notebook, tmp_path, {"P_MAX": 1.0})
+    # Begun once more and killed: papermill has written the new cells, the page is not there yet.
+    page.unlink()
+    assert not runner.finished(done, notebook, tmp_path, {})
 
 
 @pytest.mark.parametrize("name", ["02", "02_rounds"])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 
+from kit.commands.options import die_with_parent
 from kit.core.manifest import ROOT
 from kit.core.run import Run, registered_endpoints
 from kit.core.tells import progress
@@ -94,9 +95,7 @@ def training_script(run: Run, parameters: dict) -> Path:
 
 
 def launch(run: Run, **parameters) -> None:
-    """Train in own processes, one per device, and follow the log.
-
-    They run the cells of the notebook that are tagged `train`, as a script.
+    """Train in own processes, one per device: the cells tagged `train`, as a script.
 
     Args:
         run: of stage 05.
@@ -134,7 +133,12 @@ def launch(run: Run, **parameters) -> None:
     desc = f"GRPO steps on {settings.devices} device{'s' * (settings.devices > 1)}"
     with log.open("a") as out, progress(total=settings.steps, desc=desc) as bar:
         child = subprocess.Popen(
-            asked, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT, env=environment
+            asked,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            env=environment,
+            preexec_fn=die_with_parent,
         )
         try:
             while child.poll() is None:

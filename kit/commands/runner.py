@@ -152,6 +152,7 @@ def _one(notebook: Path, folder: Path, parameters: dict, force: bool, console: C
         console.print(f"{notebook.stem:24} done before, skipped")
         return False
     done.parent.mkdir(parents=True, exist_ok=True)
+    done.with_suffix(".html").unlink(missing_ok=True)
     began = time.monotonic()
     try:
         # The kernel's sockets are files of its own: no open TCP ports, and two runs do not meet.
@@ -204,7 +205,8 @@ def finished(done: Path, notebook: Path, folder: Path, parameters: dict) -> bool
     It must have run with the code that it has now and with these parameters.
     """
     stage = read_manifest(folder)["stages"].get(notebook.stem, {})
-    if not done.exists() or "finished" not in stage:
+    # The page is made at the end.
+    if not done.with_suffix(".html").exists() or "finished" not in stage:
         return False
     ran = nbformat.read(done, 4)
     papers = ran.metadata.papermill

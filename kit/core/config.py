@@ -171,7 +171,7 @@ class FiltersConfig(StrictModel):
     # The pass rates that are kept lie between these two.
     p_min: _Share
     p_max: _Share
-    # Two programs are duplicates above this Jaccard similarity (estimated by MinHash).
+    # Two programs are duplicates from this Jaccard similarity on.
     similarity: float = Field(gt=0, le=1)
     # Inputs on which the behaviour of programs is compared.
     probes: int = Field(ge=3)

@@ -18,11 +18,13 @@ def code_block(answer: str) -> str:
     """
     if not answer.strip():
         raise Rejected(Reason.EMPTY)
-    blocks = re.findall(r"```(?:python|py)?[ \t]*\n(.*?)```", answer, flags=re.S)
-    if blocks:
-        return blocks[-1]
+    # Blocks of other languages are read over: else their ends would begin blocks.
+    blocks = re.findall(r"```(\w*)[^\n`]*\n(.*?)```", answer, flags=re.S)
+    ours = [code for kind, code in blocks if kind.lower() in ("", "py", "python", "python3")]
+    if ours:
+        return ours[-1]
     # No block is closed: take what follows the first fence, or the whole answer.
-    bare = re.sub(r"\A.*?```(?:python|py)?[ \t]*\n", "", answer, flags=re.S)
+    bare = re.sub(r"\A.*?```\w*[^\n`]*\n", "", answer, flags=re.S)
     if re.match(r"\s*(def|import|from|class|@)\s", bare):
         return bare
     raise Rejected(Reason.NO_CODE)

@@ -88,7 +88,7 @@ class Log:
             file.seek(-1, os.SEEK_END)
             if file.read() != b"\n":
                 file.seek(0)
-                file.truncate(file.read().rfind(b"\n") + 1)
+                file.truncate(sum(len(line) for line in file if line.endswith(b"\n")))
 
     def append(self, row: dict) -> int:
         """Returns the row's place in the file, for `at`.

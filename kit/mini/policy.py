@@ -244,9 +244,11 @@ def make_policy(name: str, callbacks: Iterable[transformers.TrainerCallback] = (
         callbacks=[*callbacks],
     )
     trainer.train(resume_from_checkpoint=last_checkpoint(part / "checkpoints"))
+    shutil.rmtree(part / "policy", ignore_errors=True)
     save_policy(trainer, part / "policy")
     weights = (part / "policy" / "model.safetensors").read_bytes()
     made = {"recipe": recipe.model_dump(), "sha256": hashlib.sha256(weights).hexdigest()}
     (part / "policy" / "made.json").write_text(json.dumps(made, indent=1) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(part / "policy", folder)
+    shutil.rmtree(part)

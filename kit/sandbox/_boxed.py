@@ -170,7 +170,7 @@ def decode(text: str):
     """Turn JSON of what `encode` made into the plain value again. Made for hostile input.
 
     The parser walks: Python runs for tagged values only, so a long list costs little.
-    Raises ValueError, TypeError, KeyError, OverflowError or RecursionError; TooBig for keys that
+    Raises ValueError, TypeError, LookupError, OverflowError or RecursionError; TooBig for keys that
     were chosen to share their hashes.
     """
     return _DECODER.decode(text)

@@ -130,7 +130,7 @@ def bubblewrap_command(mode: str, config: dict) -> list[str]:
 
 
 def check_host(mode: str) -> None:
-    """Raises SandboxUnavailable where a mode of WALLS need not even be tried."""
+    """Raises SandboxUnavailable where a mode of NATIVE_MODES need not even be tried."""
     machine = platform.machine()
     if sys.platform != "linux" or machine not in _boxed.MACHINES:
         raise SandboxUnavailable(f"no seccomp filter for {sys.platform} on {machine}")

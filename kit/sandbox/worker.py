@@ -231,7 +231,7 @@ def _read_result(job: Job, data: bytes, ending: int, code: int) -> Result:
             values.append(("ok" if kind == "ok" else "err", value))
         except _boxed.TooBig as fault:
             return Result("overflow", tuple(values), detail=str(fault))
-        except (ValueError, TypeError, KeyError, OverflowError, RecursionError, MemoryError):
+        except (ValueError, TypeError, LookupError, OverflowError, RecursionError, MemoryError):
             return Result("exit", tuple(values), detail="malformed report")
     if status == "ok" and len(values) != len(job.calls):
         return Result("exit", tuple(values), detail="ended before the last call")
