@@ -317,7 +317,7 @@ def test_a_right_answer_passes_and_stubs_are_quiet(judge, capsys):
     assert "✓" in spoken(judge, right, capsys)
     for stub in (lambda *a: ..., lambda *a: None):
         assert spoken(judge, stub, capsys).endswith(
-            "not begun yet. Replace the `...` and run the cell again.\n"
+            "not begun yet, or nothing is returned. Replace the `...` and run the cell again.\n"
         )
 
 

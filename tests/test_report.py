@@ -196,7 +196,7 @@ def test_a_whole_run(tmp_path):
         "Where do the seeds come from? Left: snippets per package.",
         "0.25 [0.10, 0.40] 0.50 [0.30, 0.70] +0.25 [-0.05, +0.55] 12 1",
         "maths 10% → 20% 0% → 5% +0.25 -0.05 +0.30 12",
-        "medium - easy: +0.04 [-0.10, +0.20], 3 seeds, n = 36, could find 0.13 undecided not run",
+        "medium - easy: +0.04 [-0.10, +0.20], 3 seeds, n = 36, could find 0.13 undecided",
         "real: no training of real not tested",
         "1,008 programs in the sandbox (mode root)",
         "3 got no verdict",

@@ -46,7 +46,7 @@ STEPS = (
     (
         "evaluation",
         "06_evaluation",
-        ("{problems} problems", "held-out pass@1 {synthetic sampled:+.2f}"),
+        ("{problems} problems", "held-out pass@1 by {synthetic sampled:+.2f}"),
     ),
     (
         "findings",

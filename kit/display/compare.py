@@ -136,9 +136,10 @@ def _folder(folder):
     texts = {key: str(value) for key, value in values.items()}
 
     # A run of its own is one seed; it may not be evaluated yet.
-    curves = records.read_parquet(folder / "train.parquet").assign(seed=0)
+    seed = values.get("grpo.seed") or 0
+    curves = records.read_parquet(folder / "train.parquet").assign(seed=seed)
     path = folder / "evaluation.parquet"
-    scores = records.read_parquet(path).assign(seed=0) if path.exists() else pd.DataFrame()
+    scores = records.read_parquet(path).assign(seed=seed) if path.exists() else pd.DataFrame()
     recorded = folder == RECORDED or rests_on_recorded(manifest, before="06")
     return Training(curves, scores, texts, LABEL if recorded else "")
 

@@ -64,7 +64,7 @@ def weights_at(learner: Callable) -> None:
         "'sharp', 10, 40": "Break points are for 40,000 steps: at a horizon of 40 they come a "
         "thousand times earlier",
         "'classic', 10, 40": "A phase holds from its first step on, that step included",
-        "'classic', 39, 40": "",
+        "'sharp', 13, 30": "Break points need not be whole steps: 17,500 of 40,000 is 13.125 of 30",
     }
     # The learner gets the phases, not the name.
     cases = cases_of(schedules.weights, lessons)
@@ -95,7 +95,7 @@ def clipped(learner: Callable) -> None:
         "1.1, -0.5, 0.2, 0.25": "Inside the limits it is ratio times advantage",
         "1.22, 1.0, 0.2, 0.25": "The upper limit is 1 + high, not 1 + low",
         "1.5, 1.0, 0.2, 0.25": "A good token's gain ends at 1 + high: no reason to push it further",
-        "0.5, -1.0, 0.2, 0.25": "A bad token's gain ends at 1 − low",
+        "0.5, -1.0, 0.3, 0.25": "A bad token's gain ends at 1 − low",
         "1.5, -1.0, 0.2, 0.25": worse,
         "0.5, 1.0, 0.2, 0.25": worse,
     }
@@ -119,17 +119,17 @@ def schedule(phases: list | None) -> pd.DataFrame | None:
     if not has_begun("schedule", [phases or None]):
         return None
     assert phases  # begun
-    names = ["easy", "medium", "hard"]
+    zero = dict.fromkeys(["easy", "medium", "hard"], 0)
     try:
         starts = [float(start) for start, _ in phases]
-        weights = np.array([[float(given.get(name, 0)) for name in names] for _, given in phases])
+        weights = np.array([[*map(float, (zero | given).values())] for _, given in phases])
+        easy, medium, hard = weights.T
     except (TypeError, ValueError, AttributeError):
         print("schedule: a list of (step, {'easy': ..., 'medium': ..., 'hard': ...}) is wanted")
         return None
 
     # A phase lasts until the next one starts.
     lengths = np.diff([*starts, 100.0])
-    easy, medium, hard = weights.T
     prompts = sum(lengths * medium)
     rules = {
         "the first phase begins at step 0": starts[0] == 0,
@@ -148,7 +148,7 @@ def schedule(phases: list | None) -> pd.DataFrame | None:
         return None
 
     # The last phase is drawn until the end.
-    table = pd.DataFrame([*weights, weights[-1]], columns=names).assign(step=[*starts, 100.0])
+    table = pd.DataFrame([*weights, weights[-1]], columns=[*zero]).assign(step=[*starts, 100.0])
     return table.melt("step", var_name="bin", value_name="weight")
 
 
@@ -225,7 +225,7 @@ def verdict(learner: Callable) -> None:
         "-0.02, 0.30, 3, 40": whole,
         "-0.30, -0.05, 3, 40": "The interval is on the other side: the claim is contradicted",
         "0.05, 0.30, 2, 40": few,
-        "-0.30, -0.05, 3, 29": few,
+        "-0.30, 0.05, 3, 29": few,
         "0.05, 0.30, 8, 30": "30 problems are enough",
         "-0.30, 0.02, 3, 40": whole,
     }
@@ -251,12 +251,12 @@ def collapses_first(learner: Callable) -> None:
     """
     cases = [
         (
-            _curves(late="0.2 0.3 0.4 0.5 0.9 1", early="0.2 0.5 0.9 0.95 0.9 1"),
+            _curves(late="0.2 0.3 0.4 0.5 0.9 1", early="0.9 1 0.9 0.95 0.9 1"),
             "early",
-            "One arm dies in the middle, the other at the end",
+            "One arm is dead from the first step on, the other at the end",
         ),
         (
-            _curves(dying="0.1 0.2 0.3 0.9 0.95 0.95", shaken="0.2 0.95 0.3 0.2 0.3 0.4"),
+            _curves(dying="0.8 0.8 0.8 0.9 0.95 0.95", shaken="0.9 0.9 0.9 0.9 0 0"),
             "dying",
             "One arm touches 0.9 and comes back: that is bad luck with the draw, no collapse",
         ),
@@ -295,7 +295,8 @@ def arm(line: dict | None) -> None:
     study = profile.load_profile("study")
 
     def values(one):
-        return one.curriculum(study).model_dump() | {"set": one.set, "share": one.share}
+        own = one.model_dump(include={"set", "share", "reward", "advantage"})
+        return one.curriculum(study).model_dump() | own
 
     known = {name: values(other) for name, other in load_arms().items()}
     own = values(arm)
@@ -303,7 +304,7 @@ def arm(line: dict | None) -> None:
     twins = [name for name in known if known[name] == own]
     rules = {
         f"no schedule is called {arm.schedule!r}; there are {', '.join(SCHEDULES)}": (
-            (arm.schedule or "uniform") in SCHEDULES
+            (arm.schedule or "uniform") in SCHEDULES or str(arm.schedule)[:1] == "["
         ),
         "it is the arm uniform once more: change one thing": changed,
         f"it differs from uniform in {' and '.join(changed)}: whatever comes out, nobody can say "

@@ -86,7 +86,7 @@ CAPTIONS = {
         "Where does it solve more?",
         "pass@1 per environment or level, with 95% intervals.",
     ),
-    "06_curve": ("When does it solve more?", "pass@1 over checkpoints, per set."),
+    "06_curve": ("When does it solve more?", "Change of pass@1 over checkpoints, per set."),
     "07_entropy": (
         "Do the arms keep exploring?",
         "Entropy of the policy. Thin: one seed, bold: the median, band: min to max.",

@@ -71,7 +71,9 @@ def draw_board(df: pd.DataFrame, label: str = "") -> Figure:
     verdicts = df.drop_duplicates("claim").verdict.value_counts()
     words = ", ".join(f"{verdicts[word]} {word}" for word in VERDICT_COLOURS if word in verdicts)
     title = f"Of {counted(verdicts.sum(), 'claim')}: {words}{label}"
-    df = df.assign(name=df.claim + "   " + df.comparison, ratio=df.null != 0)
+    # An interval of a ratio may be open to the right.
+    df = df.assign(high=df.high.clip(upper=100), ratio=df.null != 0)
+    df["name"] = df.claim + "   " + df.comparison
     rows = df.groupby("ratio").name.nunique()
     layout = (1, 11, (0.9 + 0.46 * rows.sum()) / len(rows) + 0.5)
     df = df.sort_values("ratio", kind="stable")

@@ -229,7 +229,7 @@ def draw_learning(
         name = f"{arm} ({wide.shape[1]})" if arm and several else arm
         ends.append((median.iloc[-1], name, colour))
     highest = df.high.max()
-    top = max(1.0, highest * 1.05) if ylabel == "reward" else highest * 1.1 or 1
+    top = max(1.0, highest * 1.05) if ylabel == "reward" else max(highest * 1.1, 0.05)
     ax.set(ylim=(min(0, df.low.min()), top), xmargin=0.01, xlabel="step", ylabel=ylabel)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     # Names stand at the ends of the curves and do not overlap.
