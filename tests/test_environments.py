@@ -80,6 +80,21 @@ def test_the_last_of_several_blocks_is_the_answer():
     assert code_block("```python\na = 1\n```\ntext\n```python\nb = 2\n```") == "b = 2\n"
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "```text\nthe idea\n```\n```python\nb = 2\n```",
+        "```json\n[1]\n```\nso\n```python\nb = 2\n```\n```text\nout\n```\n```sh\nls\n```",
+        "```python3\nb = 2\n```",
+        "```Python\nb = 2\n```",
+        "```python\r\nb = 2\n```",
+        "```python title=f.py\nb = 2\n```",
+    ],
+)
+def test_blocks_of_other_languages_are_read_over(answer):
+    assert code_block(answer) == "b = 2\n"
+
+
 def test_calls_are_read_as_literals_only():
     text = (
         "f([1, 2])  # two\n1. f('a)b')\nf(x)\nf(__import__('os'))\nprint(f((3, 4)))\n"

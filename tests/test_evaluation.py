@@ -20,7 +20,7 @@ from kit.core import profile
 from kit.core.config import Sampling
 from kit.core.stats import mean_interval, pass_at_k
 from kit.core.types import Item, Problem, Reason, Verdict
-from kit.held_out import string_items, synthetic_items, training_items
+from kit.held_out import real_items, string_items, synthetic_items, training_items, unsolved_items
 from kit.integrations.lm_eval import write_samples
 from kit.mini import language
 from kit.sandbox import Sandbox, SandboxUnavailable
@@ -449,6 +449,19 @@ def test_synthetic_takes_kept_held_out_problems_in_equal_numbers():
     assert [i.data["problem"]["behaviour"] for i in left] == ["c"], (
         "written otherwise, but it returns what a training problem returns"
     )
+
+
+def test_real_and_unsolved_ones_are_like_no_training_problem_either():
+    real = {"method": "real", "status": "valid", "kept": False, "dropped_by": "too easy"}
+    tier = {"status": "valid", "kept": False, "dropped_by": "unsolved"}
+    given = [problem(k, **real) for k in range(3)] + [problem(k, **tier) for k in range(10, 13)]
+    # One is written like a kept training problem, one acts like an unsolved one, which arms draw.
+    given += [problem(0, split="train"), problem(10, split="train", **tier)]
+    given += [problem(30, split="train", **tier).with_(behaviour="b")]
+    given[1], given[4] = (x.with_(behaviour="b") for x in (given[1], given[4]))
+    for draw, left in ((real_items, given[2]), (unsolved_items, given[5])):
+        chosen = draw(given, ENVIRONMENTS, 9)
+        assert [i.data["problem"]["program"] for i in chosen] == [left.program]
 
 
 def test_the_training_set_is_what_the_plan_drew():

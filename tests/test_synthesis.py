@@ -17,12 +17,13 @@ import pytest
 from kit.core import profile
 from kit.core.manifest import RECORDED
 from kit.core.records import Log, RecordError
-from kit.core.types import SeedSnippet
+from kit.core.types import Problem, Reason, SeedSnippet, Verdict
+from kit.environments import make
 from kit.environments.verify import DeterminismCheck
 from kit.sandbox import Sandbox
 from kit.seeds import seeds_from_frame
 from kit.serving.engine import Completion, Engine, EngineDown, EngineError, Replay
-from kit.synthesis import Synthesis, adapt, target_pass_rates
+from kit.synthesis import Synthesis, adapt, tally, target_pass_rates
 from kit.teacher import teacher_quality, turn_changes
 
 CPU = profile.load_profile(
@@ -246,6 +247,16 @@ def test_a_lost_student_is_an_error_not_a_zero_and_is_tried_again(tmp_path, boxe
     assert capsys.readouterr().out.count("warning: engine or sandbox lost 3 of 3") == 1
     again = list(loop(tmp_path, boxes).generate(SEEDS[:1]))
     assert {p.status for p in again} == {"valid"}
+
+
+def test_attempts_that_were_all_lost_are_no_valid_problem():
+    env = make(CPU.rounds)["deduction"]
+    asked = Problem(environment="deduction", program="def f(x):\n    return x", status="valid")
+    answers = [Completion("<answer>1</answer>")] * 2
+    lost, wrong = Verdict("error", "lost"), Verdict("failed", Reason.WRONG)
+    assert tally(env, asked, answers, [lost, lost], 2).status == "error"
+    half = tally(env, asked, answers, [lost, wrong], 2)
+    assert (half.status, half.n, half.errors) == ("valid", 1, 1)
 
 
 def test_a_full_disk_stops_the_stage_and_unforeseen_faults_do_not(tmp_path, boxes, monkeypatch):

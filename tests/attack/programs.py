@@ -465,6 +465,13 @@ def f():
 )
 hostile(
     "forge",
+    "a mapping of empty pairs",
+    "the reader takes the first of each pair",
+    "harmless",
+    "def f():\n    pairs = b','.join([b'[]'] * 20)\n    for fd in range(3, 32):\n        try: os.write(fd, b'[\"ok\", {\"d\": [' + pairs + b']}]\\n')\n        except OSError: pass\n    return 1",
+)
+hostile(
+    "forge",
     "writes more reports than calls",
     "the last ones might be taken",
     "exit|harmless",

@@ -52,9 +52,8 @@ def has_begun(name: str, answers: list) -> bool:
     """Whether a learner has written anything; prints a line if not."""
     begun = all(a is not ... for a in answers) and any(a is not None for a in answers)
     if not begun:
-        print(
-            f"{name}: not begun yet, or nothing is returned. Replace the `...` and run the cell again."
-        )
+        told = "not begun yet, or nothing is returned. Replace the `...` and run the cell again."
+        print(f"{name}: {told}")
     return begun
 
 
