@@ -39,7 +39,14 @@ def _bin_pools(problems, schedule, bins):
 
 
 def source(problem: Problem) -> str:
-    """Real data (a function as it is) or synthetic, written by a teacher."""
+    """Real data (a function as it is) or synthetic, written by a teacher.
+
+    Args:
+        problem: of any method.
+    Returns:
+        "real" or "synthetic".
+    Source: paper (real and synthetic data).
+    """
     return "real" if problem.method == "real" else "synthetic"
 
 
