@@ -332,9 +332,16 @@ def recorded_folder(scale: str) -> Path:
 def recorded_study(folder: Path) -> dict[str, pd.DataFrame] | None:
     """The tables of EMPTY that `python -m kit record` wrote; None if they are not all there.
 
-    `folder`: where they lie, see `recorded_folder`.
+    `folder`: where they lie, see `recorded_folder`. The arms come in the order of arms.yaml.
     """
     paths = {name: folder / f"{name}.parquet" for name in EMPTY}
     if not all(path.exists() for path in paths.values()):
         return None
-    return {name: records.read_parquet(path) for name, path in paths.items()}
+    place = {name: k for k, name in enumerate(load_arms())}
+    order = {
+        "by": "arm",
+        "key": lambda arms: arms.map(place),
+        "kind": "stable",
+        "ignore_index": True,
+    }
+    return {name: records.read_parquet(path).sort_values(**order) for name, path in paths.items()}
