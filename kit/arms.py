@@ -338,10 +338,9 @@ def recorded_study(folder: Path) -> dict[str, pd.DataFrame] | None:
     if not all(path.exists() for path in paths.values()):
         return None
     place = {name: k for k, name in enumerate(load_arms())}
-    order = {
-        "by": "arm",
-        "key": lambda arms: arms.map(place),
-        "kind": "stable",
-        "ignore_index": True,
+    return {
+        name: records.read_parquet(path).sort_values(
+            "arm", key=lambda arms: arms.map(place), kind="stable", ignore_index=True
+        )
+        for name, path in paths.items()
     }
-    return {name: records.read_parquet(path).sort_values(**order) for name, path in paths.items()}

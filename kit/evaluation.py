@@ -163,7 +163,8 @@ def evaluate(
         raise ValueError("several items have the same id")
     if known is not None:
         known = known[known.problem_id.isin([item.id for item in items]) & (known.n == n)]
-        items = [item for item in items if item.id not in set(known.problem_id)]
+        there = set(known.problem_id)
+        items = [item for item in items if item.id not in there]
 
     # Grade what is finished.
     asked = _asked(items, engine, n, sampling)

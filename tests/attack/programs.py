@@ -468,7 +468,9 @@ hostile(
     "a mapping of empty pairs",
     "the reader takes the first of each pair",
     "harmless",
-    "def f():\n    pairs = b','.join([b'[]'] * 20)\n    for fd in range(3, 32):\n        try: os.write(fd, b'[\"ok\", {\"d\": [' + pairs + b']}]\\n')\n        except OSError: pass\n    return 1",
+    "line = b'[\"ok\", {\"d\": [' + b','.join([b'[]'] * 20) + b']}]\\n'\n"
+    "def f():\n    for fd in range(3, 32):\n        try: os.write(fd, line)\n"
+    "        except OSError: pass\n    return 1",
 )
 hostile(
     "forge",
