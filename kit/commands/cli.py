@@ -1,13 +1,10 @@
 """`python -m kit`: run, study, loop, pool, scale, plan, doctor, models, regrade and others."""
 
-import re
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Column, Table
 from typer import Argument, Option
 
 from kit.commands.options import (
@@ -19,6 +16,7 @@ from kit.commands.options import (
     console,
     given,
     seed_numbers,
+    show,
     stoppable,
 )
 
@@ -89,13 +87,18 @@ def study_command(
     Notebook 07 reads the results.
     """
     from kit.commands import study
+    from kit.core.profile import load_profile
 
-    folder = _folder(out, f"study-{Path(profile).stem}")
+    folder = _folder(out, f"study-{load_profile(profile).name}")
     chosen = list(filter(None, arms.split(",")))
     source = study.problems_for(profile, data)
     runs = study.prepare_study(profile, folder, source, chosen, seed_numbers(seeds), arms_file)
     console.print(f"{len(runs)} runs in {folder}, {sum(map(study.done, runs))} of them done")
-    console.print(study.what_it_finds(profile, source, runs), soft_wrap=True)
+    found = study.what_it_finds(profile, source, runs)
+    if found is None:
+        console.print("no study is recorded whose variances would tell what this one can find")
+    else:
+        show(found.round(2).fillna(""), caption=study.FINDS)
     if not dry:
         with stoppable():
             study.run_study(profile, runs, jobs, given(parameter), keep_policies)
@@ -133,8 +136,9 @@ def loop_command(
     Notebook 08 reads the results.
     """
     from kit.commands import loops, study
+    from kit.core.profile import load_profile
 
-    folder = _folder(out, f"loop-{Path(profile).stem}")
+    folder = _folder(out, f"loop-{load_profile(profile).name}")
     with stoppable():
         # One training, as the command for all of them starts it.
         if (folder / "arm.json").exists():
@@ -202,23 +206,21 @@ def plan_command(
     loaded = profiles.load_profile(profile)
     chosen = cost.device(loaded, device)
     rows = cost.cost_by_stage(loaded, chosen, trainings)
-    console.print(cost.cost_table(loaded, chosen, rows))
-    hours = rows.hours.sum()
-    cards = loaded.needs.gpus
-    if cards > 1:
-        console.print(
-            f"{hours / cards:,.1f} hours on {cards} such cards, if all are busy all the time"
-        )
+    printed = rows.set_index("stage").map("{:,.2f}".format).reset_index()
+    told = cost.caption(loaded, chosen, rows)
+    show(printed, title=f"{loaded.name}: {loaded.about}", caption=told)
 
 
 @app.command("doctor")
 def doctor_command() -> None:
     """Say what this machine can run, and what to do where something is missing."""
+    import pandas as pd
+
     from kit.commands import doctor
 
-    checks = doctor.examine()
-    console.print(doctor.checks_table(checks))
-    raise typer.Exit(any(check.state == "missing" for check in checks))
+    checks = pd.DataFrame(doctor.examine())
+    show(checks, caption=doctor.LEGEND)
+    raise typer.Exit("missing" in checks.state.values)
 
 
 @app.command("models")
@@ -229,6 +231,8 @@ def models_command(
     make: Annotated[str, Option(help="name of a small policy to train again from nothing")] = "",
 ) -> None:
     """List the models: what is there, where it comes from, its licence and size."""
+    import pandas as pd
+
     from kit.serving import models
     from kit.serving.weights import cache_folder
 
@@ -239,21 +243,14 @@ def models_command(
 
         with stoppable():
             make_policy(make)
-    columns = ("model", "state", "where from", "licence", "size")
-    table = Table(*columns, caption=f"kept in {cache_folder()}")
-    for card in models.model_cards():
-        size = f"{card['bytes'] / 1e9:.1f} GB" if card["bytes"] else "–"
-        table.add_row(card["name"], card["state"], card["source"], card["licence"], size)
-    console.print(table)
+    cards = pd.DataFrame(models.model_cards())
+    cards["size"] = (cards.bytes / 1e9).map("{:.1f} GB".format)
+    show(cards[["name", "state", "source", "licence", "size"]], caption=f"in {cache_folder()}")
 
 
 @app.command("regrade")
 def regrade_command(
     run_dir: Annotated[str, Argument(help="a run folder, or data/recorded")],
-    write: Annotated[
-        bool, Option(help="put the new verdicts into the run's tables (default: only say so)")
-    ] = False,
-    first: Annotated[int, Option(min=0, help="how many of the changed verdicts to list")] = 20,
 ) -> None:
     """Grade the stored answers of a run again, without a model, and list the changed verdicts.
 
@@ -261,22 +258,12 @@ def regrade_command(
     """
     from kit.commands import regrade
 
-    answers = regrade.regrade_run(run_dir, write)
-    others = answers[answers.state.isin([*regrade.OTHERS, "lost"])]
-    counts = (
-        answers.groupby(["set", "group", "state"], sort=False).size().reset_index(name="answers")
-    )
+    answers = regrade.regrade_run(run_dir)
+    counts = answers.value_counts(["set", "group", "state"], sort=False).reset_index()
+    show(counts, title="stored answers, graded again")
+    others = answers[~answers.state.isin(["same", "absent"])]
     columns = "set at problem_id mode outcome reason new_outcome new_reason".split()
-    for title, rows in (
-        ("stored answers, graded again", counts),
-        (f"{min(first, len(others))} of {len(others)} others", others[columns].head(first)),
-    ):
-        table = Table(*(Column(name, overflow="fold") for name in rows), title=title)
-        for row in rows.itertuples(index=False):
-            # Ids and messages of a file that somebody else may have made.
-            table.add_row(*(escape(re.sub(r"[^ -~]", "?", str(value))) for value in row))
-        console.print(table)
-    console.print("written" if write else "nothing was written; --write does")
+    show(others[columns].head(20), title=f"{len(others)} others (at most 20 are shown)")
 
 
 @app.command("report")
@@ -310,24 +297,19 @@ def record_command(
 def export_command(
     run_dir: Annotated[str, Argument(help="run folder; default: the recorded problems")] = "",
     out: Annotated[str, Option(help="folder of the data set; default: runs/export")] = "",
-    push: Annotated[
-        str, Option(metavar="OWNER/NAME", help="upload it to Hugging Face under this name")
-    ] = "",
-    private: Annotated[bool, Option(help="with --push: only its owner can see it there")] = False,
 ) -> None:
     """Write the kept problems of a run as a data set, for datasets.load_dataset.
 
-    The data set is parquet and a card. Nothing is uploaded without --push.
+    The data set is parquet and a card. Nothing is uploaded: `hf upload OWNER/NAME FOLDER
+    --repo-type dataset` does that.
     """
     from kit.commands import export
-    from kit.core.manifest import RECORDED, ROOT
+    from kit.core.manifest import RECORDED
 
-    folder = Path(out or ROOT / "runs" / "export")
+    folder = _folder(out, "export")
     counts = export.write_export(run_dir or RECORDED, folder)
     told = ", ".join(f"{count} problems to {split}" for split, count in counts.items())
     console.print(f"{folder}: {told}")
-    if push:
-        console.print(f"uploaded to {export.push_export(folder, push, private)}")
 
 
 def main() -> None:

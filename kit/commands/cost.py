@@ -11,7 +11,6 @@ import re
 from dataclasses import dataclass, replace
 
 import pandas as pd
-from rich.table import Table
 
 from kit.core.config import Profile
 
@@ -135,7 +134,7 @@ def cost_by_stage(profile: Profile, device: Device, trainings: int = 1) -> pd.Da
     row["hours"] += operations / device.training / 1e3 / 3600
     rows.append(row | {"stage": "GRPO", "memory_gb": size * (2 + 14 * share) + 5})
     # The evaluation: samples and one greedy answer, of each policy and of the untrained one.
-    own = sets.training + sets.synthetic + sets.unsolved + sets.real
+    own = sets.training + sets.synthetic + sets.unsolved + sets.real + sets.strings
     others = sets.humaneval + sets.maths + sets.math500 + sets.aime24
     others += sets.livecodebench + sets.livecodebench_v5
     items = max(1, own + others)
@@ -187,23 +186,13 @@ def disk_gb(profile: Profile) -> float:
     return weights + size * (2 + 12 * _trained(profile)) * (training.keep + 1) + 1
 
 
-def cost_table(profile: Profile, on: Device, rows: pd.DataFrame) -> Table:
-    """What `cost_by_stage` gives, as a table for the terminal."""
+def caption(profile: Profile, on: Device, rows: pd.DataFrame) -> str:
+    """What stands below the table of `cost_by_stage`."""
     hours = rows.hours.sum()
-    unit, scale = ("minutes", 60) if hours < 2 else ("hours of a device", 1)
-    columns = ("stage", "answers", "tokens written", unit, "memory, GB")
-    table = Table(
-        *columns,
-        title=f"{profile.name}: {profile.about}",
-        caption=f"On {on.about}. Orders of magnitude: see kit/commands/cost.py for what is "
-        "assumed.",
+    cards = max(1, profile.needs.gpus)
+    return (
+        f"All: {rows.written.sum():,.0f} tokens, {hours:,.2f} hours of a device, "
+        f"{hours / cards:,.2f} hours if {cards} are busy all the time, "
+        f"disk {disk_gb(profile):,.0f} GB. On {on.about}. "
+        "Orders of magnitude: see kit/commands/cost.py for what is assumed."
     )
-    for row in rows.itertuples():
-        time = f"{scale * row.hours:,.1f}"
-        table.add_row(
-            row.stage, f"{row.requests:,.0f}", f"{row.written:,.0f}", time, f"{row.memory_gb:,.0f}"
-        )
-    table.add_section()
-    disk = f"disk {disk_gb(profile):,.0f}"
-    table.add_row("all", "", f"{rows.written.sum():,.0f}", f"{scale * hours:,.1f}", disk)
-    return table

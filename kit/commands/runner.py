@@ -7,8 +7,6 @@ out: executed notebooks, HTML, figures, and one page that tells the run (kit/com
 import contextlib
 import logging
 import os
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -27,7 +25,6 @@ from kit.commands.live import StageLine
 from kit.core import profile as profiles
 from kit.core.manifest import ROOT, RunError, note_stage, read_manifest
 from kit.core.trainer import check_trainer
-from kit.serving import models
 
 NOTEBOOKS = ROOT / "notebooks"
 
@@ -86,13 +83,14 @@ def run_notebooks(
     """
     parameters = parameters or {}
     loaded = profiles.load_profile(profile)
-    folder = Path(out or f"runs/{loaded.name}").resolve()
+    folder = Path(out or ROOT / "runs" / loaded.name).resolve()
     # By number or by name: 02, 02_rounds.
     asked = {*(only or [])}
     chosen = [path for path in notebooks() if not asked or {path.stem, path.stem[:2]} & asked]
-    if not chosen:
+    known = {name for path in chosen for name in (path.stem, path.stem[:2])}
+    if unknown := sorted(asked - known):
         raise RunError(
-            f"no notebook is called {', '.join(sorted(asked))}: give a number or a name of "
+            f"no notebook is called {', '.join(unknown)}: give a number or a name of "
             f"{', '.join(notebook.stem for notebook in notebooks())}"
         )
     check_parameters(parameters, chosen)
@@ -107,8 +105,6 @@ def run_notebooks(
     console = Console()
     began = time.monotonic()
     console.print(f"logs: {folder / 'logs'}", soft_wrap=True)
-    if not only and not parameters.get("REPLAY"):
-        _fetch(loaded, folder)
     given = {"PROFILE": profile, "RUN_DIR": str(folder), **parameters}
     try:
         for notebook in chosen:
@@ -124,23 +120,6 @@ def run_notebooks(
         f"notebooks, HTML and figures: {folder}"
     )
     return folder
-
-
-def _fetch(profile, folder):
-    """Make the profile's models ready while the first notebooks run.
-
-    What goes wrong is said by the notebook that needs the model.
-    """
-    roles = (profile.teacher, profile.student)
-    wanted = {role.model for role in roles if role.engine == "vllm"} | {profile.grpo.policy}
-    log = folder / "logs/models.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    for card in models.model_cards():
-        if card["name"] in wanted and card["state"] != "converted":
-            # A process for each: one converts while the other downloads.
-            command = [sys.executable, *"-m kit models --fetch".split(), card["name"]]
-            with log.open("ab") as out:
-                subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out)
 
 
 def _one(notebook: Path, folder: Path, parameters: dict, force: bool, console: Console) -> bool:

@@ -5,7 +5,6 @@ tables; where one is missing its sentence says so.
 """
 
 import contextlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +38,16 @@ def tell_story(folder: Path, manifest: dict) -> dict[str, str]:
     """
     if not manifest["stages"]:
         return {}
-    # The last stage that each one rests on is earlier than this.
-    tellers: dict[str, tuple[Callable[[Path], str], str]] = {
-        "The teacher": (_of_teacher, "04"),
-        "The training": (_of_training, "07"),
-        "What cannot be said": (lambda folder: _of_limits(folder, manifest), ""),
-    }
+    # The last stage that each one rests on is earlier than `before`.
     found = {}
-    for title, (teller, before) in tellers.items():
+    for title, teller, before in (
+        ("The teacher", _of_teacher, "04"),
+        ("The training", _of_training, "07"),
+        ("What cannot be said", _of_limits, ""),
+    ):
         try:
             label = LABEL if rests_on_recorded(manifest, before) else ""
-            found[title] = f"{teller(folder)}{label}."
+            found[title] = f"{teller(folder, manifest)}{label}."
         except _Missing as missing:
             found[title] = f"Nothing is told here: this run has no {missing} yet."
     return found
@@ -64,8 +62,8 @@ def _table(folder, name, *columns):
     raise _Missing(f"{name}.parquet")
 
 
-def _optional(folder, name, *columns):
-    """The same, without rows where there is none."""
+def optional_table(folder: Path, name: str, *columns: str) -> pd.DataFrame:
+    """The same, without rows where there is none or it is damaged."""
     try:
         return _table(folder, name, *columns)
     except _Missing:
@@ -85,7 +83,7 @@ def written_by_teacher(filtered: pd.DataFrame) -> pd.Series:
     return (filtered.method != "real") & ~shared
 
 
-def _of_teacher(folder):
+def _of_teacher(folder, manifest):
     """From the filtered problems; how the two methods compare, from the yields."""
     columns = ("method", "turn", "status", "seed_id", "kept")
     every = _table(folder, "filtered", *columns)
@@ -100,7 +98,7 @@ def _of_teacher(folder):
         f"kept {written.kept.sum()} of them"
     )
     names = ("environment", "ratio", "low", "high", "seeds", "multi_share", "single_share")
-    yields = _optional(folder, "yields", *names)
+    yields = optional_table(folder, "yields", *names)
     for row in yields[yields.environment == "all"].dropna(subset=["ratio", "low"]).itertuples():
         said += (
             f". At equal cost, {row.multi_share:.0%} of the multi-turn and {row.single_share:.0%} "
@@ -110,14 +108,14 @@ def _of_teacher(folder):
     return said
 
 
-def _of_training(folder):
+def _of_training(folder, manifest):
     """From the log and the answers of the training, and the paired differences."""
     train = _table(folder, "train", "step", "frac_reward_zero_std")
     dead = train.frac_reward_zero_std.mean()
     parts = [f"{len(train)} steps of GRPO, {dead:.0%} of the groups without a signal"]
     parts += _of_rollouts(folder)
     difference = _voting(folder)
-    form = _optional(folder, "form", "set", "by_form", "by_skill").set_index("set")
+    form = optional_table(folder, "form", "set", "by_form", "by_skill").set_index("set")
     for row in difference:
         said = f"on {_whole(row)} the share solved {moved(row.value, row.low, row.high)}"
         if row.set in form.index:
@@ -132,7 +130,7 @@ def _of_training(folder):
 def _voting(folder):
     """The rows of the paired differences of sampled answers: a list, in the order of SETS."""
     names = ("set", "group", "mode", "n", "snippets", "value", "low", "high")
-    rows = _optional(folder, "difference", *names)
+    rows = optional_table(folder, "difference", *names)
     rows = rows[(rows.group == "all") & (rows["mode"] == "sampled")]
     return list(rows.set_index("set", drop=False).filter(SETS, axis=0).itertuples())
 
@@ -145,13 +143,15 @@ def _whole(row):
 def _of_rollouts(folder):
     """The pass rate on the training's own problems and the malformed answers, early and late."""
     names = ("step", "slot", "problem_id", "environment", "bin", "reward", "malformed", "cut_off")
-    rollouts = _optional(folder, "rollouts", *names)
+    rollouts = optional_table(folder, "rollouts", *names)
     if rollouts.empty:
         return []
     parts = []
     own = first_and_second_half(pass_rates_over_training(rollouts))
     if len(own):
-        snippet = _optional(folder, "filtered", "id", "seed_id").set_index("id").seed_id.to_dict()
+        snippet = (
+            optional_table(folder, "filtered", "id", "seed_id").set_index("id").seed_id.to_dict()
+        )
         clusters = [snippet.get(name, name) for name in own.problem_id]
         change = mean_interval(own.after - own.before, bounds=(-1, 1), clusters=clusters)
         parts.append(
@@ -167,7 +167,7 @@ def _of_rollouts(folder):
 def _of_limits(folder, manifest):
     """One training, what it could have shown, and the claims without a verdict."""
     names = ("claim", "verdict", "mode")
-    board = _optional(folder, "board", *names)
+    board = optional_table(folder, "board", *names)
     board = board[board["mode"] == "sampled"].drop_duplicates("claim").astype({"claim": str})
     parts = []
     for row in _voting(folder):
@@ -177,7 +177,7 @@ def _of_limits(folder, manifest):
                 f"80% of such runs would find a true change of {least:.2f} on {_whole(row)}, and "
                 "fewer a smaller one"
             )
-    if _optional(folder, "train", "step").size:
+    if optional_table(folder, "train", "step").size:
         parts.append("this is one training with one seed, another may go otherwise")
     for verdict in ("undecided", "not tested at this scale"):
         if claims := board.claim[board.verdict == verdict].tolist():
@@ -213,17 +213,17 @@ def effect_of(row: Any) -> str:
     return value_in_interval(row, ".2f" if row.null else "+.2f")
 
 
-def in_miniature(board: pd.DataFrame | None) -> dict[tuple[str, str], str]:
+def in_miniature(board: pd.DataFrame) -> dict[tuple[str, str], str]:
     """What the miniature says of each comparison, with its verdict and what of it is modelled.
 
     Args:
-        board: `record.miniature_board`; None: nothing was run.
+        board: `record.miniature_board`.
     Returns:
-        By claim and comparison; nothing of None. F1 and F2 are built in, so they are not judged.
+        By claim and comparison. F1 and F2 are built in, so they are not judged.
     Source: our choice.
     """
     found = {}
-    for row in voting_rows(board).itertuples() if board is not None else ():
+    for row in voting_rows(board).itertuples():
         said = f"{found_here(row)}: {row.part}" + (f" ({row.modelled})" if row.modelled else "")
         built_in = row.claim in OF_THE_RUN
         found[row.claim, row.comparison] = f"{row.modelled}, not judged" if built_in else said
