@@ -10,7 +10,7 @@ from typing import Literal
 
 import pandas as pd
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, NonNegativeFloat
 
 from kit import curriculum, difficulty
 from kit.core import records
@@ -35,8 +35,8 @@ class Arm(StrictModel):
     """One line of arms.yaml; that file explains the keys. None: the profile's."""
 
     schedule: ScheduleText | None = None
-    environments: dict[EnvironmentName, float] | None = None
-    sources: dict[Literal["synthetic", "real"], float] | None = None
+    environments: dict[EnvironmentName, NonNegativeFloat] | None = None
+    sources: dict[Literal["synthetic", "real"], NonNegativeFloat] | None = None
     bins: Literal["narrow", "broad", "silent"] | None = None
     reward: Literal["verified", "random"] | None = None
     advantage: Literal["group", "rejection"] | None = None
@@ -79,7 +79,8 @@ def load_arms(path: Path = Path(__file__).parent / "arms.yaml") -> dict[str, Arm
         }
     except KeyError as error:
         raise ArmError(f"{path} has no arm {error} to run again") from None
-    except (OSError, yaml.YAMLError, AttributeError, ValidationError) as error:
+    # A ValueError: a validation's, or that of a file that is not UTF-8.
+    except (OSError, yaml.YAMLError, AttributeError, ValueError) as error:
         raise ArmError(f"{path} is not a list of arms: {error}") from None
 
 
@@ -117,11 +118,6 @@ def _drawing(arm, profile):
     }
 
 
-def _shuffled(ids, seed):
-    """In an order that depends on the seed alone: two ids stand alike in the order of every arm."""
-    return sorted(ids, key=lambda i: digest("pool", seed, i))
-
-
 def _family(arm, kept, bins, seed):
     """What a training may draw from, before its schedule and its mixtures say what they ask for.
 
@@ -129,7 +125,8 @@ def _family(arm, kept, bins, seed):
     """
     if arm.set == "all":
         return kept
-    chains = _shuffled(difficulty.stepping_stones(kept, bins).chain_id, seed)
+    chains = difficulty.stepping_stones(kept, bins)
+    chains.sort(key=lambda name: digest("pool", seed, name))
     drawn = {*chains[: max(1, int(DRAWN * len(chains)))]}
     stones = [problem for problem in kept if problem.chain_id in drawn]
     if arm.set == "chains":
@@ -153,8 +150,8 @@ def _cells(problems, by, bins):
 
 def _some(problems, size, seed):
     """`size` of them, the environments in turn; a smaller size gives a part of a larger one."""
-    by_id = {problem.id: problem for problem in problems}
-    ordered = [by_id[i] for i in _shuffled(by_id, seed)]
+    # By the seed alone: two problems stand alike in the order of every arm.
+    ordered = sorted(problems, key=lambda problem: digest("pool", seed, problem.id))
     place: defaultdict[str, Iterator[int]] = defaultdict(count)
     return sorted(ordered, key=lambda problem: next(place[problem.environment]))[:size]
 
@@ -185,16 +182,16 @@ def arm_pools(
     by_id = {x.id: x for x in sorted(problems, key=lambda x: x.kept) if x.split == "train"}
     kept = [problem for problem in by_id.values() if problem.kept]
     silent = [x for x in by_id.values() if x.dropped_by == "unsolved" and x.p == 0]
-    stock: dict[str, list[Problem]] = {}
+    pools: dict[str, list[Problem]] = {}
     cells: dict[str, dict] = {}
     for name, arm in known.items():
         drawing = _drawing(arm, profile)
         bins = drawing["bins"]
         usable = kept + silent if bins == "silent" else kept
-        stock[name] = curriculum.drawable(_family(arm, usable, bins, seed), **drawing)
-        cells[name] = _cells(stock[name], arm.by, bins)
+        stock = curriculum.drawable(_family(arm, usable, bins, seed), **drawing)
+        cells[name] = _cells(stock, arm.by, bins)
+        pools[name] = stock if arm.set != "all" else []
 
-    pools = {name: stock[name] if arm.set != "all" else [] for name, arm in known.items()}
     for name, arm in known.items():
         # An arm without problems does not starve those that it is compared with.
         partners = [other for other in known if arm.match and known[other].match == arm.match]
@@ -255,9 +252,7 @@ EMPTY = {
 
 
 # What a finished run has.
-NEEDED = (
-    "arm.json filtered.parquet plan.parquet train.parquet evaluation.parquet manifest.json"
-).split()
+NEEDED = "filtered.parquet plan.parquet train.parquet evaluation.parquet manifest.json".split()
 
 
 def arm_facts(run: Path) -> dict:
@@ -265,8 +260,22 @@ def arm_facts(run: Path) -> dict:
     return json.loads((run / "arm.json").read_text())
 
 
+def finished_runs(folder: Path) -> list[Path]:
+    """The runs of a study folder that have all of NEEDED; it says which are left out, and why."""
+    runs = sorted(note.parent for note in folder.glob("*/*/arm.json"))
+    missing = {run: [file for file in NEEDED if not (run / file).exists()] for run in runs}
+    left_out = [
+        f"{run.parent.name}/{run.name} (no {', '.join(files)})"
+        for run, files in missing.items()
+        if files
+    ]
+    if left_out:
+        print(f"not finished, so left out: {len(left_out)} of {len(runs)} runs:", *left_out)
+    return [run for run in runs if not missing[run]]
+
+
 def _run_tables(folder):
-    """The tables of one finished run, without its arm and seed."""
+    """The tables of one finished run."""
     # Synthetic problems get the bin of their pass rate; those of other sets have none.
     bins = read_manifest(folder)["profile"]["difficulty"]["bins"]
     bins_by_id = {
@@ -277,11 +286,23 @@ def _run_tables(folder):
     # Those in between are for the curve of notebook 06.
     scores = scores[scores.checkpoint.isin(["before", "after"])]
     plan = records.read_parquet(folder / "plan.parquet").groupby("bin", as_index=False)
-    return {
+    tables = {
         "scores": scores.assign(bin=scores.problem_id.map(bins_by_id)),
         "curves": records.read_parquet(folder / "train.parquet"),
         "drawn": plan.agg(prompts=("problem_id", "size"), problems=("problem_id", "nunique")),
     }
+    # `from` is who brought it, in the pooled study of a class.
+    facts = arm_facts(folder)
+    told = {key: facts[key] for key in ("arm", "seed", "from") if key in facts}
+    return {name: table.assign(**told) for name, table in tables.items()}
+
+
+def _in_order(table):
+    """The arms in the order of arms.yaml: easy before medium before hard, in figures too."""
+    place = dict(zip(load_arms(), count()))
+    return table.sort_values(
+        "arm", key=lambda arms: arms.map(place), kind="stable", ignore_index=True
+    )
 
 
 def collect_study(folder: Path) -> dict[str, pd.DataFrame]:
@@ -292,29 +313,12 @@ def collect_study(folder: Path) -> dict[str, pd.DataFrame]:
     arm, seed, step) and `drawn` (per arm, seed, bin: how many prompts of how many problems its
     plan has), with the columns of EMPTY and others.
     """
-    # Easy before medium before hard, in tables and figures too.
-    place = {name: k for k, name in enumerate(load_arms())}
-    runs = sorted(
-        {made.parent for file in NEEDED for made in folder.glob(f"*/*/{file}")},
-        key=lambda run: (place.get(run.parts[-2], len(place)), run),
-    )
-    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in EMPTY}
-    left_out = []
-    for run in runs:
-        missing = [file for file in NEEDED if not (run / file).exists()]
-        if missing:
-            left_out.append(f"{run.parent.name}/{run.name} (no {', '.join(missing)})")
-            continue
-        facts = arm_facts(run)
-        for name, table in _run_tables(run).items():
-            # `from` is who brought it, in the pooled study of a class.
-            told = {key: facts[key] for key in ("arm", "seed", "from") if key in facts}
-            parts[name].append(table.assign(**told))
-    if left_out:
-        print(f"not finished, so left out: {len(left_out)} of {len(runs)} runs:", *left_out)
+    runs = [_run_tables(run) for run in finished_runs(folder)]
     return {
-        name: pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=EMPTY[name])
-        for name, tables in parts.items()
+        name: _in_order(pd.concat([run[name] for run in runs]))
+        if runs
+        else pd.DataFrame(columns=EMPTY[name])
+        for name in EMPTY
     }
 
 
@@ -337,10 +341,4 @@ def recorded_study(folder: Path) -> dict[str, pd.DataFrame] | None:
     paths = {name: folder / f"{name}.parquet" for name in EMPTY}
     if not all(path.exists() for path in paths.values()):
         return None
-    place = {name: k for k, name in enumerate(load_arms())}
-    return {
-        name: records.read_parquet(path).sort_values(
-            "arm", key=lambda arms: arms.map(place), kind="stable", ignore_index=True
-        )
-        for name, path in paths.items()
-    }
+    return {name: _in_order(records.read_parquet(path)) for name, path in paths.items()}

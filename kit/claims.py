@@ -11,45 +11,19 @@ from typing import Literal
 import pandas as pd
 
 from kit.contrasts import UNTRAINED, score_table
-from kit.effects import Effect, alike, better, ratio_effect, spread, steering, trained
+from kit.effects import (
+    Effect,
+    alike,
+    better,
+    difficulty_steering,
+    multi_turn_yield,
+    spread,
+    trained,
+)
 
 UNTESTED = "not tested at this scale"
-VERDICTS = ("supported", "contradicted", "undecided", UNTESTED)
-
-
-def multi_turn_yield(yields: pd.DataFrame, over: float = 4.0) -> Effect:
-    """F1: the share of problems kept by multi-turn over that of single-turn, at equal budget.
-
-    Args:
-        yields: yields.yield_table.
-        over: what the ratio must be above; the paper says 4.
-    Returns:
-        The ratio against `over`.
-    Source: paper, sec. 4.2 (the ratio).
-    """
-    both = yields.set_index("environment").reindex(["all"]).iloc[0]
-    seeds, *kept = both[["seeds", "multi_kept", "single_kept"]].fillna(0).astype(int)
-    return ratio_effect(both.ratio, both.low, both.high, over, seeds, min(kept))
-
-
-def difficulty_steering(turns: pd.DataFrame, draws: pd.DataFrame, wish: str) -> Effect:
-    """F2: how much more the pass rate moves where the teacher was asked for `wish`.
-
-    A turn asked harder starts high, and what starts high falls on a second draw by itself. So the
-    control are independent draws that followed one of their snippet with a pass rate within the
-    range from which the wish was made.
-
-    Args:
-        turns: teacher.turn_changes.
-        draws: the same of the method `single`.
-        wish: harder or easier.
-    Returns:
-        The move beyond the control's (-2 to 2), see `effects.steering`.
-    Source: paper, figs. 1 and 2 (the claim); the control is our choice.
-    """
-    asked = turns[turns.asked == wish]
-    like = draws.before.between(asked.before.min(), asked.before.max())
-    return steering(asked, draws[like], wish)
+# Of the parts of a claim the first of these decides.
+VERDICTS = (UNTESTED, "contradicted", "undecided", "supported")
 
 
 @dataclass(frozen=True)
@@ -150,8 +124,6 @@ class Claim:
     id: str
     statement: str
     comparisons: tuple[Comparison, ...]
-    # Figures of the paper.
-    source: str
     # What others report, with the source. Ours: which report is about the same question.
     elsewhere: str = ""
     # What of it is a model in the miniature.
@@ -159,11 +131,7 @@ class Claim:
 
     def verdict(self, parts: Iterable[str]) -> str:
         """Not tested if one part is not; contradicted if one part is; supported if all are."""
-        given = list(parts)
-        for word in (UNTESTED, "contradicted", "undecided"):
-            if word in given:
-                return word
-        return "supported"
+        return min(parts, key=VERDICTS.index)
 
 
 TOUGH = ("medium", "hard")
@@ -180,28 +148,28 @@ CLAIMS = (
         "F1a",
         "multi-turn keeps a larger share of its problems than single-turn",
         (Comparison(kind="kept", over=1.0),),
-        "sec. 4.2",
+        # sec. 4.2
         modelled=SCRIPTED,
     ),
     Claim(
         "F1b",
         "multi-turn keeps more than four times the share of single-turn",
         (Comparison(kind="kept", over=4.0),),
-        "sec. 4.2",
+        # sec. 4.2
         modelled=SCRIPTED,
     ),
     Claim(
         "F2",
         "the pass rate follows what the teacher is asked for",
         (Comparison("harder", kind="steered"), Comparison("easier", kind="steered")),
-        "figs. 1, 2",
+        # figs. 1, 2
         modelled=SCRIPTED,
     ),
     Claim(
         "F3",
         "more real data hardly helps",
         (Comparison("real", "real-few", "real", "alike"),),
-        "fig. 3",
+        # fig. 3
         "as reported: 100 human problems beside synthetic ones add 0.4 points (7B, school maths, "
         "arXiv 2505.17063)",
         REAL,
@@ -210,14 +178,14 @@ CLAIMS = (
         "F4",
         "real and synthetic data beat real data alone",
         (Comparison("both", "real", "real"),),
-        "figs. 4-6, 19",
+        # figs. 4-6, 19
         modelled=REAL,
     ),
     Claim(
         "F5",
         "synthetic data alone match real data",
         (Comparison("synthetic", "real", "real", "alike"),),
-        "figs. 7, 16-18",
+        # figs. 7, 16-18
         "as reported: synthetic problems alone nearly match all human ones (7B, maths and others, "
         "arXiv 2505.17063)",
         REAL,
@@ -226,7 +194,7 @@ CLAIMS = (
         "F6",
         "medium problems alone are best on medium and hard ones",
         (Comparison("medium", "easy", bins=TOUGH), Comparison("medium", "hard", bins=TOUGH)),
-        "fig. 11",
+        # fig. 11
         "as reported: the hardest tenth trains best (4 to 14B, arXiv 2508.14094); lower difficulty "
         "alone matches all data with 45% of the steps (up to 3B, arXiv 2604.06298)",
     ),
@@ -234,7 +202,7 @@ CLAIMS = (
         "F7",
         "medium first generalises better to medium and hard problems than easy first",
         (Comparison("medium-first", "classic", bins=TOUGH),),
-        "fig. 12",
+        # fig. 12
         "as reported: no order is best everywhere (maths, offline, 4 to 8B, arXiv 2510.19099); "
         "growing length helps where the whole length gives no signal (arXiv 2510.07312)",
     ),
@@ -242,14 +210,14 @@ CLAIMS = (
         "F8",
         "hard first varies much more between seeds than medium first",
         (Comparison("hard-first", "medium-first", kind="spread"),),
-        "fig. 13",
+        # fig. 13
     ),
     Claim(
         "F9",
         "four environments beat one out of domain and at larger k",
         # One arm was trained on induction alone: only there can both answer.
         (Comparison("four", "one", "maths"), Comparison("four", "one", k=4, groups=("induction",))),
-        "figs. 14, 15, 23",
+        # figs. 14, 15, 23
         "as reported: more kinds of environments add to the gain (7B, reasoning, arXiv 2602.20117)",
         "out of domain: sums of digits",
     ),
@@ -257,20 +225,20 @@ CLAIMS = (
         "F10",
         "stepping stones raise the training solve rate of medium and hard problems",
         (Comparison("chains", "disjoint", kind="trained", bins=TOUGH),),
-        "figs. 9, 10, 20-22",
+        # figs. 9, 10, 20-22
         GAPS,
     ),
     Claim(
         "C1",
         "control (ours): the sandbox's verdict teaches more than a coin",
         (Comparison("uniform", "random-reward"),),
-        "our choice",
+        # our choice
     ),
     Claim(
         "C2",
         "control (ours): the group teaches more than right answers alone (rejection)",
         (Comparison("uniform", "rejection"),),
-        "our choice",
+        # our choice
     ),
     Claim(
         "E1",
@@ -279,7 +247,7 @@ CLAIMS = (
             Comparison("smooth", "gap", kind="trained", bins=("hard",)),
             Comparison("smooth", "gap", bins=("hard",)),
         ),
-        "our choice",
+        # our choice
         GAPS,
         "a third of each set is hard; the smooth rest also has more groups with a signal",
     ),
@@ -287,7 +255,7 @@ CLAIMS = (
         "E2a",
         "beyond the paper: with hard problems never solved, easy to hard beats a uniform mix",
         (Comparison("silent-classic", "silent-uniform", bins=TOUGH),),
-        "our choice",
+        # our choice
         modelled=TIERS,
     ),
     Claim(
@@ -301,14 +269,14 @@ CLAIMS = (
                 than=("rare-classic", "rare-uniform"),
             ),
         ),
-        "our choice",
+        # our choice
         modelled=TIERS,
     ),
     Claim(
         "E3",
         "beyond the paper: four environments beat one on another type of argument",
         (Comparison("four", "one", "strings"),),
-        "our choice",
+        # our choice
         modelled="strings of digits, asked as deduction, which only one of the two arms trains",
     ),
 )

@@ -8,6 +8,7 @@ sampling answers is in the rest. `contrast` says how far a weighted sum of arms 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from scipy import stats
 
 from kit.core.stats import pass_at_k
 from kit.evaluation import snippets
-from kit.power import Components, detectable
+from kit.power import Components
 
 # The name of the policy before training; it has no seeds of its own.
 UNTRAINED = "untrained"
@@ -26,8 +27,6 @@ PAIRS = 5
 LOST = 0.5
 # Draws of the pivotal quantities of `variance_ratio` (our choice).
 DRAWS = 20_000
-# The column of right samples, by mode.
-RIGHT = {"sampled": "solved", "lenient": "lenient"}
 
 
 def score_table(
@@ -45,7 +44,7 @@ def score_table(
         k: of pass@k; not used by greedy.
     Returns:
         S rows (index `seed`) x P columns (`problem_id`, `snippet`: the problem itself where none is
-        known): 0 to 1, NaN for lost answers. `attrs` holds the arm and, for pass@1, the samples.
+        known): 0 to 1, NaN for lost answers. `attrs` holds the arm.
     Raises:
         ValueError: an arm and seed answered a problem twice.
         KeyError: the scores have no column of that mode.
@@ -60,13 +59,11 @@ def score_table(
     if mode == "greedy":
         value = rows.greedy
     else:
-        right = rows[RIGHT[mode]]
+        right = rows["solved" if mode == "sampled" else mode]
         value = [pass_at_k(int(n), int(solved), k) for n, solved in zip(rows.n, right)]
     long = rows.assign(value=value, snippet=snippets(rows))
     table = long.pivot(index="seed", columns=["problem_id", "snippet"], values="value")
     table.attrs["arm"] = arm
-    if mode != "greedy" and k == 1 and len(rows):
-        table.attrs["samples"] = int(rows.n.median())
     return table
 
 
@@ -81,18 +78,14 @@ class Estimate:
     # The 95% interval.
     low: float = np.nan
     high: float = np.nan
-    standard_error: float = np.nan
-    df: float = np.nan
     # One-sided p values: of the claim that the truth is above, and that it is below no effect.
     supports: float = np.nan
     opposes: float = np.nan
     # Of the trained arm that has fewest.
     seeds: int = 0
     problems: int = 0
-    # Different snippets.
-    clusters: int = 0
-    # By seed; by problem it always is.
-    paired: bool = False
+    standard_error: float = np.nan
+    df: float = np.nan
     # Problems and seeds that are not in it, and why; and why there is no test, if there is none.
     left_out: str = ""
     untested: str = ""
@@ -100,31 +93,20 @@ class Estimate:
 
     def with_error(self, error: float, df: float) -> "Estimate":
         """The same with interval and p values of Student's t; untested if nothing varies."""
-        if error < 1e-10 or df <= 0:
+        if not (error > 1e-10 and df > 0):
             return replace(self, untested="nothing differs between problems or seeds")
-        wide = error * stats.t.ppf(0.975, df)
-        return replace(
-            self,
-            low=self.value - wide,
-            high=self.value + wide,
-            standard_error=error,
-            df=df,
-            supports=stats.t.sf(self.value / error, df),
-            opposes=stats.t.cdf(self.value / error, df),
-        )
+        truth = (df, self.value, error)
+        low, high = stats.t.interval(0.95, *truth)
+        sides = {"supports": stats.t.cdf(0, *truth), "opposes": stats.t.sf(0, *truth)}
+        return replace(self, low=low, high=high, standard_error=error, df=df, **sides)
 
-    def smallest(self) -> float:
-        """The smallest true effect that 80% of such studies find, see `power.detectable`."""
-        return detectable(self.standard_error, self.df)
-
-    def repeat(self, seeds: int, problems: int, samples: int) -> tuple[float, float]:
+    def repeat(self, seeds: int, problems: int) -> tuple[float, float]:
         """Where 95% of the estimates of repeats lie: with other seeds, other problems of the kind.
 
         Both estimates are uncertain, so this is wider than the interval.
         """
-        error = self.standard_error**2 + self.components.variance(seeds, problems, samples)
-        wide = np.sqrt(error) * stats.t.ppf(0.975, self.df)
-        return self.value - wide, self.value + wide
+        error = self.standard_error**2 + self.components.variance(seeds, problems)
+        return stats.t.interval(0.95, self.df, self.value, np.sqrt(error))
 
 
 def _some_ids(ids):
@@ -136,53 +118,45 @@ def _some_ids(ids):
 def _complete(tables):
     """The tables without lost seeds, on the problems that every seed of all has; what went."""
     names = [table.attrs.get("arm", f"arm {place}") for place, table in enumerate(tables, 1)]
-    gone = []
-    kept = []
-    answered = []
-    for name, table in zip(names, tables):
-        missing = np.isnan(table.to_numpy())
-        lost = missing.mean(axis=1) > LOST
-        if lost.any():
-            gone.append(f"seeds of {name} with few of the answers: {_some_ids(table.index[lost])}")
-        kept.append(table[~lost])
-        answered.append(table.columns[~missing[~lost].any(axis=0)])
-    every = kept[0].columns
-    common = answered[0]
-    for table, columns in zip(kept[1:], answered[1:]):
-        every = every.union(table.columns)
-        common = common.intersection(columns)
-    for name, columns in zip(names, answered):
-        if len(columns) < len(every):
-            some = _some_ids(every.difference(columns))
-            gone.append(f"problems that not every seed of {name} has: {some}")
+    lost = [table.isna().mean(axis=1) > LOST for table in tables]
+    kept = [table[~seeds] for table, seeds in zip(tables, lost)]
+    answered = [table.dropna(axis=1).columns for table in kept]
+    every = reduce(pd.Index.union, (table.columns for table in kept))
+    common = reduce(pd.Index.intersection, answered)
+    gone = [
+        f"seeds of {name} with few of the answers: {_some_ids(seeds.index[seeds])}"
+        for name, seeds in zip(names, lost)
+        if seeds.any()
+    ]
+    gone += [
+        f"problems that not every seed of {name} has: {_some_ids(every.difference(columns))}"
+        for name, columns in zip(names, answered)
+        if len(columns) < len(every)
+    ]
     return [table[common] for table in kept], "; ".join(gone)
 
 
 def _is_untrained(table):
     """Whether it is the policy before training, which has no seeds."""
-    return len(table) == 1 and table.index[0] == UNTRAINED
+    return list(table.index) == [UNTRAINED]
 
 
-def _blocks(weights, tables):
-    """Independent blocks, seeds x problems, that add up to the contrast; paired; what went."""
-    weighted = list(zip(weights, tables))
-    trained = [(w, table) for w, table in weighted if not _is_untrained(table)]
-    indices = [table.index for _, table in trained]
-    shared = indices[0]
-    for index in indices[1:]:
-        shared = shared.intersection(index)
-    if len(trained) < 2 or len(shared) < PAIRS:
-        return [w * table.to_numpy() for w, table in weighted], False, ""
-    # The contrast of each seed by itself is one block.
-    of_seed = np.sum([w * table.loc[shared].to_numpy() for w, table in trained], axis=0)
-    fixed = [w * table.to_numpy() for w, table in weighted if _is_untrained(table)]
-    alone = sorted({seed for index in indices for seed in index} - {*shared})
-    gone = f"seeds that not every arm has: {_some_ids(alone)}" if alone else ""
-    return [of_seed, *fixed], True, gone
+def _blocks(tables):
+    """Independent blocks, seeds x problems, that add up to the contrast; what went."""
+    fixed = [table for table in tables if _is_untrained(table)]
+    # The contrast of each seed by itself is one block; a seed that not every arm has gets NaN.
+    of_seed = sum(table for table in tables if not _is_untrained(table))
+    shared = of_seed.dropna()
+    if len(shared) < PAIRS:
+        return tables, ""
+    alone = of_seed.index.difference(shared.index)
+    gone = f"seeds that not every arm has: {_some_ids(alone)}" if len(alone) else ""
+    return [shared, *fixed], gone
 
 
-def _seed_and_rest(block, member, clusters):
+def _seed_and_rest(table, member, clusters):
     """V_seed and V_rest of one block of S >= 2 seeds x P problems: see `contrast`."""
+    block = table.to_numpy()
     seeds, problems = block.shape
     means = block.mean(axis=1)
     rest = block - means[:, None] - block.mean(axis=0) + means.mean()
@@ -192,8 +166,7 @@ def _seed_and_rest(block, member, clusters):
 
 def _groups_of(columns):
     """The snippets of the problems as problems x clusters, 0 and 1; G of `contrast`."""
-    place, _ = pd.factorize(columns.get_level_values(-1))
-    member = np.eye(place.max() + 1)[place]
+    member = pd.get_dummies(columns.get_level_values(-1), dtype=float).to_numpy()
     return member, 1 / (member.mean(axis=0) ** 2).sum()
 
 
@@ -226,69 +199,51 @@ def contrast(terms: Sequence[tuple[float, pd.DataFrame]]) -> Estimate:
     Source: Searle, Casella and McCulloch 1992 (random effects); Satterthwaite 1946; Cameron and
         Miller 2015 (clusters).
     """
-    weights = [weight for weight, _ in terms]
     if any(table.empty for _, table in terms):
         return Estimate(untested="an arm has no answers")
-    tables, gone = _complete([table for _, table in terms])
-    seeds = min((len(table) for table in tables if not _is_untrained(table)), default=0)
-    problems = tables[0].shape[1]
-    clusters = tables[0].columns.get_level_values(-1).nunique()
-    found = Estimate(seeds=seeds, problems=problems, clusters=clusters, left_out=gone)
-    if not min(map(len, tables)) or not problems:
-        return replace(found, untested="the arms have no answered problem in common")
-    found = replace(found, value=sum(w * t.to_numpy().mean() for w, t in zip(weights, tables)))
-    if seeds < 2:
+    tables, gone = _complete([weight * table for weight, table in terms])
+    if not all(table.size for table in tables):
+        why = "the arms have no answered problem in common"
+        return Estimate(left_out=gone, untested=why)
+    blocks, alone = _blocks(tables)
+    by_problem = sum(block.mean() for block in blocks)
+    seeded = [block for block in blocks if not _is_untrained(block)]
+    found = Estimate(
+        by_problem.mean(),
+        seeds=min(map(len, seeded)),
+        problems=len(by_problem),
+        left_out="; ".join(filter(None, (gone, alone))),
+    )
+    if found.seeds < 2:
         return replace(found, untested="an arm has a single seed")
-    if clusters < 2:
-        return replace(found, untested="all problems come from one snippet")
-    return _with_errors(found, terms, tables)
+    return _with_errors(found, by_problem, seeded)
 
 
-def _with_errors(found, terms, tables):
+def _with_errors(found, by_problem, seeded):
     """The estimate with its error, interval and p values: the formulas of `contrast`."""
-    blocks, paired, alone = _blocks([weight for weight, _ in terms], tables)
-    member, clusters = _groups_of(tables[0].columns)
-    by_problem = np.sum([block.mean(axis=0) for block in blocks], axis=0)
-    value = by_problem.mean()
-    sums = (by_problem - value) @ member
+    member, clusters = _groups_of(by_problem.index)
+    if clusters == 1:
+        return replace(found, untested="all problems come from one snippet")
+    sums = (by_problem - found.value) @ member
     v_problem = clusters / (clusters - 1) * (sums**2).sum() / len(by_problem) ** 2
-    seeded = [block for block in blocks if len(block) > 1]
     both = np.array([_seed_and_rest(block, member, clusters) for block in seeded])
     v_seed, v_rest = both.sum(axis=0)
     by_seeds = max(0.0, v_seed - v_rest)
     variance = v_problem + by_seeds
-    found = replace(found, value=value, paired=paired, seeds=min(map(len, seeded)))
-    found = replace(
-        found,
-        left_out="; ".join(filter(None, (found.left_out, alone))),
-        components=_components(terms, found, v_problem, by_seeds, v_rest),
+    components = Components(
+        max(0.0, v_problem - v_rest) * found.problems,
+        by_seeds * found.seeds,
+        v_rest * found.seeds * found.problems,
     )
     # Satterthwaite: a row per block, V_seed and V_rest.
     df = clusters - 1
     if by_seeds:
         free = np.array([[len(block) - 1] for block in seeded]) * [1, clusters - 1]
         df = variance**2 / (v_problem**2 / (clusters - 1) + (both**2 / free).sum())
-    return found.with_error(np.sqrt(variance), df)
+    return replace(found, components=components).with_error(np.sqrt(variance), df)
 
 
-def _components(terms, found, v_problem, by_seeds, v_rest):
-    """The variances of the mean as those of one seed and one problem; the noise of samples apart.
-
-    The noise is known for pass@1: n samples with the share v right have v (1 - v) / (n - 1).
-    """
-    trained = [(weight, table) for weight, table in terms if not _is_untrained(table)]
-    samples = min(table.attrs.get("samples", 1) for _, table in trained)
-    rest = v_rest * found.seeds * found.problems
-    noise = 0.0
-    if samples > 1:
-        scatter = [w**2 * np.nanmean(table * (1 - table)) for w, table in trained]
-        noise = sum(scatter) * samples / (samples - 1)
-        rest = max(0.0, rest - noise / samples)
-    problem = max(0.0, v_problem - v_rest) * found.problems
-    return Components(problem, by_seeds * found.seeds, rest, noise)
-
-
-def variance_ratio(a: pd.DataFrame, b: pd.DataFrame, seed: int = 0) -> Estimate:
+def variance_ratio(a: pd.DataFrame, b: pd.DataFrame) -> Estimate:
     """The variance between the seeds of a over that between the seeds of b, beyond the rest.
 
     For each arm, on the P problems that every seed of both has, v is the variance of the S seeds'
@@ -305,7 +260,6 @@ def variance_ratio(a: pd.DataFrame, b: pd.DataFrame, seed: int = 0) -> Estimate:
     Args:
         a: S_a seeds x problems, of `score_table`.
         b: of the other arm.
-        seed: of the draws.
     Returns:
         The ratio (0 to inf; median of the draws), its interval and p values (1: no effect); the
         seeds of the arm that has fewer.
@@ -315,31 +269,27 @@ def variance_ratio(a: pd.DataFrame, b: pd.DataFrame, seed: int = 0) -> Estimate:
         return Estimate(untested="an arm has no answers")
     tables, gone = _complete([a, b])
     columns = tables[0].columns
-    count = columns.get_level_values(-1).nunique()
     seeds = min(map(len, tables))
-    found = Estimate(seeds=seeds, problems=len(columns), clusters=count, left_out=gone)
-    if seeds < 2 or count < 2:
+    found = Estimate(seeds=seeds, problems=len(columns), left_out=gone)
+    if seeds < 2 or columns.get_level_values(-1).nunique() < 2:
         return replace(found, untested="fewer than two seeds or snippets have answers in both arms")
     member, clusters = _groups_of(columns)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     own = []
     for table in tables:
-        block = table.to_numpy()
-        free = len(block) - 1
-        v, r = len(block) * np.array(_seed_and_rest(block, member, clusters))
+        free = len(table) - 1
+        v, r = len(table) * np.array(_seed_and_rest(table, member, clusters))
         by_seed = v * free / rng.chisquare(free, DRAWS)
         by_rest = r * free * (clusters - 1) / rng.chisquare(free * (clusters - 1), DRAWS)
-        own.append(np.maximum(0, by_seed - by_rest))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = own[0] / own[1]
-    known = ~np.isnan(ratio)
-    if not known.any():
+        own.append(pd.Series(by_seed - by_rest).clip(lower=0))
+    ratio = own[0] / own[1]
+    if ratio.isna().all():
         return replace(found, untested="no arm's seeds differ by more than the rest")
     return replace(
         found,
-        value=np.quantile(ratio[known], 0.5, method="lower"),
-        low=np.quantile(np.where(known, ratio, 0), 0.025, method="lower"),
-        high=np.quantile(np.where(known, ratio, np.inf), 0.975, method="higher"),
+        value=ratio.quantile(0.5, "lower"),
+        low=ratio.fillna(0).quantile(0.025, "lower"),
+        high=ratio.fillna(np.inf).quantile(0.975, "higher"),
         supports=1 - (ratio > 1).sum() / (DRAWS + 1),
         opposes=1 - (ratio < 1).sum() / (DRAWS + 1),
     )

@@ -79,10 +79,9 @@ def _checked_stock(problems, schedule, steps, environments, bins, sources, subst
             f"{held} of the problems are held out for evaluation: "
             "give those of the train split only"
         )
-    for mixture in (environments, sources):
-        if not all(0 <= weight < math.inf for weight in mixture.values()):
-            raise CurriculumError(f"the mixture's weights must be zero or more: {mixture}")
     stock = _stock(problems, schedule, bins, environments, sources)
+    if not stock:
+        raise CurriculumError(f"no source has a weight above zero: {sources}")
     # Each source must have problems, and without substitutes some in each bin that is asked for.
     for name, pool in stock.items():
         if not pool:
@@ -135,7 +134,7 @@ def plan(
     environments: Mixture,
     bins: str,
     seed: int,
-    sources: Mixture | None = None,
+    sources: Mixture,
     substitute: bool = True,
     repeats: int | None = None,
 ) -> pd.DataFrame:
@@ -151,7 +150,7 @@ def plan(
         schedule: as `schedules.phases` knows it, scaled to `steps`.
         steps: of the training.
         prompts_per_step: prompts that each step draws.
-        environments, sources: weights of the mixture; no sources: synthetic problems alone.
+        environments, sources: weights of the mixture.
         bins: a key of bins.BINS.
         seed: of all draws.
         substitute: False: an empty bin that the schedule asks for is an error.
@@ -163,7 +162,6 @@ def plan(
         CurriculumError: no plan can be made; the message says what is missing or unusable.
     Source: paper (schedules, mixtures); what happens where problems are missing is our choice.
     """
-    sources = sources or {"synthetic": 1.0}
     stock = _checked_stock(problems, schedule, steps, environments, bins, sources, substitute)
     rng = np.random.default_rng(seed)
     decks: dict[tuple[str, str, str], Iterator[str]] = {}
@@ -229,17 +227,15 @@ def drawable(
 
 def nearest(wanted: str, present: Collection[str]) -> str:
     """`wanted` if it is present, else its neighbour among those present, the easier of two."""
+    if wanted in present:
+        return wanted
     ladder = [name for name in BIN_ORDER if name in present or name == wanted]
-    return min(
-        present,
-        key=lambda name: (abs(ladder.index(name) - ladder.index(wanted)), ladder.index(name)),
-    )
+    place = ladder.index(wanted)
+    return ladder[place - 1] if place else ladder[1]
 
 
 def _phases_of(plan):
-    """The phases of the schedule that a plan follows; none for an empty plan."""
-    if plan.empty:
-        return []
+    """The phases of the schedule that a plan follows."""
     return phases(plan["schedule"].iloc[0], int(plan["step"].max()) + 1)
 
 

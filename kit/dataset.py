@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import datasets
+from pydantic import ValidationError
 
 from kit import environments
 from kit.core import profile, records
@@ -40,12 +41,10 @@ ROW_FIELDS = {
 
 _STRING = datasets.Value("string")
 
-# The columns that are no text.
-_TYPES = {
+# The types of a problem's own columns, and of those that are no text.
+_TYPES = records.PROBLEM_FEATURES | {
     "prompt": datasets.List({"role": _STRING, "content": _STRING}),
-    "p": datasets.Value("float32"),
-    **dict.fromkeys(("n", "solved", "visible"), datasets.Value("int32")),
-    **dict.fromkeys(("inputs", "outputs"), datasets.List(_STRING)),
+    "visible": datasets.Value("int32"),
 }
 
 ROW_FEATURES = datasets.Features({name: _TYPES.get(name, _STRING) for name in ROW_FIELDS})
@@ -81,9 +80,19 @@ def kept_problems(folder: Path) -> list[Problem]:
 
 
 def profile_of_run(folder: Path) -> Profile:
-    """The profile of a run; without a manifest, as in data/recorded, the default one."""
+    """The profile of a run; without a manifest, as in data/recorded, the default one.
+
+    Raises ExportError for a profile that this version of the kit cannot read.
+    """
     made = read_manifest(folder)["profile"] or {}
-    return Profile.model_validate(profile.load_profile("cpu").model_dump() | made)
+    try:
+        return Profile.model_validate(profile.load_profile("cpu").model_dump() | made)
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise ExportError(
+            f"this kit cannot read the profile in {folder / 'manifest.json'} ({where}): "
+            "use the version of the kit that made the run, or make it again"
+        ) from None
 
 
 def _row(problem, settings, envs):

@@ -1,20 +1,19 @@
 """What a study can find, comparison by comparison, before it is run: `kit study --dry`."""
 
 from collections.abc import Iterable
-from dataclasses import fields
-from itertools import combinations
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
 from kit import environments
-from kit.claims import CLAIMS, Comparison
+from kit.claims import CLAIMS
 from kit.contrasts import contrast, score_table
 from kit.core.bins import bin_of
 from kit.core.config import Profile
 from kit.core.types import Problem
 from kit.effects import ALPHA, MARGIN, PROBLEMS, SEEDS, SEEDS_FOR_SPREAD, late_rates
-from kit.held_out import real_items, synthetic_items
+from kit.held_out import held_out_items
 from kit.power import Components, detectable, smallest_effect, smallest_ratio
 
 
@@ -22,10 +21,10 @@ def _asked(problems, profile):
     """The problems of notebook 06, as far as comparisons need them: set, group, bin."""
     numbers = profile.evaluation
     envs = environments.make(profile.rounds)
-    rows: list[tuple[str, str, str | None]] = [("maths", "", None)] * numbers.maths
+    rows: list[tuple] = [("maths", "", None)] * numbers.maths
     rows += [("strings", "", None)] * numbers.strings
-    for name, draw in (("synthetic", synthetic_items), ("real", real_items)):
-        for item in draw(problems, envs, getattr(numbers, name), profile.seed):
+    for name in ("synthetic", "real"):
+        for item in held_out_items(name, problems, envs, getattr(numbers, name), profile.seed):
             problem = Problem.model_validate(item.data["problem"])
             rows.append((name, item.group, bin_of(problem.p, profile.difficulty.bins)))
     return pd.DataFrame(rows, columns=["set", "group", "bin"])
@@ -46,7 +45,7 @@ def _missing(comparison, count, seeds, arms):
 
 
 def measured_components(scores: pd.DataFrame, set_name: str, k: int) -> Components:
-    """The variances of a difference of two arms, the mean over all pairs of arms of a study.
+    """The variances of a difference of two arms, the mean over neighbouring arms of a study.
 
     Args:
         scores: of a study, see `arms.collect_study`.
@@ -58,12 +57,11 @@ def measured_components(scores: pd.DataFrame, set_name: str, k: int) -> Componen
     """
     arms = scores[scores.checkpoint == "after"].arm.unique()
     tables = [score_table(scores, arm, set_name, k=k) for arm in arms]
-    found = [contrast([(1, a), (-1, b)]).components for a, b in combinations(tables, 2)]
-    rows = pd.DataFrame(found, columns=[field.name for field in fields(Components)])
-    return Components(**rows.mean().to_dict())
+    found = [contrast([(1, a), (-1, b)]).components for a, b in pairwise(tables)]
+    return Components(*pd.DataFrame(found, columns=Components._fields).mean())
 
 
-def _smallest(comparison, count, seeds, samples, recorded, alpha):
+def _smallest(comparison, seeds, count, recorded, alpha):
     """The smallest effect that the comparison finds, in its own units."""
     if comparison.kind == "spread":
         return smallest_ratio(seeds, alpha)
@@ -72,19 +70,10 @@ def _smallest(comparison, count, seeds, samples, recorded, alpha):
         between = late.groupby("arm").var().mean() if len(late) else np.nan
         return detectable(np.sqrt(2 * between / seeds), 2 * (seeds - 1), alpha)
     components = measured_components(recorded["scores"], comparison.set, comparison.k)
-    found = smallest_effect(components, seeds, count, samples, alpha=alpha)
+    found = smallest_effect(components, seeds, count, alpha)
     # A difference of differences has twice the variance.
     found *= np.sqrt(2) if comparison.than else 1
     return found / MARGIN if comparison.kind == "alike" else found
-
-
-def _repeat(comparison, count, seeds, samples, scores):
-    """What was recorded of it, and where a repeat of that size lies; NaN if it was not run."""
-    if comparison.kind not in ("better", "alike") or not {*comparison.arms} <= {*scores.arm}:
-        return np.nan, np.nan, np.nan
-    *tables, _ = comparison.score_tables(scores)
-    found = contrast([*zip((1, -1, -1, 1), tables)])
-    return found.value, *found.repeat(seeds, count, samples)
 
 
 def study_power(
@@ -113,7 +102,7 @@ def study_power(
     """
     arms = set(arms)
     asked = _asked(problems, profile)
-    rows: list[tuple[str, Comparison, int, str]] = []
+    rows = []
     for claim in CLAIMS:
         for comparison in claim.comparisons:
             if comparison.arms:
@@ -125,10 +114,9 @@ def study_power(
     for claim_id, comparison, count, missing in rows:
         row = [claim_id, comparison.text, seeds, count, missing, *[np.nan] * 4]
         if not missing:
-            # pass@k of k samples is a single draw.
-            size = comparison, count, seeds, max(1, profile.evaluation.n // comparison.k)
-            row[5] = _smallest(*size, recorded, ALPHA / tested)
-            row[6:] = _repeat(*size, recorded["scores"])
+            row[5] = _smallest(comparison, seeds, count, recorded, ALPHA / tested)
+            before = comparison.effect(recorded)
+            row[6:] = before.value, *before.repeat(seeds, count)
         found.append(row)
     columns = "claim comparison seeds problems missing smallest value low high".split()
     return pd.DataFrame(found, columns=columns)

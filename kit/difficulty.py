@@ -12,10 +12,12 @@ few values, so a bin may be reached by few of them or by none (`reachable` says 
 """
 
 import random
+from collections import Counter
 
 import pandas as pd
 
 from kit.core.bins import STEPPING_STONE_LEVELS, bin_of
+from kit.core.records import problems_frame
 from kit.core.stats import wilson_interval
 from kit.core.types import Problem
 
@@ -35,14 +37,11 @@ def assign(problems: list[Problem], bins: str) -> pd.DataFrame:
     Source: paper, filters and bins (the edges); the interval is our choice.
     """
     columns = "id environment method split chain_id turn n solved p".split()
-    rows = [
-        (*(getattr(problem, name) for name in columns), *wilson_interval(problem.solved, problem.n))
-        for problem in problems
-    ]
-    table = pd.DataFrame(rows, columns=[*columns, "low", "high"])
-    # Of type object, so that None stays None; an empty table has the types of a full one.
+    ends = [wilson_interval(problem.solved, problem.n) for problem in problems]
+    interval = pd.DataFrame(ends, columns=["low", "high"], dtype=float)
+    # Of type object, so that None stays None.
     names = pd.Series([bin_of(problem.p, bins) for problem in problems], dtype=object)
-    return table.astype({"p": float, "low": float, "high": float}).assign(bin=names)
+    return problems_frame(problems)[columns].join(interval).assign(bin=names)
 
 
 def _rate(problem):
@@ -51,7 +50,7 @@ def _rate(problem):
     return problem.p
 
 
-def stepping_stones(problems: list[Problem], bins: str = "narrow") -> pd.DataFrame:
+def stepping_stones(problems: list[Problem], bins: str = "narrow") -> list[str]:
     """The chains: a hard problem, its medium and its easy variant, each in the bin of its name.
 
     So the pass rates rise in the order in which the three were asked for. The filters kept all
@@ -61,26 +60,16 @@ def stepping_stones(problems: list[Problem], bins: str = "narrow") -> pd.DataFra
         problems: filtered problems (`kept` is set).
         bins: a key of BINS.
     Returns:
-        One row per chain: columns `chain_id`, `environment`, `split`; for each of hard, medium and
-        easy its id (`hard`) and pass rate (`hard_p`, 0 to 1).
+        The chains' ids (`chain_id`), sorted.
     Raises:
         ValueError: BINS has no such key.
     Source: paper, filters and bins (chains; 1,012 of them in the narrow bins).
     """
-    chains: dict[str, dict[str, Problem]] = {}
-    for x in problems:
-        if x.method == "stones" and x.kept and bin_of(x.p, bins) == x.asked:
-            chains.setdefault(x.chain_id, {})[x.asked] = x
-    rows = []
-    for chain_id, chain in sorted(chains.items()):
-        # A chain of which one problem is missing is no chain: it is left out (paper).
-        if len(chain) == len(STEPPING_STONE_LEVELS):
-            trio = [chain[level] for level in STEPPING_STONE_LEVELS]
-            ids = [stone.id for stone in trio]
-            rates = [_rate(stone) for stone in trio]
-            rows.append((chain_id, trio[0].environment, trio[0].split, *ids, *rates))
-    columns = [*STEPPING_STONE_LEVELS, *(f"{level}_p" for level in STEPPING_STONE_LEVELS)]
-    return pd.DataFrame(rows, columns=["chain_id", "environment", "split", *columns])
+    stones = (x for x in problems if x.method == "stones" and x.kept)
+    right = {(x.chain_id, x.asked) for x in stones if bin_of(x.p, bins) == x.asked}
+    levels = Counter(chain for chain, _ in right)
+    # A chain of which one problem is missing is no chain: it is left out (paper).
+    return sorted(chain for chain in levels if levels[chain] == len(STEPPING_STONE_LEVELS))
 
 
 def disjoint(chosen: list[Problem], problems: list[Problem], seed: int = 0) -> list[Problem]:

@@ -18,7 +18,7 @@ from kit.power import detectable, smallest_ratio
 SEEDS = 3
 PROBLEMS = 30
 SEEDS_FOR_SPREAD = 8
-# Of snippets with a turn, for `steering` (our choice).
+# Of snippets with a turn, for F2 (our choice).
 SNIPPETS = 5
 # Draws of its bootstrap (our choice).
 RESAMPLES = 2000
@@ -29,7 +29,7 @@ MARGIN = 1 / 3
 
 
 @dataclass(frozen=True)
-class Effect:
+class Effect(Estimate):
     """A comparison of the board: an effect, its 95% interval, and how sure it is.
 
     Args:
@@ -38,27 +38,16 @@ class Effect:
         supports: one-sided p value for the claim.
         opposes: one-sided p value against it.
         seeds: of the arm that has fewer.
-        problems: that are compared; of `steering` turns, of `trained` 0, because it has none.
+        problems: that are compared; of F2 turns, of `trained` 0, because it has none.
         null: the value if there is no effect.
         smallest: the smallest effect that 80% of such studies find.
         untested: why there is no test; empty if there is one.
         left_out: which problems and seeds are not in it, and why.
-        margin: of `alike`: how far apart two arms may be, in points of the score.
     Source: our choice.
     """
 
-    value: float = np.nan
-    low: float = np.nan
-    high: float = np.nan
-    supports: float = np.nan
-    opposes: float = np.nan
-    seeds: int = 0
-    problems: int = 0
     null: float = 0.0
     smallest: float = np.nan
-    untested: str = ""
-    left_out: str = ""
-    margin: float = 0.0
 
     def __str__(self):
         if self.untested:
@@ -104,10 +93,9 @@ def _scarce(found, seeds, problems):
 
 def _effect_of(found: Estimate, seeds=SEEDS, problems=PROBLEMS, **more):
     """The effect that an estimate is; `more` replaces fields."""
-    names = ("value", "low", "high", "supports", "opposes", "seeds", "problems", "left_out")
-    fields = {name: getattr(found, name) for name in names}
-    untested = _scarce(found, seeds, problems)
-    return Effect(**{**fields, "smallest": found.smallest(), "untested": untested, **more})
+    smallest = detectable(found.standard_error, found.df)
+    judged = {"smallest": smallest, "untested": _scarce(found, seeds, problems)}
+    return Effect(**vars(found) | judged | more)
 
 
 def better(a: pd.DataFrame, b: pd.DataFrame, *than: pd.DataFrame) -> Effect:
@@ -143,15 +131,14 @@ def alike(a: pd.DataFrame, b: pd.DataFrame, untrained: pd.DataFrame) -> Effect:
         b: of the reference arm, S_b seeds.
         untrained: 1 x problems.
     Returns:
-        a - b (-1 to 1) with its interval, for which 0 is no difference; `margin` is MARGIN times
-        the gain of b.
+        a - b (-1 to 1) with its interval, for which 0 is no difference.
     Source: Schuirmann 1987 (two one-sided tests); the margin is our choice.
     """
     # A weight of 0 keeps all four sums on the same problems and seeds.
-    difference = contrast([(1, a), (-1, b), (0, untrained)])
-    gain = contrast([(0, a), (1, b), (-1, untrained)])
-    short = contrast([(1, a), (MARGIN - 1, b), (-MARGIN, untrained)])
-    ahead = contrast([(1, a), (-MARGIN - 1, b), (MARGIN, untrained)])
+    difference, gain, short, ahead = (
+        contrast([*zip(weights, (a, b, untrained))])
+        for weights in ((1, -1, 0), (0, 1, -1), (1, MARGIN - 1, -MARGIN), (1, -MARGIN - 1, MARGIN))
+    )
     untested = _scarce(gain, SEEDS, PROBLEMS) or short.untested or ahead.untested
     if not untested and gain.supports > ALPHA / 2:
         untested = (
@@ -163,7 +150,6 @@ def alike(a: pd.DataFrame, b: pd.DataFrame, untrained: pd.DataFrame) -> Effect:
         supports=max(short.supports, ahead.opposes),
         opposes=min(short.opposes, ahead.supports),
         untested=untested,
-        margin=MARGIN * gain.value,
     )
 
 
@@ -226,97 +212,79 @@ def trained(curves: pd.DataFrame, a: str, b: str, bins: Iterable[str]) -> Effect
         left_out = f"seeds that not both arms have: {list(alone)}" if len(alone) else ""
         one, two = one[shared], two[shared]
     seeds = min(len(one), len(two))
-    found = Estimate(one.mean() - two.mean(), seeds=seeds, paired=paired, left_out=left_out)
-    if seeds < 2:
-        return _effect_of(replace(found, untested="fewer than two seeds an arm"))
-    if paired:
-        error = (one - two).std() / np.sqrt(seeds)
-        df = seeds - 1
-    else:
-        parts = np.array([arm.var() / len(arm) for arm in (one, two)])
-        error = np.sqrt(parts.sum())
-        df = error**4 / (parts**2 / [len(one) - 1, len(two) - 1]).sum() if error else 0
-    return _effect_of(found.with_error(error, df), problems=0)
+    found = Estimate(one.mean() - two.mean(), seeds=seeds, left_out=left_out)
+    if seeds > 1:
+        test = stats.ttest_rel(one, two) if paired else stats.ttest_ind(one, two, equal_var=False)
+        low, high = test.confidence_interval()
+        found = found.with_error((high - low) / 2 / stats.t.ppf(0.975, test.df), test.df)
+    return _effect_of(found, problems=0)
 
 
-def steering(asked: pd.DataFrame, control: pd.DataFrame, wish: str = "harder") -> Effect:
-    """The teacher follows a wish: pass rates move that way more than in independent draws.
+def difficulty_steering(turns: pd.DataFrame, draws: pd.DataFrame, wish: str) -> Effect:
+    """F2: how much more the pass rate moves where the teacher was asked for `wish`.
 
-    A turn asked for harder follows one with a high pass rate, so it falls by chance too; the
-    control is what falls by chance alone. The effect is the difference of the mean changes, in the
+    A turn asked for harder follows one with a high pass rate, so it falls by chance too. So the
+    control are independent draws that followed one of their snippet with a pass rate within the
+    range from which the wish was made. The effect is the difference of the mean changes, in the
     wish's direction. Turns of a snippet are alike, so the bootstrap draws the N snippets anew, each
     with all its turns of both kinds. The deviation of the resamples times sqrt(N / (N - 1)) is the
     standard error. Student's t has one degree less than the snippets of the kind that has fewer.
 
     Args:
-        asked: one row per turn with that wish: columns `seed_id` (its snippet), `change` (pass rate
-            after minus before, -1 to 1).
-        control: one row per independent draw, the same columns.
+        turns: teacher.turn_changes.
+        draws: the same of the method `single`.
         wish: harder (pass rates should fall) or easier (rise).
     Returns:
         How much more the rates moved (-2 to 2); `seeds` counts snippets, `problems` turns, of the
         kind that has fewer. It is tested with SNIPPETS snippets of each kind.
     Source: paper, figs. 1 and 2 (the claim); the control and the test are our choice.
     """
-    kinds = [part.dropna(subset="change").groupby("seed_id").change for part in (asked, control)]
-    turns = min(int(kind.count().sum()) for kind in kinds)
-    snippets = min(map(len, kinds))
-    found = Estimate(seeds=snippets, problems=turns)
-    if not snippets:
-        return _effect_of(replace(found, untested="no turn to compare"))
-    sign = -1 if wish == "harder" else 1
+    asked = turns[turns.asked == wish]
+    control = draws[draws.before.between(asked.before.min(), asked.before.max())]
     # Snippets x (sum and number of the asked, sum and number of the control).
-    parts = [kind.agg(["sum", "count"]) for kind in kinds]
+    parts = [part.groupby("seed_id").change.agg(["sum", "count"]) for part in (asked, control)]
+    turns = min(int(part["count"].sum()) for part in parts)
+    found = Estimate(seeds=min(map(len, parts)), problems=turns)
+    if not found.seeds:
+        return _effect_of(replace(found, untested="no turn to compare"))
     totals = pd.concat(parts, axis=1).fillna(0).to_numpy()
     count = len(totals)
-    rng = np.random.default_rng(0)
-    drawn = rng.multinomial(count, np.full(count, 1 / count), RESAMPLES) @ totals
-    drawn = drawn[(drawn[:, [1, 3]] > 0).all(axis=1)]
-    value, *moved = (
-        sign * (row[0] / row[1] - row[2] / row[3]) for row in [totals.sum(axis=0), *drawn]
-    )
-    error = np.std(moved) * np.sqrt(count / max(1, count - 1))
-    found = replace(found, value=value).with_error(error, snippets - 1)
+    # All snippets, then the bootstrap: as many again, drawn with replacement.
+    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), RESAMPLES)
+    sums = np.vstack([np.ones(count), drawn]) @ totals
+    sums = sums[(sums[:, [1, 3]] > 0).all(axis=1)]
+    moved = sums[:, 0] / sums[:, 1] - sums[:, 2] / sums[:, 3]
+    moved *= -1 if wish == "harder" else 1
+    error = moved[1:].std() * np.sqrt(count / max(1, count - 1))
+    found = replace(found, value=moved[0]).with_error(error, found.seeds - 1)
     return _effect_of(found, seeds=SNIPPETS, problems=0)
 
 
-def ratio_effect(
-    value: float, low: float, high: float, null: float, seeds: int, problems: int
-) -> Effect:
-    """A ratio that has its interval already, such as that of `yields.yield_table`, against `null`.
+def multi_turn_yield(yields: pd.DataFrame, over: float) -> Effect:
+    """F1: the share of problems kept by multi-turn over that of single-turn, at equal budget.
 
     The logarithm is taken for normal on either side of the ratio, with the width that the interval
-    has there: a p value is below 0.025 just where the interval ends on that side of `null`.
+    has there: a p value is below 0.025 just where the interval ends on that side of `over`.
 
     Args:
-        value: the ratio, 0 to inf.
-        low: of its 95% interval.
-        high: of its 95% interval.
-        null: what the claim says that the ratio is above.
-        seeds: for the board.
-        problems: for the board.
+        yields: yields.yield_table.
+        over: what the ratio must be above; the paper says 4.
     Returns:
-        The effect; not tested without an interval.
-    Source: our choice.
+        The ratio against `over`; not tested without an interval.
+    Source: paper, sec. 4.2 (the ratio); the test is our choice.
     """
-    if not np.isfinite(value) or np.isnan(low):
-        untested = "no ratio with an interval"
-        return Effect(
-            value, low, high, seeds=seeds, problems=problems, null=null, untested=untested
-        )
+    both = yields.set_index("environment").reindex(["all"]).iloc[0]
+    seeds, *kept = both[["seeds", "multi_kept", "single_kept"]].fillna(0).astype(int)
+    found = Effect(both.ratio, both.low, both.high, seeds=seeds, problems=min(kept), null=over)
+    if not np.isfinite(found.value) or np.isnan(found.low):
+        return replace(found, untested="no ratio with an interval")
     tiny = 1e-9
-    with np.errstate(divide="ignore"):
-        middle, under, over = np.log(np.maximum([value, low, high], tiny))
-        distance = middle - np.log(null)
-        down, up = np.maximum([middle - under, over - middle], tiny) / stats.norm.ppf(0.975)
-    return Effect(
-        value,
-        low,
-        high,
-        stats.norm.sf(distance / down),
-        stats.norm.cdf(distance / up),
-        seeds,
-        problems,
-        null,
-        null * np.exp(detectable(down, 1e6)),
+    middle, low, high = np.log(np.maximum([found.value, found.low, found.high], tiny))
+    distance = middle - np.log(over)
+    down, up = np.maximum([middle - low, high - middle], tiny) / stats.norm.ppf(0.975)
+    return replace(
+        found,
+        supports=stats.norm.sf(distance / down),
+        opposes=stats.norm.cdf(distance / up),
+        smallest=over * np.exp(detectable(down, 1e6)),
     )

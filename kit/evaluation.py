@@ -309,8 +309,6 @@ def summary(frame: pd.DataFrame, ks: Iterable[int]) -> pd.DataFrame:
         ValueError: impossible counts.
     Source: paper, evaluation (pass@k); the interval is our choice.
     """
-    if "checkpoint" not in frame:
-        frame = frame.assign(checkpoint="")
     rows = []
     for key, part in by_group(frame, ["checkpoint", "set"]):
         # pass@k of the samples for each k, then the greedy completions: pass@1.

@@ -92,8 +92,7 @@ def behaviour(
     )
     of: dict[str, str] = {}
     known: dict[str, str] = {}
-    for number, result in box.run(jobs):
-        name, _, functions, own = programs[number]
+    for (name, _, functions, own), result in zip(programs, box.map(jobs)):
         try:
             returned = {canonical(value) for kind, value in result.values if kind == "ok"}
             everything = canonical(list(result.values))
@@ -254,10 +253,10 @@ def contamination(
     dropped = [problem for problem in problems if problem.dropped_by == "contaminated"]
     rows = []
     for name, texts in evaluation.items():
-        grams = _grams_of_sets({name: texts}, n)
-        left = {p.id for p in train if any(gram in grams for gram in _ngrams([_text(p)], n))}
+        grams = {*_ngrams(texts, n)}
+        left = {p.id for p in train if not grams.isdisjoint(_ngrams([_text(p)], n))}
         # The filter's reason names the set first, either way.
-        prefixes = (name, f"returns the same as {name}")
+        prefixes = (f"{name}:", f"returns the same as {name}/")
         found = sum(problem.reason.startswith(prefixes) for problem in dropped)
         rows.append((name, len(texts), found, len(left)))
     return pd.DataFrame(rows, columns=["set", "texts", "dropped", "left"])

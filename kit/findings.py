@@ -16,7 +16,7 @@ from kit.teacher import turn_changes
 
 # A row of the board; `board` explains them.
 BOARD = (
-    "claim statement comparison mode value low high null margin seeds problems smallest p adjusted "
+    "claim statement comparison mode value low high null seeds problems smallest p adjusted "
     "part verdict why left_out elsewhere modelled"
 ).split()
 
@@ -59,13 +59,12 @@ def changes_by_arm(scores: pd.DataFrame) -> pd.DataFrame:
     """
     key = ["arm", "seed", "set", "problem_id"]
     rates = scores.assign(sampled=scores.solved / scores.n).set_index(key)
-    before = rates.loc[rates.checkpoint == "before", ["sampled", "greedy"]]
-    after = rates.loc[rates.checkpoint == "after", ["sampled", "greedy"]]
+    before, after = (
+        rates.loc[rates.checkpoint == name, ["sampled", "greedy"]] for name in ("before", "after")
+    )
     moved = (after.reindex(before.index) - before).dropna()
-    groups = moved.groupby(["arm", "seed", "set"], sort=False)
-    return groups.agg(
-        sampled=("sampled", "mean"), greedy=("greedy", "mean"), problems=("sampled", "size")
-    ).reset_index()
+    groups = moved.groupby(key[:3], sort=False)
+    return groups.mean().assign(problems=groups.size()).reset_index()
 
 
 def round_tables(yields: pd.DataFrame, problems: Iterable[Problem]) -> dict[str, pd.DataFrame]:
@@ -97,7 +96,7 @@ def board(tables: dict[str, pd.DataFrame], claims: tuple[Claim, ...] = CLAIMS) -
     Returns:
         One row per claim, comparison and mode (sampled | greedy | lenient), BOARD: columns `claim`
         (F1a ...), `statement`, `comparison`, `mode`; `value`, `low`, `high` (95%, not corrected),
-        `null`, `margin`, `seeds`, `problems`, `smallest`, `left_out` as in Effect; `p` two-sided,
+        `null`, `seeds`, `problems`, `smallest`, `left_out` as in Effect; `p` two-sided,
         `adjusted` after Holm; `part`: verdict of the comparison, "no vote" for other modes; `why`:
         why there is no test; `verdict`: of the claim; `elsewhere`: what others report; `modelled`:
         what of it is a model in the miniature.
@@ -118,17 +117,15 @@ def board(tables: dict[str, pd.DataFrame], claims: tuple[Claim, ...] = CLAIMS) -
             shown = effect if vote else comparison.effect(tables, mode)
             rows.append(
                 {
+                    **vars(claim),
+                    **vars(shown),
                     "claim": claim.id,
-                    "statement": claim.statement,
                     "comparison": comparison.text,
                     "mode": mode,
-                    **vars(shown),
                     "p": shown.p,
                     "adjusted": p if vote else float("nan"),
                     "part": shown.verdict(p) if vote else "no vote",
                     "why": shown.untested,
-                    "elsewhere": claim.elsewhere,
-                    "modelled": claim.modelled,
                 }
             )
     verdicts = {claim.id: claim.verdict(parts[claim.id]) for claim in claims}

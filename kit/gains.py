@@ -107,18 +107,16 @@ def form_and_skill(frame: pd.DataFrame) -> pd.DataFrame:
     means = rates.groupby([frame["set"], frame["checkpoint"]], sort=False).mean()
     means["well_formed"] = 1 - means["malformed"]
     means["skill"] = means["solved"] / means["well_formed"]
-    by_set = means.groupby("set")["skill"]
-    means["skill"] = means["skill"].fillna(by_set.transform("max")).fillna(0)
-    wide = means.unstack("checkpoint")
+    before, after = (means.xs(name, level="checkpoint") for name in ("before", "after"))
+    # A checkpoint without a well-formed answer shows no skill: the other's stands for its own.
+    before, after = before.fillna(after).fillna(0), after.fillna(before).fillna(0)
 
     # The two terms of the sum.
-    before, after = (means.xs(name, level="checkpoint") for name in ("before", "after"))
     change = after - before
     middle = (before + after) / 2
-    found = wide.set_axis([f"{name}_{checkpoint}" for name, checkpoint in wide], axis=1)
+    found = before.add_suffix("_before").join(after.add_suffix("_after")).sort_index(axis=1)
     found["change"] = change["solved"]
     found["by_form"] = change["well_formed"] * middle["skill"]
     found["by_skill"] = change["skill"] * middle["well_formed"]
-    counts = frame.groupby("set", sort=False)["problem_id"].nunique()
-    found.insert(0, "n", counts)
-    return found.reindex(counts.index).reset_index()
+    found.insert(0, "n", frame.groupby("set")["problem_id"].nunique())
+    return found.reset_index()

@@ -55,10 +55,12 @@ class ExportError(RuntimeError):
 def problem_of_row(row: dict) -> tuple[Environment, Problem]:
     """A row of the data set as what the kit grades.
 
-    Raises ExportError for a row in which something is missing.
+    Raises ExportError for a row in which something is missing, or of an unknown environment.
     """
     try:
-        env = KINDS[row["environment"]](visible=row["visible"], equality=row["equality"])
+        if (name := row["environment"]) not in KINDS:
+            raise ExportError(f"no environment is called {name!r}: there are {', '.join(KINDS)}")
+        env = KINDS[name](visible=row["visible"], equality=row["equality"])
         return env, Problem(environment=env.name, **{name: row[name] for name in VERIFIED})
     except KeyError as error:
         raise ExportError(

@@ -4,9 +4,8 @@ import random
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
-from itertools import chain, islice, zip_longest
 
-from kit.benchmarks.procedural import MATHS_LEVELS
+from kit.benchmarks.procedural import MATHS_LEVELS, in_turn
 from kit.core.types import Item, Problem
 from kit.environments.base import Environment
 from kit.mini.language import draw_string_problem
@@ -16,11 +15,6 @@ def _drawn(name, problems, seed):
     """Each problem once, in an order that depends on the name and the seed alone."""
     known = {problem.id: problem for problem in problems}
     return [known[i] for i in random.Random(f"{name} {seed}").sample(sorted(known), len(known))]
-
-
-def _some_items(name, problems, environments, n, seed):
-    """At most n of the problems, drawn, as items of a set."""
-    return [problem_item(name, p, environments) for p in _drawn(name, problems, seed)[:n]]
 
 
 def problem_item(name: str, problem: Problem, environments: dict[str, Environment]) -> Item:
@@ -47,66 +41,55 @@ def problem_item(name: str, problem: Problem, environments: dict[str, Environmen
     )
 
 
-def _unseen(problems, wanted):
-    """Those wanted that are like no problem that can be trained on, whatever its seed.
+# Which problems are in each set of held-out seeds.
+_WANTED = {
+    "synthetic": lambda x: x.kept and x.method != "real",
+    "unsolved": lambda x: x.dropped_by == "unsolved",
+    # Solvable by the student or not.
+    "real": lambda x: (
+        (x.method, x.status) == ("real", "valid")
+        and x.dropped_by not in ("duplicate", "contaminated")
+    ),
+}
 
-    Like: the same program, or the same behaviour ('' tells nothing).
+
+def held_out_items(
+    name: str,
+    problems: Iterable[Problem],
+    environments: dict[str, Environment],
+    n: int,
+    seed: int = 0,
+) -> list[Item]:
+    """Problems of held-out seeds, as the items of a set.
+
+    What is like a problem that can be trained on, whatever its seed, is left out: the same program
+    or the same behaviour ('' tells nothing).
+
+    Args:
+        name: synthetic (kept ones, in equal numbers per environment as far as there are any),
+            unsolved (valid ones that the student never solved), or real (real functions as
+            induction problems, solvable by the student or not).
+        problems: filtered problems of both splits.
+        environments: by name; they ask and grade.
+        n: at most so many.
+        seed: of the draw.
+    Returns:
+        The items, those of `synthetic` with the environments in turn.
+    Source: our choice.
     """
     problems = list(problems)
     # Some arms draw what the student never solved.
     shown = [x for x in problems if x.split == "train" and (x.kept or x.dropped_by == "unsolved")]
     known = {text for x in shown for text in (x.program, x.behaviour) if text}
-    return [x for x in problems if wanted(x) and not known & {x.program, x.behaviour}]
-
-
-def synthetic_items(
-    problems: Iterable[Problem], environments: dict[str, Environment], n: int, seed: int = 0
-) -> list[Item]:
-    """Kept problems of held-out seeds, in equal numbers per environment as far as there are any.
-
-    What is like a training problem is left out, here and in the other two sets (`_unseen`).
-
-    Args:
-        problems: filtered problems of both splits.
-        environments: by name; they ask and grade.
-        n: at most so many.
-        seed: of the draw.
-    Returns:
-        The items, the environments in turn.
-    Source: our choice.
-    """
-    fresh = _unseen(problems, lambda x: x.kept and x.split == "held_out" and x.method != "real")
-    # Draw, then take the environments in turn.
-    drawn = _drawn("synthetic", fresh, seed)
-    queues = [
-        [problem for problem in drawn if problem.environment == name] for name in environments
+    fresh = [
+        x
+        for x in problems
+        if x.split == "held_out" and _WANTED[name](x) and not known & {x.program, x.behaviour}
     ]
-    in_turn = filter(None, chain.from_iterable(zip_longest(*queues)))
-    return [problem_item("synthetic", problem, environments) for problem in islice(in_turn, n)]
-
-
-def real_items(
-    problems: Iterable[Problem], environments: dict[str, Environment], n: int, seed: int = 0
-) -> list[Item]:
-    """Real functions of the held-out split as induction problems, solvable by the student or not.
-
-    Args:
-        problems: filtered problems of both splits.
-        environments: by name; they ask and grade.
-        n: at most so many.
-        seed: of the draw.
-    Returns:
-        The items.
-    Source: our choice.
-    """
-    found = _unseen(
-        problems,
-        lambda x: (
-            (x.method, x.split, x.status) == ("real", "held_out", "valid")
-            and x.dropped_by not in ("duplicate", "contaminated")
-        ),
-    )
-    return _some_items("real", found, environments, n, seed)
+    drawn = _drawn(name, fresh, seed)
+    if name == "synthetic":
+        drawn = in_turn([[x for x in drawn if x.environment == kind] for kind in environments])
+    return [problem_item(name, problem, environments) for problem in drawn[:n]]
 
 
 def string_items(n: int, environments: dict[str, Environment], seed: int = 0) -> list[Item]:
@@ -127,24 +110,6 @@ def string_items(n: int, environments: dict[str, Environment], seed: int = 0) ->
         item = problem_item("strings", draw_string_problem(rng, depth + 1), environments)
         found.setdefault(item.id, replace(item, group=MATHS_LEVELS[depth]))
     return [*found.values()]
-
-
-def unsolved_items(
-    problems: Iterable[Problem], environments: dict[str, Environment], n: int, seed: int = 0
-) -> list[Item]:
-    """The tier that the student never solved: valid problems of held-out seeds with p = 0.
-
-    Args:
-        problems: filtered problems of both splits.
-        environments: by name; they ask and grade.
-        n: at most so many.
-        seed: of the draw.
-    Returns:
-        The items.
-    Source: our choice.
-    """
-    found = _unseen(problems, lambda x: (x.split, x.dropped_by) == ("held_out", "unsolved"))
-    return _some_items("unsolved", found, environments, n, seed)
 
 
 def training_items(
@@ -168,4 +133,5 @@ def training_items(
     """
     ids = {*drawn}
     found = [problem for problem in problems if problem.id in ids]
-    return _some_items("training", found, environments, n, seed)
+    shown = _drawn("training", found, seed)[:n]
+    return [problem_item("training", problem, environments) for problem in shown]

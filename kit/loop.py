@@ -196,13 +196,11 @@ class TeacherLoop:
 
     def student(self, step: int) -> Engine:
         """The policy after so many steps, as the student."""
-        run, policy = self.run, self.run.profile.grpo.policy
-        model = str(run.path("policy")) if step else policy
-        own: dict = {"model": model}
+        run = self.run
+        role = evaluation.checkpoints(run)["after" if step else "before"]
         # A request at a time: what is asked beside it could change how its numbers are rounded.
-        if policy in SMALL_POLICIES:
-            own |= {"engine": "transformers", "concurrency": 1}
-        role = run.profile.student.model_copy(update=own)
+        if run.profile.grpo.policy in SMALL_POLICIES:
+            role = role.model_copy(update={"engine": "transformers", "concurrency": 1})
         return open_engine(run, role, "policy", f"policy {step} of seed {run.train_seed}")
 
     def judged(self, before: list[Problem], made: list[Problem]) -> list[Problem]:
@@ -219,9 +217,10 @@ class TeacherLoop:
             references = evaluation.programs(items)
             found = filters.behaviour(made, numbers.probes, references, box, first)
         acts = {x.id: x.behaviour for x in before if x.behaviour}
-        held = {x.behaviour: f"held_out/{x.id}" for x in first if x.split == "held_out"}
         # A program without one cannot be told by what it returns.
-        held.pop("", None)
+        held = {
+            x.behaviour: f"held_out/{x.id}" for x in first if x.split == "held_out" and x.behaviour
+        }
         known = filters.Behaviour(found.of | acts, found.known | held)
         texts = evaluation.texts(items)
         # A twin is of the same method.

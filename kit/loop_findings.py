@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from kit.arms import arm_facts, collect_study, recorded_study
+from kit.arms import collect_study, recorded_study
 from kit.claims import TOUGH, Claim, Comparison
 from kit.core import records
 from kit.core.run import LABEL, MINIATURE, Run
@@ -20,7 +20,7 @@ def _against_all(claim, statement, **where):
     """The closed loop against each control, all of which it must beat."""
     rivals = [name for name in LOOP_ARMS if name != "closed-loop"]
     parts = tuple(Comparison("closed-loop", rival, **where) for rival in rivals)
-    return Claim(claim, f"a teacher inside the loop {statement}", parts, "future work")
+    return Claim(claim, f"a teacher inside the loop {statement}", parts)
 
 
 # The rule: better, by `effects.better`, than each control; Holm over all comparisons of these.
@@ -66,13 +66,10 @@ def loop_tables(folder: Path) -> dict[str, pd.DataFrame]:
         `seconds` (of making problems), `arm` and `seed`. Without rows if no run is finished.
     Source: our choice.
     """
-    parts = [segment_table([], 0).assign(rollouts=0, seconds=0.0, arm="", seed=0)]
-    for path in sorted(folder.glob("*/*/evaluation.parquet")):
-        facts = arm_facts(path.parent)
-        bill = records.read_parquet(path.with_name("segments.parquet"))
-        parts.append(bill.assign(arm=facts["arm"], seed=facts["seed"]))
-    segments = pd.concat(parts[1:] or parts, ignore_index=True)
-    return collect_study(folder) | {"segments": segments}
+    runs = sorted(path.parent for path in folder.glob("*/*/evaluation.parquet"))
+    parts = [records.read_parquet(run / "segments.parquet") for run in runs]
+    empty = segment_table([], 0).assign(rollouts=0, seconds=0.0, arm="", seed=0)
+    return collect_study(folder) | {"segments": pd.concat(parts or [empty], ignore_index=True)}
 
 
 def read_loops(run: Run, folder: Path, recorded: Path) -> tuple[dict[str, pd.DataFrame], str]:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from kit.arms import (
-    EMPTY,
     NEEDED,
     arm_facts,
     collect_study,
+    finished_runs,
     recorded_folder,
     recorded_study,
     study_scale,
@@ -34,13 +34,18 @@ def read_study(run: Run, folder: str | Path = "") -> tuple[dict[str, pd.DataFram
         `scores`, `curves` and `drawn` as `collect_study` gives them, without rows if nothing is
         recorded either; and a label, for own data the study's scale.
     Raises:
-        RunError: several studies that cannot be compared, or the same arm and seed in two of them.
+        RunError: a folder that does not exist, several studies that cannot be compared, or the same
+            arm and seed in two of them.
     Source: our choice.
     """
-    names = str(folder or ROOT / "runs" / f"study-{run.profile.name}").split(",")
+    given = str(folder or ROOT / "runs" / f"study-{run.profile.name}")
+    names = [name.strip() for name in given.split(",")]
     # A notebook lies one folder below the kit's.
     paths = [Path(name) for name in names if name != "recorded"]
     paths = [path if path.exists() else ROOT / path for path in paths]
+    missing = [str(path) for path in paths if folder and not path.exists()]
+    if missing:
+        raise RunError(f"there is no study in {', '.join(missing)}: look at STUDY")
     own = [tables for tables in map(collect_study, paths) if len(tables["scores"])]
     scale = run.scale or next(filter(None, map(study_scale, paths)), "")
     if own and "recorded" not in names:
@@ -49,7 +54,7 @@ def read_study(run: Run, folder: str | Path = "") -> tuple[dict[str, pd.DataFram
     if shipped is None:
         if own:
             raise RunError("no study of this scale is recorded: leave `recorded` out of STUDY")
-        return {name: pd.DataFrame(columns=columns) for name, columns in EMPTY.items()}, scale
+        return collect_study(recorded_folder(scale)), scale
     if not own:
         print("recorded data: no finished run of one's own, so the study is that of data/recorded")
     run.recorded.add("study")
@@ -91,15 +96,13 @@ def with_recorded(tables: dict[str, pd.DataFrame], folder: Path) -> dict[str, pd
         RunError: the two cannot be compared.
     Source: our choice.
     """
-    if recorded_study(folder) is None:
-        return tables
     new = {*zip(tables["curves"].arm, tables["curves"].seed)}
     old = {}
     for name in tables:
         if (path := folder / f"{name}.parquet").exists():
             table = records.read_parquet(path)
             old[name] = table[[pair not in new for pair in zip(table.arm, table.seed)]]
-    return _joined([tables, old]) if len(old["curves"]) else tables
+    return _joined([tables, old]) if len(old.get("curves", ())) else tables
 
 
 def _read_facts(run):
@@ -136,27 +139,22 @@ def pool_studies(folders: list[Path], out: Path) -> pd.DataFrame:
     Source: our choice.
     """
     pooled: dict[tuple[str, int], tuple[Path, dict]] = {}
-    arms: dict[str, tuple[Path, dict]] = {}
-    first: tuple[Path, dict] | None = None
+    # What all runs have in common, and those of an arm, with the run that said it first.
+    noted: dict[str, tuple[Path, dict]] = {}
     for folder in (*[out] * out.exists(), *folders):
-        runs = sorted(note.parent for note in folder.glob("*/*/arm.json"))
-        runs = [run for run in runs if all((run / name).exists() for name in NEEDED)]
+        runs = finished_runs(folder)
         if not runs and folder != out:
             raise RunError(f"{folder} has no finished run of a study")
         for run in runs:
             facts, arm, study = _read_facts(run)
-            first = first or (run, study)
-            if study["data"] != first[1]["data"]:
-                raise RunError(f"{run} was trained on other problems than {first[0]}")
-            if changed := changed_keys(first[1]["profile"], study["profile"]):
-                raise RunError(f"{run} has another profile than {first[0]} ({changed})")
             name, seed = run.parent.name, int(facts["seed"])
-            other, known = arms.setdefault(name, (run, arm))
-            if changed := changed_keys(known, arm):
-                raise RunError(
-                    f"{run} and {other} are two arms of one name ({changed}): rename the folder "
-                    f"{run.parent} or the other"
-                )
+            for key, own, clash in (
+                ("", study, "have other problems or another profile"),
+                (name, arm, f"are two arms of one name, so rename the folder {run.parent}"),
+            ):
+                other, known = noted.setdefault(key, (run, own))
+                if changed := changed_keys(known, own):
+                    raise RunError(f"{run} and {other} {clash} ({changed})")
             other, _ = pooled.setdefault((name, seed), (run, facts))
             if not filecmp.cmp(other / "evaluation.parquet", run / "evaluation.parquet", False):
                 raise RunError(
@@ -169,7 +167,7 @@ def pool_studies(folders: list[Path], out: Path) -> pd.DataFrame:
         place = out / name / str(seed)
         if run != place:
             place.mkdir(parents=True, exist_ok=True)
-            for file in {*NEEDED} - {"arm.json"}:
+            for file in NEEDED:
                 shutil.copyfile(run / file, place / file)
             (place / "arm.json").write_text(json.dumps(facts, indent=1))
     return pd.DataFrame([facts for _, facts in pooled.values()])[["from", "arm", "seed"]]

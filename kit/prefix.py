@@ -22,7 +22,7 @@ def shared(trainer: type) -> type:
     """A trainer that computes each distinct prompt of a batch once.
 
     Where that cannot be, it prints one sentence and does as TRL does: weights in shards, a model
-    without a cache that can be repeated, the loss under `recompute`, rollouts by vLLM.
+    without a cache that can be repeated, `recompute`.
 
     Args:
         trainer: TRL's GRPOTrainer, or a subclass of it.
@@ -49,11 +49,8 @@ def _same(ids: torch.Tensor, mask: torch.Tensor) -> list[int]:
 def _together(batches: list[dict]) -> list[dict]:
     """The same batches, of the same sizes, with the rows of a prompt side by side.
 
-    TRL shuffles the rollouts of a step over its batches, which tears groups apart. With images,
-    whose rows are counted otherwise, nothing is moved.
+    TRL shuffles the rollouts of a step over its batches, which tears groups apart.
     """
-    if not all(isinstance(value, torch.Tensor) for value in batches[0].values()):
-        return batches
     names = [name for name, value in batches[0].items() if value.ndim]
     whole = {name: torch.cat([batch[name] for batch in batches]) for name in names}
     which = _same(whole["prompt_ids"], whole["prompt_mask"])
@@ -65,26 +62,21 @@ def _together(batches: list[dict]) -> list[dict]:
 class _OncePerPrompt(_TRAINER):
     """What differs from TRL's trainer: where a cache comes from, and who uses it."""
 
-    rollouts_share = True
-    loss_shares = True
+    shares = True
     # TRL's: the batches of the last generation.
     _buffered_inputs: Any
 
     def __init__(self, *given, **named):
         super().__init__(*given, **named)
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            self._as_trl_does("the weights lie in shards", rollouts=True)
+            self._as_trl_does("the weights lie in shards")
         elif self.args.gradient_checkpointing:
-            self._as_trl_does("recompute keeps no cache", rollouts=False)
-        if self.use_vllm and self.accelerator.is_main_process:
-            print("vLLM draws the rollouts and shares prompts in its own way.")
+            self._as_trl_does("recompute keeps no cache")
 
-    def _as_trl_does(self, why: str, rollouts: bool):
-        self.loss_shares = False
-        self.rollouts_share = self.rollouts_share and not rollouts
+    def _as_trl_does(self, why):
+        self.shares = False
         if self.accelerator.is_main_process:
-            what = "each prompt is" if rollouts else "in the loss each prompt is"
-            print(f"{why.capitalize()}: {what} computed once per rollout, as TRL does.")
+            print(f"{why.capitalize()}: each prompt is computed once per rollout, as TRL does.")
 
     def _cache(self, model, ids, mask, positions=None):
         """The cache of all but the last token of each row; None where nothing can be shared.
@@ -108,7 +100,7 @@ class _OncePerPrompt(_TRAINER):
         if not layers or any(
             type(layer) is not DynamicLayer or layer.get_seq_length() != length for layer in layers
         ):
-            self._as_trl_does("the cache of this model cannot be repeated", rollouts=True)
+            self._as_trl_does("the cache of this model cannot be repeated")
             return None
         cache.batch_select_indices(torch.tensor(which, device=ids.device))
         return cache
@@ -116,7 +108,7 @@ class _OncePerPrompt(_TRAINER):
     def _prepare_inputs(self, generation_batch):
         before = self._buffered_inputs
         inputs = super()._prepare_inputs(generation_batch)
-        if self._buffered_inputs is before or not self.loss_shares:
+        if self._buffered_inputs is before or not self.shares:
             return inputs
         # A new generation: its groups come together again.
         self._buffered_inputs = _together(self._buffered_inputs)
@@ -136,7 +128,7 @@ class _OncePerPrompt(_TRAINER):
         self, model, own, input_ids, attention_mask, generation_config, **more
     ):
         plain = not more and generation_config.cache_implementation is None
-        if self.rollouts_share and plain:
+        if self.shares and plain:
             # The positions that `generate` gives: padding does not count.
             positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
             with self.accelerator.autocast():
@@ -164,17 +156,10 @@ class _OncePerPrompt(_TRAINER):
         as_trl = partial(step, *given, **more)
         # Images, or the routers of a mixture of experts.
         special = any(value is not None and value is not False for value in more.values())
-        if special or not self.loss_shares:
+        # In parts that fit into memory TRL does it.
+        parts = (batch_size or len(input_ids)) < len(input_ids)
+        if special or parts or not self.shares:
             return as_trl()
-        size = batch_size or len(input_ids)
-        # In parts that fit into memory.
-        if size < len(input_ids):
-            ask = partial(
-                self._get_per_token_logps_and_entropies, model, compute_entropy=compute_entropy
-            )
-            pairs = zip(input_ids.split(size), attention_mask.split(size), strict=True)
-            logps, entropies, _ = zip(*(ask(*pair, logits_to_keep) for pair in pairs), strict=True)
-            return torch.cat(logps), torch.cat(entropies) if compute_entropy else None, None
         with self.accelerator.autocast():
             prompts = (part[:, :-logits_to_keep] for part in (input_ids, attention_mask))
             cache = self._cache(self.accelerator.unwrap_model(model), *prompts)

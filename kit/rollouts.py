@@ -6,37 +6,16 @@ The reward function of kit.grpo sees every answer; `grpo.Health` writes them dow
 from pathlib import Path
 
 import pandas as pd
-from pydantic import BaseModel
 
 from kit.core.records import Log
-from kit.core.types import MALFORMED, Count, Problem, Sample, Verdict
+from kit.core.types import MALFORMED, Problem, Verdict, clean
 from kit.environments.base import Environment
 
-
-class Rollout(Sample):
-    """An answer of the policy in its training: the text as it came, and what became of it.
-
-    Source: our choice.
-    """
-
-    # From 1; and the group's place in the step, from 0.
-    step: Count
-    slot: Count
-    problem_id: str
-    environment: str
-    bin: str
-    # 1, 0, or None: our own infrastructure failed.
-    reward: float | None
-    tokens: Count
-    malformed: bool
-    cut_off: bool
-
-
-class _Answers(BaseModel):
-    """A line of the log: all answers of a step, so they are there whole or not at all."""
-
-    step: Count
-    rollouts: list[Rollout]
+# The columns of an answer: its text and verdict; its step (from 1) and the group's slot in that
+# (from 0); the reward is 1, 0, or None where our own infrastructure failed.
+ROLLOUT = (
+    "answer outcome reason step slot problem_id environment bin reward tokens malformed cut_off"
+).split()
 
 
 def rollout_rows(
@@ -54,7 +33,7 @@ def rollout_rows(
             data set's column `slot`.
         ends: the tokens that end an answer. One that ends in another was cut off, as TRL counts.
     Returns:
-        The fields of Rollout, a group's answers one after the other.
+        The columns ROLLOUT, a group's answers one after the other.
     Source: our choice.
     """
     # Imported here on purpose: it brings torch, and a reader of answers needs none.
@@ -63,7 +42,7 @@ def rollout_rows(
     step = given["trainer_state"].global_step + 1
     columns = zip(triples, verdicts, bins, given["completion_ids"], given["slot"], strict=True)
     rows = [
-        Rollout.model_validate(
+        clean(
             {
                 "step": step,
                 "slot": slot,
@@ -78,7 +57,7 @@ def rollout_rows(
                 "malformed": verdict.reason in MALFORMED,
                 "cut_off": bool(tokens) and tokens[-1] not in ends,
             }
-        ).model_dump()
+        )
         for (environment, problem, text), verdict, bin_name, tokens, slot in columns
     ]
     return gather_object(rows)
@@ -90,15 +69,15 @@ def read_rollouts(path: Path) -> pd.DataFrame:
     Args:
         path: of the `rollouts.jsonl` that `Health` wrote.
     Returns:
-        One row per answer, by step; of a step done twice the later answers. Columns: the fields of
-        Rollout; `reward` is NaN where our infrastructure failed. No rows if there is no such file.
+        One row per answer, by step; of a step done twice the later answers. Columns: ROLLOUT;
+        `reward` is NaN where our infrastructure failed. No rows if there is no such file.
     Raises:
-        RecordError: a line of the file does not hold rollouts.
+        RecordError: a line of the file is not JSON.
     Source: our choice.
     """
-    steps = {row["step"]: row["rollouts"] for row in Log(path, _Answers)}
+    steps = {row["step"]: row["rollouts"] for row in Log(path)}
     rows = [rollout for step in sorted(steps) for rollout in steps[step]]
-    return pd.DataFrame(rows, columns=list(Rollout.model_fields)).astype({"reward": float})
+    return pd.DataFrame(rows, columns=ROLLOUT).astype({"reward": float})
 
 
 def pass_rates_over_training(rollouts: pd.DataFrame) -> pd.DataFrame:
@@ -151,9 +130,7 @@ def first_and_second_half(rates: pd.DataFrame) -> pd.DataFrame:
         the first and the second half of the steps).
     Source: our choice.
     """
-    late = rates.step > rates.step.max() / 2
-    halves = []
-    for name, part in (("before", rates[~late]), ("after", rates[late])):
-        sums = part.groupby(["problem_id", "environment"])[["n", "solved"]].sum()
-        halves.append((sums.solved / sums.n).rename(name))
-    return pd.concat(halves, axis=1, join="inner").dropna().reset_index()
+    half = (rates.step > rates.step.max() / 2).map({False: "before", True: "after"})
+    sums = rates.groupby(["problem_id", "environment", half])[["n", "solved"]].sum()
+    shares = (sums.solved / sums.n).unstack().reindex(columns=["before", "after"])
+    return shares.dropna().reset_index()

@@ -74,26 +74,6 @@ SCHEDULES: dict[str, list[tuple[int, Mixture]]] = {
 
 # The paper's schedules; three others are its trainings on one difficulty alone.
 PAPER_SCHEDULES = ("uniform", "soft", "sharp", "classic", "hard-first", "medium-first")
-BUILT_IN = frozenset(SCHEDULES)
-
-
-def define_schedule(name: str, parts: list[tuple[float, Mixture]]) -> None:
-    """Add a schedule of your own to SCHEDULES, or change it.
-
-    This changes the global table: from the call on, everything in this process knows the schedule
-    by its name (notebook 04 calls its own one "mine").
-
-    Args:
-        name: any but those of the kit's own schedules.
-        parts: of each phase its start, as a share of the horizon (the first 0, all below 1), and
-            the weights of the bins; weights are divided by their sum.
-    Raises:
-        CurriculumError: the name is taken, or a start or a weight is unusable.
-    Source: our choice.
-    """
-    if name in BUILT_IN:
-        raise CurriculumError(f"the schedule {name} is the kit's own: choose another name")
-    SCHEDULES[name] = _of_horizon(parts)
 
 
 def _of_horizon(parts):
@@ -139,11 +119,9 @@ def phases(name: str, horizon: int) -> list[Phase]:
     """(first step, end, weights) of each phase, break points scaled to `horizon` steps.
 
     The name may be the phases themselves, as JSON: `[[0, {"easy": 1}], [0.5, {"hard": 1}]]`.
-    Raises CurriculumError for an unknown schedule and for a horizon below 1.
+    Raises CurriculumError for an unknown schedule.
     """
     found = _found(name)
-    if horizon < 1:
-        raise CurriculumError(f"a horizon of {horizon} steps: at least 1 is needed")
     steps, by_phase = zip(*found, strict=True)
     starts = [step * horizon / HORIZON for step in steps]
     return list(zip(starts, [*starts[1:], float(horizon)], by_phase, strict=True))
@@ -159,7 +137,7 @@ def weights(name: str, step: int, horizon: int) -> Mixture:
     Returns:
         Weights by bin; their sum is 1.
     Raises:
-        CurriculumError: the schedule is unknown, or the horizon is below 1.
+        CurriculumError: the schedule is unknown.
     Source: paper, curricula.
     """
     return dict([by_bin for start, _, by_bin in phases(name, horizon) if start <= step][-1])
@@ -175,7 +153,7 @@ def schedule_table(name: str, horizon: int) -> pd.DataFrame:
         Columns `step`, `bin`, `weight` (0 to 1): a row per bin at the first step of each phase,
         and at the horizon.
     Raises:
-        CurriculumError: the schedule is unknown, or the horizon is below 1.
+        CurriculumError: the schedule is unknown.
     Source: paper, curricula.
     """
     found = phases(name, horizon)

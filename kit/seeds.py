@@ -101,9 +101,7 @@ def sample_seeds(profile: Profile) -> list[SeedSnippet]:
     )
 
 
-def wild_seeds(
-    n: int, lines=(25, 50), seed: int = 0, roots: Iterable[Path] | None = None
-) -> list[SeedSnippet]:
+def wild_seeds(n: int, lines=(25, 50), seed: int = 0) -> list[SeedSnippet]:
     """Windows of consecutive lines of installed source files.
 
     A window counts if at least half of its lines are code inside functions, docstrings and
@@ -114,19 +112,14 @@ def wild_seeds(
         n: number of seeds.
         lines: the shortest and the longest window, in lines.
         seed: number of the draw.
-        roots: folders to take instead of the standard library and SEED_PACKAGES.
     Returns:
         n different seeds; the indentation that all lines share is removed.
     Raises:
-        SeedError: there are fewer, or `lines` is no range.
+        SeedError: there are fewer.
     Source: paper (consecutive lines at a random position of a file); which windows count is our
         choice.
     """
-    if not 1 <= lines[0] <= lines[1]:
-        raise SeedError(
-            f"lines: {lines} should be the shortest and the longest window, e.g. [25, 50]"
-        )
-    files = _files(_installed() if roots is None else tuple((root, root, "") for root in roots))
+    files = _files(_installed())
     rng = random.Random(f"wild {seed}")
     tries = (file for _ in range(20) for file in rng.sample(files, len(files)))
     windows = filter(None, (_window(*file, rng.randint(*lines), rng) for file in tries))

@@ -263,7 +263,7 @@ class Synthesis:
         self.student.prepare()
         try:
             if seed.as_is:
-                problem = await asyncio.to_thread(self.as_is, env, seed)
+                problem = await asyncio.to_thread(self._as_is, env, seed)
             else:
                 problem = await talk.problem(begin, lambda draft: env.verify(draft, self.check))
             problem = await self.attempt(env, problem.with_(**facts))
@@ -280,7 +280,7 @@ class Synthesis:
         self._keep(problem)
         return problem
 
-    def as_is(self, env: Environment, seed: SeedSnippet) -> Problem:
+    def _as_is(self, env, seed):
         """Real data: a solved function with its own task, no teacher."""
         draft = env.real(seed.text, seed.generator, seed.task, self.check.primary)
         return env.verify(draft, self.check)
@@ -331,11 +331,11 @@ def tally(
         A copy of the problem; an error, which is tried again, if all attempts were lost.
     Source: paper (p = solved / M); which answers are shown is our choice.
     """
-    # Different answers by outcome, in the order in which they came.
+    # Different answers by outcome, as they came. Whatever reading one raises, it ends no problem.
     samples: defaultdict[str, dict[str, Sample]] = defaultdict(dict)
     for answer, verdict in zip(answers, verdicts, strict=True):
         text = answer.text[:400]
-        with suppress(Rejected):
+        with suppress(Exception):
             text = env.read_answer(problem, answer.text)
         samples[verdict.outcome].setdefault(text, Sample(answer=text, **vars(verdict)))
     outcomes = Counter(verdict.outcome for verdict in verdicts)

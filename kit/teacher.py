@@ -120,13 +120,7 @@ def turn_changes(problems: Iterable[Problem], method: str = "multi") -> pd.DataF
 
 
 # The measures of `teacher_quality`, and of what each of them is a share.
-TEACHER_MEASURES = {
-    "valid": "problems written",
-    "copies": "problems written",
-    "distinct": "valid problems",
-    "harder lowers p": "turns asked harder",
-    "easier raises p": "turns asked easier",
-}
+TEACHER_MEASURES = ("valid", "copies", "distinct", "harder lowers p", "easier raises p")
 
 
 def teacher_quality(problems: Iterable[Problem]) -> pd.DataFrame:

@@ -29,12 +29,13 @@ def sensitivity_table(
         single).
     Source: our choice.
     """
-    similarities = sorted({0.7, 0.85, 0.95, filters.similarity})
-    lengths = sorted({10, 20, 30, filters.contamination_ngram})
-    grid = [("similarity", value) for value in similarities]
-    grid += [("contamination_ngram", value) for value in lengths]
+    grid: dict[str, set] = {
+        "similarity": {0.7, 0.85, 0.95, filters.similarity},
+        "contamination_ngram": {10, 20, 30, filters.contamination_ngram},
+        "behaviour": {"off", "on"},
+    }
     rows = []
-    for choice, setting in [*grid, ("behaviour", "off"), ("behaviour", "on")]:
+    for choice, setting in [(name, x) for name, values in grid.items() for x in sorted(values)]:
         # A copy with this one choice changed; `behaviour` is no field of the profile.
         changed = filters
         if choice != "behaviour":
@@ -64,9 +65,8 @@ def funnel_table(problems: list[Problem]) -> pd.DataFrame:
     Source: our choice.
     """
     keys = ["method", "environment", "dropped_by"]
-    rows = [(x.method, x.environment, "kept" if x.kept else x.dropped_by) for x in problems]
-    order = pd.CategoricalDtype(REASONS, ordered=True)
-    table = pd.DataFrame(rows, columns=keys).astype({"dropped_by": order})
+    rows = [(x.method, x.environment, x.dropped_by or "kept") for x in problems]
+    table = pd.DataFrame(rows, columns=keys).astype({"dropped_by": pd.CategoricalDtype(REASONS)})
     out = table.groupby(keys, observed=True).size().reset_index(name="count")
     # Problems lost by our own errors count for and against nobody.
     produced = out["count"].where(~out["dropped_by"].isin(INFRASTRUCTURE))
@@ -79,37 +79,29 @@ _CURRENCIES = ["tokens", "attempts"]
 _COMPARED = ["multi", "single"]
 
 
-def _bill(problems):
-    """One row per problem: where it comes from, whether it was kept, and what it cost."""
-    columns = "environment seed_id method turn dropped_by kept".split()
-    rows = [
-        (*(getattr(x, name) for name in columns), 1, x.teacher_tokens, x.n + x.errors)
-        for x in problems
-    ]
-    return pd.DataFrame(rows, columns=[*columns, "produced", *_CURRENCIES])
-
-
-def equal_budget(problems: list[Problem]) -> list[Problem]:
-    """The problems that multi- and single-turn generation make of one budget.
+def equal_budget(problems: list[Problem]) -> pd.DataFrame:
+    """The bill of multi- and single-turn generation within one budget, a row per problem.
 
     The budget is counted in teacher tokens and student attempts. Per environment it is the smaller
     of what either method has cost in all, each currency by itself. Each method takes its problems
     in order, first all first turns, then all second ones, until the next would pass one of the two
-    limits (our choice). Problems lost by our errors cost nothing here. Of other methods, and where
-    only one was run, nothing is cut.
+    limits (our choice). Problems lost by our errors cost nothing here. Where only one method was
+    run, nothing is cut.
     """
-    if not problems:
-        return []
-    bill = _bill(problems)
-    bill = bill[~bill.dropped_by.isin(INFRASTRUCTURE)].sort_values(["turn", "seed_id"])
+    columns = "environment seed_id method turn kept".split()
+    rows = [
+        (*(getattr(x, name) for name in columns), 1, x.teacher_tokens, x.n + x.errors)
+        for x in problems
+        if x.method in _COMPARED and x.dropped_by not in INFRASTRUCTURE
+    ]
+    bill = pd.DataFrame(rows, columns=[*columns, "produced", *_CURRENCIES])
+    bill = bill.astype(dict.fromkeys(_CURRENCIES, int)).sort_values(["turn", "seed_id"])
     # The budget of each environment: the smaller of the two methods' totals.
     groups = bill.groupby(["environment", "method"])[_CURRENCIES]
-    limits = groups.sum().query("method in @_COMPARED").groupby("environment").min()
+    limits = groups.sum().groupby("environment").min()
     # What a method has spent when it has made this problem too.
-    spent = groups.cumsum()
-    inside = (spent <= limits.reindex(bill.environment).to_numpy()).all(axis=1)
-    taken = bill.index[inside | ~bill.method.isin(_COMPARED)]
-    return [problems[place] for place in sorted(taken)]
+    inside = groups.cumsum() <= limits.reindex(bill.environment).to_numpy()
+    return bill[inside.all(axis=1)]
 
 
 YIELDS = (
@@ -138,8 +130,7 @@ def yield_table(problems: list[Problem], resamples: int = 2000, seed: int = 0) -
         nothing) or NaN (neither did, or one was not run), or with under two seeds.
     Source: paper, sec. 4.2 (the ratio is more than 4); budget and bootstrap are our choice.
     """
-    rows = _bill(equal_budget(problems))
-    rows = rows[rows.method.isin(_COMPARED)]
+    rows = equal_budget(problems)
     groups = [*rows.groupby("environment"), ("all", rows)] if len(rows) else []
     return pd.DataFrame(
         [_yield(name, part, resamples, np.random.default_rng(seed)) for name, part in groups],
@@ -151,26 +142,21 @@ def _yield(name, rows, resamples, rng):
     """One row of `yield_table`."""
     # Of each seed: problems produced and kept, tokens and attempts, each of multi and of single.
     values = ["produced", "kept", *_CURRENCIES]
-    by_seed = rows.pivot_table(index="seed_id", columns="method", values=values, aggfunc="sum")
+    by_seed = rows.pivot_table(values, "seed_id", "method", "sum")
     columns = pd.MultiIndex.from_product([values, _COMPARED])
     counts = by_seed.reindex(columns=columns).fillna(0).to_numpy(int)
-    totals = counts.sum(axis=0).reshape(4, 2)
-    produced, kept, paid, _ = totals
     seeds = len(counts)
+    # All seeds, then the bootstrap: as many seeds again, drawn with replacement.
+    drawn = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
+    sums = np.vstack([np.ones(seeds, int), drawn]) @ counts
+    produced, kept, paid, attempts = sums[0].reshape(4, 2)
     low = high = np.nan
     with np.errstate(divide="ignore", invalid="ignore"):
-        shares = kept / produced
-        per_token = kept / paid
-        ratio = shares[0] / shares[1]
-        if np.isfinite(ratio) and seeds > 1:
-            # The bootstrap: as many seeds again, drawn with replacement.
-            drawn = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) @ counts
-            multi, single = (drawn[:, [2, 3]] / drawn[:, [0, 1]]).T
-            ratios = multi / single
-            low, high = (
-                np.quantile(np.where(np.isnan(ratios), worst, ratios), q, method="inverted_cdf")
-                for worst, q in ((0, 0.025), (np.inf, 0.975))
-            )
-        sizes = (produced[0], kept[0], shares[0], produced[1], kept[1], shares[1])
-        costs = (*totals[2:].flat, per_token[0] / per_token[1])
-        return (name, seeds, *sizes, ratio, low, high, *costs)
+        shares = sums[:, 2:4] / sums[:, :2]
+        ratios = pd.Series(shares[:, 0] / shares[:, 1])
+        if np.isfinite(ratios[0]) and seeds > 1:
+            low = ratios[1:].fillna(0).quantile(0.025, "lower")
+            high = ratios[1:].fillna(np.inf).quantile(0.975, "lower")
+        multi, single = zip(produced, kept, shares[0])
+        per_token = np.divide(*kept / paid)
+    return (name, seeds, *multi, *single, ratios[0], low, high, *paid, *attempts, per_token)

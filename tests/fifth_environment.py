@@ -111,16 +111,3 @@ class Mutation(Environment):
         if (got := result.returned()) is None:
             return Verdict.of_failure(result.status)
         return Verdict("failed", Reason.WRONG) if same(*got) else Verdict("passed")
-
-
-if __name__ == "__main__":
-    from kit.environments.base import demo
-
-    problem, verdicts = demo(
-        Mutation(),
-        "def f(x: int):\n    return 1 if x < 10 else 2",
-        ["3", "12"],
-        ["<answer>10</answer>", "<answer>11</answer>", "<answer>__import__('os')</answer>"],
-    )
-    assert "x <= 10" in problem.test
-    assert [v.outcome for v in verdicts] == ["passed", "failed", "failed"]

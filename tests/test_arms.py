@@ -306,10 +306,18 @@ def test_the_study_profile_has_problems_enough_in_the_recorded_run():
 
 
 @pytest.mark.parametrize(
-    "text", ["uniform: {shedule: hard}", "uniform: {share: 2.0}", "- uniform", "uniform: ["]
+    "text",
+    [
+        b"uniform: {shedule: hard}",
+        b"uniform: {share: 2.0}",
+        b"- uniform",
+        b"uniform: [",
+        # Latin-1, not UTF-8.
+        b"j\xfcrgen: {schedule: hard}",
+    ],
 )
 def test_a_broken_file_of_arms_is_refused(tmp_path, text):
-    (tmp_path / "arms.yaml").write_text(text)
+    (tmp_path / "arms.yaml").write_bytes(text)
     with pytest.raises(ArmError, match="is not a list of arms"):
         load_arms(path=tmp_path / "arms.yaml")
 
@@ -340,6 +348,13 @@ def test_scores_know_the_snippet_and_keep_what_newer_runs_count(tmp_path):
     assert scores[scores.seed == 0].lenient.tolist() == [3, 3]
     assert set(scores[scores.seed == 0].seed_id) == {"snippet"}
     assert scores[scores.seed == 1].lenient.isna().all(), "an older run has none"
+
+
+def test_a_folder_without_an_arm_is_no_run(tmp_path, capsys):
+    for seed in (0, 1):
+        finished(tmp_path / "easy" / str(seed), "easy", seed, {})
+    (tmp_path / "easy" / "1" / "arm.json").unlink()
+    assert set(collect_study(tmp_path)["scores"].seed) == {0} and not capsys.readouterr().out
 
 
 @pytest.mark.parametrize("lost", NEEDED)

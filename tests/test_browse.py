@@ -4,24 +4,23 @@ By their controls, looking at what they show.
 """
 
 import json
+import re
 import time
-from types import SimpleNamespace
 
 import ipywidgets
 import pandas as pd
 import pytest
 from IPython.display import HTML, Javascript
+from matplotlib.figure import Figure
 
 import kit
 from kit import environments
-from kit.core.manifest import note_stage
 from kit.core.profile import load_profile
 from kit.core.types import Problem, Sample, Verdict
 from kit.display import browse, explore
-from kit.display import compare as comparing
-from kit.display.compare import _compared, _folder, compare
+from kit.display.compare import CURVES, compare
 from kit.sandbox import SandboxUnavailable
-from kit.schedules import PAPER_SCHEDULES, SCHEDULES
+from kit.schedules import HORIZON, PAPER_SCHEDULES, SCHEDULES
 
 PARENT = Problem(
     environment="deduction",
@@ -106,7 +105,7 @@ def test_every_control_says_what_it_is(shown, run):
     browse.browse([CHILD, PARENT, OTHER])
     explore.playground({"deduction": PARENT}, ENVS, run, {})
     explore.design(pool(), run)
-    compare(run, study(), {})
+    compare(study(), {})
     controls = [
         w
         for box in shown
@@ -115,7 +114,7 @@ def test_every_control_says_what_it_is(shown, run):
         and hasattr(w, "description")
         and not isinstance(w, (ipywidgets.HTML, ipywidgets.Label))
     ]
-    assert len(controls) >= 20 and all(w.description for w in controls)
+    assert len(controls) >= 18 and all(w.description for w in controls)
     assert not any(
         getattr(w, "continuous_update", False)
         for w in controls
@@ -127,11 +126,12 @@ def test_every_control_says_what_it_is(shown, run):
 
 
 def test_a_card_escapes_what_a_model_wrote_and_shows_what_changed():
-    shown = browse.card(CHILD, PARENT).data
+    shown = browse.card(CHILD, [PARENT, CHILD]).data
     assert "<script>" not in shown and "&lt;script&gt;" in shown and "<b>" not in shown
     assert "-     return x<" in shown and "+     return x * &#x27;&lt;b&gt;&#x27;<" in shown
     assert "1 of 4 attempts (0.25)" in shown and "kept" in shown and "✗ failed wrong × 3" in shown
-    assert "changed" not in browse.card(CHILD).data
+    for unknown in ([], [CHILD, OTHER], [CHILD, PARENT.with_(chain_id="another")]):
+        assert "changed" not in browse.card(CHILD, unknown).data
 
 
 def test_a_long_attempt_is_folded_and_escaped():
@@ -159,10 +159,7 @@ def test_every_field_of_a_record_is_escaped_and_can_be_shown():
     odd = f"{HOSTILE}\ud83d"
     texts = ("environment", "message", "asked", "reason", "raw", "teacher", "student", "source")
     bad = CHILD.model_copy(update=dict.fromkeys(texts, odd) | {"turn": PARENT.turn + 1})
-    for shown in (
-        browse.card(bad, PARENT, [bad, PARENT]).data,
-        browse.chain_html(bad, [bad, CHILD]),
-    ):
+    for shown in (browse.card(bad, [bad, PARENT]).data, browse.chain_html(bad, [bad, CHILD])):
         assert "<script" not in shown and "<img" not in shown
         shown.encode()
 
@@ -180,31 +177,28 @@ def test_browse_finds_relatives_that_are_not_among_the_chosen(headless):
 def test_browse_narrows_and_steps(shown):
     browse.browse([CHILD, PARENT, OTHER])
     (box,) = shown
-    problem, following = control(box, "problem"), control(box, "next ▶")
-    assert "▶ turn 2" in html_in(box) and [
-        w.value for w in all_in(box) if isinstance(w, ipywidgets.Label)
-    ] == ["1 of 3"]
-    following.click()
+    problem = control(box, "problem")
+    assert "▶ turn 2" in html_in(box)
+    assert (
+        problem.options[0] == ("0: deduction turn 2 harder 1/4 ", 0) and len(problem.options) == 3
+    )
+    problem.index = 1
     assert problem.value == 1 and "▶ turn 1" in html_in(box)
     control(box, "environment").value = "induction"
     assert [value for _, value in problem.options] == [2] and "return -x" in html_in(box)
-    following.click()
-    assert problem.value == 2, "round and round"
     control(box, "state").value = "kept"
     assert not problem.options and "no problem is like that" in html_in(box)
-    following.click()
     control(box, "environment").value = "all"
     assert [value for _, value in problem.options] == [0] and "▶ turn 2" in html_in(box)
     control(box, "state").value = "all"
-    control(box, "◀ previous").click()
-    assert problem.value == 2 and "<script" not in html_in(box)
+    problem.index = 2
+    assert problem.value == 2 and "return -x" in html_in(box) and "<script" not in html_in(box)
 
 
 def test_a_filter_with_one_value_is_not_offered(shown):
     browse.browse([PARENT])
-    assert {w.description for w in all_in(shown[0]) if isinstance(w, ipywidgets.Dropdown)} == {
-        "problem"
-    }
+    assert not [w for w in all_in(shown[0]) if isinstance(w, ipywidgets.Dropdown)]
+    assert control(shown[0], "problem").value == 0
 
 
 def test_nothing_to_browse_is_said(capsys):
@@ -333,13 +327,27 @@ def pool():
     ]
 
 
-@pytest.fixture(autouse=True)
-def own_schedule_forgotten():
-    yield
-    SCHEDULES.pop("mine", None)
+def slider_rows(box):
+    """The sliders of the phases in use, a row each."""
+    return [w for w in all_in(box) if isinstance(w, ipywidgets.VBox)][1].children
+
+
+def slid(box):
+    """What the sliders say: of each phase its start and the weights, as SCHEDULES has them."""
+    rows = [row.children for row in slider_rows(box)]
+    return [
+        (start.value * HORIZON, {b.description: b.value for b in bins}) for start, *bins in rows
+    ]
+
+
+def written(box):
+    """The schedule in the line of arms.yaml that is printed."""
+    line = html_in(box).partition("mine: {schedule: ")[2].partition("}\n")[0]
+    return json.loads(line.replace("&quot;", '"'))
 
 
 def test_a_schedule_is_turned_and_its_plan_is_seen_at_once(shown, run):
+    known = str(SCHEDULES)
     explore.design(pool(), run)
     (box,) = shown
     before = pictures(box)
@@ -355,7 +363,7 @@ def test_a_schedule_is_turned_and_its_plan_is_seen_at_once(shown, run):
     hard[0].value = 1
     easy[0].value = 0
     [w for w in all_in(box) if getattr(w, "description", "") == "medium"][0].value = 0
-    assert SCHEDULES["mine"] == [(0, {"easy": 0, "medium": 0, "hard": 1})]
+    assert written(box) == [[0, {"easy": 0, "medium": 0, "hard": 1}]] and str(SCHEDULES) == known
     assert "6 different problems of 66 in 40 prompts" in html_in(box) and pictures(box) != before
     assert "curriculum: {schedule: &#x27;[[0.0, " in html_in(box) and "base: cpu" in html_in(box)
 
@@ -364,7 +372,8 @@ def test_a_schedule_is_turned_and_its_plan_is_seen_at_once(shown, run):
 def test_each_schedule_of_the_paper_arrives_in_the_sliders_unchanged(name, shown, run):
     explore.design(pool(), run)
     control(shown[0], "begin with").value = name
-    assert SCHEDULES["mine"] == SCHEDULES[name]
+    assert [start for start, _ in slid(shown[0])] == [start for start, _ in SCHEDULES[name]]
+    assert [weights for _, weights in slid(shown[0])] == [weights for _, weights in SCHEDULES[name]]
     assert f"-p SCHEDULE={name}" in html_in(shown[0])
 
 
@@ -372,11 +381,11 @@ def test_a_slider_that_moves_stays_where_it_is(shown, run):
     """Drawn anew it would lose the focus, and the next arrow key would go to the notebook."""
     explore.design(pool(), run)
     (box,) = shown
-    rows = [w for w in all_in(box) if isinstance(w, ipywidgets.VBox)][1].children
+    rows = slider_rows(box)
     control(box, "hard").value = 1
-    assert [w for w in all_in(box) if isinstance(w, ipywidgets.VBox)][1].children is rows
+    assert slider_rows(box) is rows
     control(box, "phases").value = 2
-    assert [w for w in all_in(box) if isinstance(w, ipywidgets.VBox)][1].children[0] is rows[0]
+    assert slider_rows(box)[0] is rows[0]
 
 
 def test_what_is_no_schedule_is_explained(shown, run):
@@ -399,13 +408,11 @@ def test_the_printed_line_is_the_schedule(shown, run):
     explore.design(pool(), run)
     (box,) = shown
     [w for w in all_in(box) if getattr(w, "description", "") == "hard"][0].value = 0.9
-    line = html_in(box).partition("mine: {schedule: ")[2].partition("}\n")[0]
-    ((start, weights),) = json.loads(line.replace("&quot;", '"'))
-    assert (
-        start == 0
-        and sum(weights.values()) == pytest.approx(1)
-        and weights == pytest.approx(SCHEDULES["mine"][0][1])
-    )
+    ((start, weights),) = written(box)
+    ((_, moved),) = slid(box)
+    total = sum(moved.values())
+    assert start == 0 and sum(weights.values()) == pytest.approx(1) and moved["hard"] == 0.9
+    assert weights == pytest.approx({name: weight / total for name, weight in moved.items()})
 
 
 def test_the_profiles_own_schedule_is_drawn_when_headless(headless, run):
@@ -414,7 +421,6 @@ def test_the_profiles_own_schedule_is_drawn_when_headless(headless, run):
     assert (
         "curriculum: uniform" in figure.get_suptitle() and "different problems of 66" in facts.data
     )
-    assert "mine" not in SCHEDULES
 
 
 def test_a_long_training_is_planned_shorter_and_says_so(headless, tmp_path):
@@ -470,105 +476,74 @@ def study():
     }
 
 
-def folder(run, name, rate, rewards=0.5):
-    made = kit.start("05_grpo", "cpu", str(run.folder.parent / name), grpo__learning_rate=rate)
-    made.save_table(curves(0, rewards).drop(columns="seed"), "train")
-    made.save_table(scores(2).drop(columns="seed"), "evaluation")
+def cells(page):
+    """The tables of a page as lists of rows of texts, headings too."""
+    return [
+        [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.S) for row in table.split("<tr>")[1:]]
+        for table in re.findall(r"<table.*?</table>", page.data, re.S)
+    ]
 
 
-def test_arms_are_compared_with_what_they_differ_in(shown, run):
-    compare(run, study(), {"easy": {"schedule": "easy"}, "hard": {"schedule": "hard"}})
-    (box,) = shown
-    control(box, "B").value = "arm hard"
-    text = html_in(box)
-    assert "arm.schedule" in text and "grpo." not in text
-    assert "0.25 → 0.50 (n = 2)" in text and "0.25 → 0.75 (n = 2)" in text and "0.75 → 1.00" in text
-    before = pictures(box)
-    control(box, "curve").value = "share of dead groups"
-    assert pictures(box) != before and before[0].startswith(b"\x89PNG")
-    control(box, "C").value = "arm easy, seed 1"
-    assert "arm easy, seed 1" in html_in(box)
-    control(box, "D").value = "recorded run"
-    assert "arm.schedule" in html_in(box) and "The runs" not in html_in(box), (
-        "an arm and a run have no values in common"
-    )
+def test_arms_are_compared_with_what_they_differ_in(shown):
+    arms = {"easy": {"schedule": "easy"}, "hard": {"schedule": "hard", "bins": HOSTILE}}
+    compare(study(), arms, " (recorded data)")
+    figure, tables, box = shown
+    said = figure.get_suptitle()
+    assert "share of dead groups" in said and said.endswith(" (recorded data)")
+    rates, differing = cells(tables)
+    assert rates == [
+        ["set", "checkpoint", "easy", "hard"],
+        ["maths", "before", "0.250", "0.250"],
+        ["maths", "after", "0.500", "0.750"],
+    ]
+    assert differing[1:] == [["schedule", "easy", "hard"], ["bins", "–", differing[2][2]]]
+    assert "<script" not in tables.data and "<img" not in tables.data
+    # Another curve, and a seed of an arm beside the two.
+    control(box, "curve").value = "reward"
+    assert "reward" in shown[-2].get_suptitle() and "0.25" in shown[-2].get_suptitle()
+    control(box, "C").value = "easy, seed 1"
+    assert cells(shown[-1])[1][0][1:] == ["easy", "hard", "easy, seed 1"]
 
 
-def test_run_folders_are_compared_by_their_profiles(shown, run):
-    folder(run, "one", None)
-    folder(run, "two<b>", 1e-4)
-    compare(
-        run, {"curves": pd.DataFrame(columns=["arm", "seed", "step"]), "scores": pd.DataFrame()}, {}
-    )
-    (box,) = shown
-    control(box, "A").value = "run one"
-    control(box, "B").value = "run two<b>"
-    text = html_in(box)
-    assert "grpo.learning_rate" in text and "0.0001" in text and "1e-05" in text
-    assert "grpo.steps" not in text
-    assert "<b>" not in text
-    assert "0.25 → 0.50 (n = 2)" in text
-    control(box, "B").value = "recorded run"
-    text = html_in(box)
-    assert "recorded run: no manifest" in text
-    assert "differ in these" not in text and "arm" not in text
+@pytest.mark.parametrize("curve", CURVES)
+def test_a_curve_that_was_not_logged_and_arms_without_answers_can_be_shown(shown, curve):
+    compare(study() | {"scores": study()["scores"][:0]}, {})
+    box = shown[-1]
+    control(box, "curve").value = curve
+    (*_, figure) = (x for x in shown if isinstance(x, Figure))
+    assert curve in figure.get_suptitle().replace("\n", " ")
+    for letter in "AB":
+        control(box, letter).value = "–"
+    (heading,) = cells(shown[-1])[1]
+    assert len(heading) == 1, "no arm is chosen"
 
 
-def test_a_training_on_a_recorded_plan_says_so(run):
-    folder(run, "own", None)
-    folder(run, "theirs", None)
-    note_stage(run.folder.parent / "theirs", "04_difficulty", recorded=["filtered.parquet"])
-    own, theirs = (
-        _compared({name: _folder(run.folder.parent / name)}, "reward")[0].get_suptitle()
-        for name in ("own", "theirs")
-    )
-    assert "(recorded data)" in theirs and "recorded" not in own
-
-
-def test_a_damaged_folder_is_said_and_the_others_go_on(shown, run):
-    folder(run, "broken", None)
-    (run.folder.parent / "broken" / "train.parquet").write_bytes(b"half a file")
-    compare(run, study(), {})
-    (box,) = shown
-    control(box, "A").value = "run broken"
-    assert "cannot be read" in html_in(box)
-    control(box, "A").value = "arm easy"
-    assert "cannot be read" not in html_in(box)
-
-
-def test_the_first_two_arms_are_compared_when_headless(headless, run):
-    compare(run, study(), {})
+def test_the_first_two_arms_are_compared_when_headless(headless):
+    three = pd.concat([study()["curves"], curves(0).assign(arm="third")])
+    compare(study() | {"curves": three}, {})
     figure, tables = headless
-    assert (
-        "share of dead groups" in figure.get_suptitle()
-        and "arm easy" in tables.data
-        and "arm hard" in tables.data
-    )
+    assert "share of dead groups" in figure.get_suptitle()
+    assert "easy" in tables.data and "hard" in tables.data and "third" not in tables.data
 
 
-def test_without_a_study_the_recorded_run_is_shown_when_headless(headless, run):
-    compare(
-        run, {"curves": pd.DataFrame(columns=["arm", "seed", "step"]), "scores": pd.DataFrame()}, {}
-    )
-    assert "recorded run" in headless[1].data
-
-
-def test_nothing_to_compare_is_said(run, monkeypatch, capsys, shown):
-    monkeypatch.setattr(comparing, "RECORDED", run.folder)
-    monkeypatch.setattr(comparing, "ROOT", run.folder)
-    compare(
-        SimpleNamespace(folder=run.folder / "x"),
-        {"curves": pd.DataFrame(columns=["arm", "seed", "step"]), "scores": pd.DataFrame()},
-        {},
-    )
+def test_nothing_to_compare_is_said(capsys, shown):
+    none = {"curves": pd.DataFrame(columns=["arm", "seed", "step"]), "scores": pd.DataFrame()}
+    compare(none, {})
     assert "nothing to compare" in capsys.readouterr().out and not shown
 
 
-@pytest.mark.parametrize("headless", ["1", "0"])
-def test_texts_are_read_one_after_the_other(headless, monkeypatch, capsys):
-    monkeypatch.setenv("KIT_HEADLESS", headless)
-    browse.read_texts(["first", "last"])
-    assert ("last" in capsys.readouterr().out) == (headless == "1"), "a slider begins at the first"
+def test_texts_are_read_one_after_the_other(shown, monkeypatch):
+    texts = ["one\n<b>first</b>", "two\nlast"]
+    browse.read_texts(texts)
+    page, box = shown
+    assert "&lt;b&gt;first" in page.data and "<b>" not in page.data and "last" not in page.data
+    chosen = box.children[0]
+    assert chosen.options == ("one", "two")
+    chosen.value = "two"
+    assert "last" in shown[-1].data
+    monkeypatch.setenv("KIT_HEADLESS", "1")
+    browse.read_texts(texts)
+    assert "first" in shown[-1].data
 
 
 # ------------------------------------------------------------------ what the policy wrote
@@ -616,4 +591,9 @@ def test_a_person_chooses_the_problem(shown):
     rollouts = rollouts_of((1, "a", ["one"]), (4, "a", ["four"]), (2, "b", ["two"]))
     browse.show_rollouts(rollouts, dict(a="?", b="?"))
     chosen = shown[-1].children[0]
-    assert chosen.options == ("first and last", "a") and chosen.value == "a"
+    assert chosen.options == ("a", "first and last") and chosen.value == "a"
+
+
+def test_answers_to_a_question_that_is_not_here_are_shown(headless):
+    browse.show_rollouts(rollouts_of((1, "a", ["one"])), {})
+    assert "does not have the question" in headless[0].data and "one" in headless[0].data

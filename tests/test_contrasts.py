@@ -7,7 +7,15 @@ from scipy import stats
 
 from kit.contrasts import PAIRS, UNTRAINED, contrast, score_table, variance_ratio
 from kit.core.stats import holm
-from kit.effects import MARGIN, Effect, alike, better, ratio_effect, spread, steering, trained
+from kit.effects import (
+    Effect,
+    alike,
+    better,
+    difficulty_steering,
+    multi_turn_yield,
+    spread,
+    trained,
+)
 from kit.power import Components, smallest_effect, smallest_ratio
 
 
@@ -127,7 +135,7 @@ def test_without_problem_effects_it_is_welchs_test_over_seeds():
     a, b = (pd.DataFrame(np.tile(rng.random((n, 1)), 12)) for n in (4, 3))
     found = contrast([(1, a), (-1, b)])
     known = stats.ttest_ind(a[0], b[0], equal_var=False)
-    assert np.isclose(found.df, known.df) and not found.paired
+    assert np.isclose(found.df, known.df)
     assert np.isclose(found.supports, 1 - stats.t.cdf(known.statistic, known.df))
     assert np.allclose([found.low, found.high], known.confidence_interval())
 
@@ -146,7 +154,7 @@ def test_a_balanced_two_way_table_by_hand():
     left = ((y - rows[:, None] - columns + y.mean()) ** 2).sum() / 24
     variance = (of_seeds + of_problems - left) / 35
     df = variance**2 * 35**2 / (of_seeds**2 / 4 + of_problems**2 / 6 + left**2 / 24)
-    assert found.paired and np.isclose(found.standard_error**2, variance)
+    assert np.isclose(found.standard_error**2, variance)
     assert np.isclose(found.df, df)
     parts = found.components
     assert np.isclose(parts.seed, (of_seeds - left) / problems)
@@ -192,7 +200,7 @@ def test_weights_of_three_arms():
     found = contrast([(1, a), (-0.5, b), (-0.5, u)])
     whole = a - 0.5 * b - 0.5 * u.to_numpy()
     alone = contrast([(1, whole), (0, u)])
-    assert found.paired and found.seeds == 6
+    assert found.seeds == 6
     assert np.isclose(found.value, alone.value)
     assert np.isclose(found.standard_error, alone.standard_error)
     assert np.isclose(found.df, alone.df)
@@ -212,7 +220,7 @@ def test_a_problem_counted_twice_adds_nothing():
         )
         twice.append(both)
     found = contrast([(1, twice[0]), (-1, twice[1])])
-    assert (found.problems, found.clusters, once.clusters) == (72, 36, 36)
+    assert (found.problems, once.problems) == (72, 36)
     assert np.isclose(found.standard_error, once.standard_error)
     assert np.isclose(found.df, once.df)
 
@@ -222,12 +230,19 @@ def test_arms_are_paired_by_seed_from_five_shared_seeds_on():
     a, b = answers(rng, 0.5, seeds=8, seed=1.0, shared=1.0)
     paired = contrast([(1, a), (-1, b)])
     loose = contrast([(1, a), (-1, b.set_axis(range(100, 108)))])
-    assert paired.paired and not loose.paired and paired.value == loose.value
+    assert np.isclose(paired.value, loose.value)
     assert paired.standard_error < loose.standard_error / 2
-    assert not contrast([(1, a), (-1, b[PAIRS - 1 :].set_axis([4, 5, 6, 97]))]).paired
+    # With fewer it is as if none were shared, and all seeds count.
+    few = b[: PAIRS - 1]
+    one, two = (
+        contrast([(1, a), (-1, few.set_axis(seeds))]) for seeds in (range(4), range(100, 104))
+    )
+    assert one == two and one.left_out == ""
     # One arm has seeds of its own: they are named, and not counted.
     some = contrast([(1, a), (-1, b[:6])])
-    assert some.paired and some.seeds == 6
+    six = contrast([(1, a[:6]), (-1, b[:6])])
+    assert some.seeds == 6 and some.value == six.value
+    assert some.standard_error == six.standard_error
     assert some.left_out == "seeds that not every arm has: 6, 7"
 
 
@@ -279,7 +294,7 @@ def test_the_smallest_effect_is_found_in_80_percent(seeds):
     sd = {"problem": 0.1, "seed": 0.05, "rest": 0.2}
     # Both arms: twice the variance of one.
     parts = Components(*(2 * value**2 for value in sd.values()))
-    effect = smallest_effect(parts, seeds, 40)
+    effect = smallest_effect(parts, seeds, 40, 0.05)
     found = []
     for _ in range(500):
         arms = [gaussian(rng, seeds, 40, mean, **sd) for mean in (effect, 0)]
@@ -292,19 +307,16 @@ def test_the_smallest_effect_is_found_in_80_percent(seeds):
 
 def test_the_smallest_effect_of_a_study_that_was_run():
     a, b = answers(np.random.default_rng(10), 0.5, seeds=6, seed=0.5, samples=8)
-    for table in (a, b):
-        table.attrs["samples"] = 8
     b.index += 100
-    found = contrast([(1, a), (-1, b)])
-    assert found.components.seed > 0 and found.components.noise > 0
-    again = smallest_effect(found.components, 6, 36, 8)
-    assert np.isclose(again, found.smallest(), rtol=0.05)
-    more = smallest_effect(found.components, 6, 36, 32)
-    assert smallest_effect(found.components, 12, 36, 32) < more < again
-    assert smallest_effect(found.components, 6, 36, 8, alpha=0.005) > again
-    assert smallest_effect(found.components, 1, 36) == np.inf
+    found = better(a, b)
+    assert found.components.seed > 0 and found.components.rest > 0
+    again = smallest_effect(found.components, 6, 36, 0.05)
+    assert np.isclose(again, found.smallest, rtol=0.05)
+    more = smallest_effect(found.components, 6, 108, 0.05)
+    assert smallest_effect(found.components, 12, 108, 0.05) < more < again
+    assert smallest_effect(found.components, 6, 36, 0.005) > again
     # Student's t over 4 degrees of freedom: 2.8 standard errors would be the normal one.
-    assert smallest_effect(Components(0, 0.03, 0, 0), 3, 36) > 0.1 * 3.5
+    assert smallest_effect(Components(0, 0.03, 0), 3, 36, 0.05) > 0.1 * 3.5
 
 
 def test_repeats_lie_where_it_says():
@@ -317,7 +329,7 @@ def test_repeats_lie_where_it_says():
             contrast([(1, gaussian(rng, *size, 0.1, **sd)), (-1, gaussian(rng, *size, **sd))])
             for size in ((10, 40), (3, 60))
         )
-        low, high = first.repeat(3, 60, 1)
+        low, high = first.repeat(3, 60)
         inside.append(low <= again.value <= high)
         in_interval.append(first.low <= again.value <= first.high)
     print(np.mean(inside), np.mean(in_interval))
@@ -393,7 +405,7 @@ def test_the_table_of_an_arm():
     assert table[asked].to_numpy().tolist() == [[0, 0.25, 0.5, 0.75, 1]] * 2
     assert ("p3", "s1") in table and ("lost", "lost") in table
     assert table[("lost", "lost")].isna().all()
-    assert table.attrs == {"arm": "a", "samples": 4}
+    assert table.attrs == {"arm": "a"}
     assert score_table(scores, "a", "code", "greedy")[asked].loc[0].tolist() == [0, 0, 0, 1, 1]
     assert score_table(scores, "a", "code", k=4)[asked].loc[1].tolist() == [0, 1, 1, 1, 1]
     assert (score_table(scores, "a", "code", "lenient")[asked] == 1).all(axis=None)
@@ -416,10 +428,10 @@ def test_the_table_of_an_arm():
 def test_the_interval_of_a_ratio_of_variances_covers_it(sds, truth):
     rng = np.random.default_rng(13)
     covered, wrong, naive = [], [], []
-    for k in range(200):
+    for _ in range(200):
         # The rest adds 0.04 to the deviation of a seed's mean.
         a, b = (gaussian(rng, 8, 40, problem=0.3, seed=sd, rest=0.25) for sd in sds)
-        found = variance_ratio(a, b, seed=k)
+        found = variance_ratio(a, b)
         covered.append(found.low <= truth <= found.high)
         wrong.append(found.high < truth or (truth == 1 and found.low > 1))
         naive.append(np.log(a.mean(axis=1).var() / b.mean(axis=1).var()))
@@ -468,31 +480,38 @@ def test_arms_are_alike_within_a_third_of_the_gain():
     assert supported <= 0.05 and contradicted <= 0.05
     assert verdicts(0.0, 0.0)[3] > 0.9
     effect = alike(*alike_arms(rng, 0.3, 0.0))
-    assert np.isclose(effect.margin, MARGIN * 0.3, atol=0.02)
     assert effect.low < effect.value < effect.high
     idle = alike(*alike_arms(rng, -0.1, 0.0))
     assert "does not beat the untrained policy" in idle.untested
 
 
-def changes(rng, snippets, turns, mean):
+def changes(rng, snippets, turns, mean, asked="harder"):
     """Changes of the pass rate by turn; a snippet has a level of its own."""
     rows = [(s, mean + level) for s in range(snippets) for level in [rng.normal(0, 0.1)] * turns]
     table = pd.DataFrame(rows, columns=["seed_id", "change"])
-    return table.assign(change=table.change + rng.normal(0, 0.3, len(table)))
+    change = table.change + rng.normal(0, 0.3, len(table))
+    return table.assign(change=change, before=0.5, asked=asked)
 
 
 def test_a_wish_is_judged_against_the_control():
     rng = np.random.default_rng(15)
     # Turns fall by 0.3 whoever is asked: the old rule, against zero, gave "supported".
     asked, control = (changes(rng, 20, 3, -0.3) for _ in range(2))
-    assert steering(asked, control).verdict() == "undecided"
-    assert steering(changes(rng, 20, 3, -0.6), control).verdict() == "supported"
-    assert steering(changes(rng, 20, 3, 0.1), control).verdict() == "contradicted"
-    assert steering(changes(rng, 20, 3, 0.1), control, "easier").verdict() == "supported"
-    effect = steering(asked, control)
+
+    def verdict(mean, wish):
+        return difficulty_steering(changes(rng, 20, 3, mean, wish), control, wish).verdict()
+
+    effect = difficulty_steering(asked, control, "harder")
+    assert effect.verdict() == "undecided"
+    assert verdict(-0.6, "harder") == "supported"
+    assert verdict(0.1, "harder") == "contradicted"
+    assert verdict(0.1, "easier") == "supported"
+    assert np.isclose(effect.value, control.change.mean() - asked.change.mean())
     assert (effect.seeds, effect.problems) == (20, 60) and effect.low < effect.value < effect.high
-    assert steering(asked[:12], control).untested == "4 seeds, 5 are needed"
-    assert steering(asked[:0], control).verdict() == "not tested at this scale"
+    few = difficulty_steering(asked[:12], control, "harder")
+    assert few.untested == "4 seeds, 5 are needed"
+    none = difficulty_steering(asked, control, "easier")
+    assert none.verdict() == "not tested at this scale"
 
 
 @pytest.mark.parametrize("snippets", [6, 20])
@@ -501,7 +520,7 @@ def test_without_a_wish_few_get_a_verdict(snippets):
     false = []
     for _ in range(300):
         asked = changes(rng, snippets, 2, -0.3)
-        found = steering(asked, changes(rng, snippets, 3, -0.3))
+        found = difficulty_steering(asked, changes(rng, snippets, 3, -0.3), "harder")
         false.append(found.verdict() != "undecided")
     print(snippets, np.mean(false))
     assert 0.015 <= np.mean(false) <= 0.065
@@ -531,15 +550,21 @@ def test_training_rates_are_compared_over_seeds():
 
 
 def test_a_ratio_is_judged_by_its_interval():
-    def verdict(*interval, null):
-        return ratio_effect(*interval, null, 30, 10).verdict()
+    def effect(*interval, over):
+        columns = "environment seeds multi_kept single_kept ratio low high".split()
+        row = ("all", 30, 12, 10, *interval)
+        return multi_turn_yield(pd.DataFrame([row], columns=columns), over)
 
-    assert verdict(5.0, 4.1, 6.0, null=4) == verdict(2.0, 1.1, 4.5, null=1) == "supported"
-    assert verdict(1.0, 0.5, 2.0, null=4) == verdict(0.0, 0.0, 0.9, null=4) == "contradicted"
-    assert verdict(4.5, 2.0, 8.0, null=4) == verdict(3.0, 0.0, np.inf, null=1) == "undecided"
-    assert verdict(np.inf, np.nan, np.nan, null=4) == VERDICTS[3]
-    assert verdict(np.nan, np.nan, np.nan, null=1) == VERDICTS[3]
-    assert ratio_effect(2.0, 1.1, 4.5, 1, 30, 10).smallest > 1.5
+    def verdict(*interval, over):
+        return effect(*interval, over=over).verdict()
+
+    assert verdict(5.0, 4.1, 6.0, over=4) == verdict(2.0, 1.1, 4.5, over=1) == "supported"
+    assert verdict(1.0, 0.5, 2.0, over=4) == verdict(0.0, 0.0, 0.9, over=4) == "contradicted"
+    assert verdict(4.5, 2.0, 8.0, over=4) == verdict(3.0, 0.0, np.inf, over=1) == "undecided"
+    assert verdict(np.inf, np.nan, np.nan, over=4) == VERDICTS[3]
+    assert verdict(np.nan, np.nan, np.nan, over=1) == VERDICTS[3]
+    found = effect(2.0, 1.1, 4.5, over=1)
+    assert found.smallest > 1.5 and (found.seeds, found.problems, found.null) == (30, 10, 1)
 
 
 # ------------------------------------------------------------------ verdicts and Holm

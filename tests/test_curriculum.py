@@ -1,21 +1,16 @@
+import json
 from collections import Counter
 
 import pandas as pd
 import pytest
 
-from kit import curriculum, schedules
+from kit import curriculum
+from kit.core.profile import ProfileError, load_profile
 from kit.core.types import Problem
-from kit.schedules import (
-    HORIZON,
-    SCHEDULES,
-    CurriculumError,
-    define_schedule,
-    phases,
-    schedule_table,
-    weights,
-)
+from kit.schedules import HORIZON, SCHEDULES, CurriculumError, phases, schedule_table, weights
 
 EQUAL = {"induction": 1.0, "abduction": 1.0, "deduction": 1.0, "fuzzing": 1.0}
+SYNTHETIC = {"synthetic": 1.0}
 SOLVED = {"easy": 7, "easy-medium": 6, "medium": 4, "hard": 1}
 
 
@@ -39,9 +34,12 @@ def plan(
     environments=EQUAL,
     bins="broad",
     seed=0,
+    sources=SYNTHETIC,
     **more,
 ):
-    return curriculum.plan(given, schedule, steps, per_step, environments, bins, seed, **more)
+    return curriculum.plan(
+        given, schedule, steps, per_step, environments, bins, seed, sources, **more
+    )
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -218,8 +216,7 @@ def test_a_plan_read_back_from_a_file_still_knows_what_was_wanted(tmp_path):
     )
 
 
-def test_realised_survives_no_plan_and_phases_shorter_than_a_step():
-    assert curriculum.realised(plan(full())[:0]).empty
+def test_realised_survives_phases_shorter_than_a_step():
     assert curriculum.realised(plan(full(), "soft", steps=4))["from_step"].unique().tolist() == [
         0,
         0.75,
@@ -238,14 +235,16 @@ def test_realised_survives_no_plan_and_phases_shorter_than_a_step():
             "none of 1 problems is synthetic, in a bin",
         ),
         (lambda: plan(full(), environments={"induction": 0.0}), "mixture"),
-        (lambda: plan(full(), environments={"induction": -1.0}), "zero or more"),
         (lambda: plan(full(), steps=0), "horizon of 0"),
         (
             lambda: plan(full(), "classic", steps=4),
             "the schedule classic has 5 phases, so it needs 5 steps",
         ),
         (lambda: plan(full(), sources={"real": 1.0}), "problems is real, in a bin"),
-        (lambda: plan(full(), sources={"real": -1.0}), "zero or more"),
+        (
+            lambda: plan(full(), sources={"synthetic": 0.0}),
+            "no source has a weight above zero: {'synthetic': 0.0}",
+        ),
         (
             lambda: plan(problems({("easy", "induction"): 4}), "hard", substitute=False),
             "asks for hard problems, and of the synthetic ones none is",
@@ -259,6 +258,20 @@ def test_realised_survives_no_plan_and_phases_shorter_than_a_step():
 def test_refusals_say_what_is_wrong(call, message):
     with pytest.raises(CurriculumError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("key", "mixture"),
+    [
+        ("environments", {"induction": -1.0}),
+        ("sources", {"real": -1.0}),
+        ("sources", {"real": float("nan")}),
+    ],
+)
+def test_a_mixture_with_a_weight_below_zero_is_refused_by_the_profile(key, mixture):
+    (name,) = mixture
+    with pytest.raises(ProfileError, match=f"curriculum.{key}.{name}: Input should be"):
+        load_profile("cpu", {f"curriculum.{key}": mixture})
 
 
 def test_no_problem_is_drawn_more_often_than_repeats_says():
@@ -306,38 +319,38 @@ def test_one_seed_gives_one_order_whatever_the_pool():
 # ------------------------------------------------------------------ a schedule of one's own
 
 
-@pytest.fixture
-def own(monkeypatch):
-    monkeypatch.setattr(schedules, "SCHEDULES", dict(SCHEDULES))
+def own(*parts):
+    """Phases as JSON: that is their name."""
+    return json.dumps(parts)
 
 
-def test_a_schedule_of_ones_own_is_planned_like_the_papers(own):
-    define_schedule("mine", [(0, {"easy": 2, "medium": 2}), (0.25, {"hard": 5})])
-    assert phases("mine", 40) == [(0, 10, {"easy": 0.5, "medium": 0.5}), (10, 40, {"hard": 1})]
-    out = plan(full(), "mine")
+def test_a_schedule_of_ones_own_is_planned_like_the_papers():
+    mine = own((0, {"easy": 2, "medium": 2}), (0.25, {"hard": 5}))
+    assert phases(mine, 40) == [(0, 10, {"easy": 0.5, "medium": 0.5}), (10, 40, {"hard": 1})]
+    out = plan(full(), mine)
     assert set(out[out.step < 10].bin) == {"easy", "medium"} and set(out[out.step >= 10].bin) == {
         "hard"
     }
-    define_schedule("mine", [(0, {"hard": 1})])
-    assert len(phases("mine", 40)) == 1, "and it may be changed"
+    assert curriculum.switches(out) == [10] and len(phases(own((0, {"hard": 1})), 40)) == 1
 
 
 @pytest.mark.parametrize(
-    "name, parts, why",
+    "parts, why",
     [
-        ("classic", [(0, {"easy": 1})], "the kit's own"),
-        ("mine", [], "must start at 0"),
-        ("mine", [(0.5, {"easy": 1})], "must start at 0"),
-        ("mine", [(0, {"easy": 1}), (0, {"hard": 1})], "later than the one before"),
-        ("mine", [(0, {"easy": 1}), (1, {"hard": 1})], "below 1"),
-        ("mine", [(0, {"easy": 0})], "phase 1"),
-        ("mine", [(0, {"easy": 2, "hard": -1})], "phase 1"),
-        ("mine", [(0, {"tough": 1})], "phase 1"),
-        ("mine", [(0, {"easy": float("nan")})], "phase 1"),
+        ([], "must start at 0"),
+        ([(0.5, {"easy": 1})], "must start at 0"),
+        ([(0, {"easy": 1}), (0, {"hard": 1})], "later than the one before"),
+        ([(0, {"easy": 1}), (1, {"hard": 1})], "below 1"),
+        ([(0, {"easy": 0})], "phase 1"),
+        ([(0, {"easy": 2, "hard": -1})], "phase 1"),
+        ([(0, {"tough": 1})], "phase 1"),
+        ([(0, {"easy": float("nan")})], "phase 1"),
+        ([(0, {"easy": "much"})], "is no schedule: each phase is"),
+        ([(0, {"easy": 1}, 3)], "is no schedule: each phase is"),
     ],
 )
-def test_what_is_no_schedule_is_refused(own, name, parts, why):
+def test_what_is_no_schedule_is_refused(parts, why):
     before = dict(SCHEDULES)
     with pytest.raises(CurriculumError, match=why):
-        define_schedule(name, parts)
+        phases(own(*parts), 40)
     assert SCHEDULES == before

@@ -3,6 +3,7 @@
 tests/test_notebooks.py runs the real vLLM.
 """
 
+import signal
 import subprocess
 import sys
 import threading
@@ -204,6 +205,32 @@ def test_a_child_that_never_came_up_says_so_to_everybody(tmp_path, monkeypatch):
             child.ask({"n": 1}).result(30)
 
 
+def test_a_child_interrupted_while_it_loads_is_started_anew(tmp_path, monkeypatch):
+    """Ctrl-C in the cell that waits for the model."""
+    (slow := tmp_path / "slow").write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(slow))
+    child = Child({"model": str(tmp_path)}, None)
+    child.users = 1
+    started = []
+
+    def press():
+        while not child.process:
+            time.sleep(0.01)
+        started.append(child.process)
+        time.sleep(0.5)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    threading.Thread(target=press).start()
+    with pytest.raises(KeyboardInterrupt):
+        child.start()
+    assert started[0].poll() is not None, "no process is left"
+    assert child.process is None and child.alive()
+    slow.write_text("#!/bin/sh\nexit 3\n")
+    with pytest.raises(EngineDown, match="exit 3"):
+        child.start()
+
+
 @pytest.mark.parametrize("program", STAMMERS.values(), ids=STAMMERS)
 def test_a_child_that_ends_or_stammers_leaves_nobody_waiting(program):
     child = Child({"model": "none"}, None)
@@ -253,7 +280,7 @@ def test_a_small_model_in_this_process_answers_alike_whatever_is_asked_beside_it
         with pytest.raises(RequestError, match="longer than 512"):
             long.result()
         late = engine.submit(asked[1], 8, "b")
-        while not engine.inbox.empty():
+        while engine.waiting:
             time.sleep(0.01)
     with InProcess(student.model_copy(update={"concurrency": 1}), name="one") as engine:
         alone = [engine.submit(messages, 8, "a").result() for messages in asked]
@@ -261,10 +288,17 @@ def test_a_small_model_in_this_process_answers_alike_whatever_is_asked_beside_it
         other = engine.submit(asked[0], 8, "a").result()
     assert beside == alone and other != alone[0]
     # Answered, or failed with the engine's end: nobody waits for ever.
-    assert late.exception(timeout=60) is None or isinstance(late.exception(), EngineDown)
-    # The late answer opened the log again; the end of the engine's thread closes it.
-    ended = time.monotonic() + 60
-    while first.log._file and time.monotonic() < ended:
-        time.sleep(0.05)
+    assert late.done() and (late.exception() is None or isinstance(late.exception(), EngineDown))
     assert first.log._file is None
     assert all(answer.tokens and answer.finish in ("stop", "length") for answer in other)
+
+
+@pytest.mark.model
+def test_a_conversation_that_the_template_refuses_is_that_requests_error():
+    refuses = "{% if messages|length > 1 %}{{ raise_exception('one turn only') }}{% endif %}"
+    with InProcess(load_profile("mini").student) as engine:
+        engine.tokenizer.chat_template = refuses + engine.tokenizer.chat_template
+        refused, fine = engine.submit([*ask("a"), *ask("b")]), engine.submit(ask("a"))
+        with pytest.raises(RequestError, match="one turn only"):
+            refused.result(60)
+        assert fine.result(60)[0].tokens and engine.counts["errors"] == 1

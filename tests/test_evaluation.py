@@ -20,7 +20,7 @@ from kit.core import profile
 from kit.core.config import Sampling
 from kit.core.stats import mean_interval, pass_at_k
 from kit.core.types import Item, Problem, Reason, Verdict
-from kit.held_out import real_items, string_items, synthetic_items, training_items, unsolved_items
+from kit.held_out import held_out_items, string_items, training_items
 from kit.integrations.lm_eval import write_samples
 from kit.mini import language
 from kit.sandbox import Sandbox, SandboxUnavailable
@@ -305,7 +305,7 @@ def test_errors_are_not_zeros():
         frame.loc["box", "greedy"]
     )
     assert list(frame["cut_off"]) == [0, 0, 1]
-    table = evaluation.summary(frame.reset_index(), [1])
+    table = evaluation.summary(frame.reset_index().assign(checkpoint="after"), [1])
     sampled, greedy = table.iloc[0], table.iloc[1]
     assert (sampled["n_problems"], sampled["errors"], sampled["value"]) == (
         2,
@@ -366,9 +366,8 @@ def test_odd_requests():
         list(evaluation.evaluate([], FakeEngine(str), None, 2, SAMPLING).columns)
         == evaluation.SCORE_COLUMNS
     )
-    assert evaluation.summary(
-        evaluation.evaluate([], FakeEngine(str), None, 2, SAMPLING), [1]
-    ).empty
+    none = evaluation.evaluate([], FakeEngine(str), None, 2, SAMPLING).assign(checkpoint="after")
+    assert evaluation.summary(none, [1]).empty
     with pytest.raises(ValueError, match="the same id"):
         evaluation.evaluate([item("a"), item("a")], FakeEngine(str), None, 2, SAMPLING)
 
@@ -421,7 +420,9 @@ def test_a_right_answer_in_another_form_is_lenient_and_not_solved():
 
 
 def test_problems_of_the_kit_carry_their_snippet():
-    chosen = synthetic_items([problem(k, seed_id=f"s{k}") for k in range(4)], ENVIRONMENTS, 4)
+    chosen = held_out_items(
+        "synthetic", [problem(k, seed_id=f"s{k}") for k in range(4)], ENVIRONMENTS, 4
+    )
     assert sorted(i.seed_id for i in chosen) == ["s0", "s1", "s2", "s3"]
 
 
@@ -431,20 +432,20 @@ def test_synthetic_takes_kept_held_out_problems_in_equal_numbers():
         + [problem(k, split="train") for k in range(8)]
         + [problem(50, kept=False)]
     )
-    chosen = synthetic_items(problems, ENVIRONMENTS, 12, seed=3)
+    chosen = held_out_items("synthetic", problems, ENVIRONMENTS, 12, seed=3)
     assert pd.Series([i.group for i in chosen]).value_counts().to_dict() == dict.fromkeys(
         ENVIRONMENTS, 3
     )
     trained = {p.program for p in problems if p.split == "train"}
     assert not any(i.data["problem"]["program"] in trained for i in chosen)
     assert [i.id for i in chosen] == [
-        i.id for i in synthetic_items(problems[::-1], ENVIRONMENTS, 12, seed=3)
+        i.id for i in held_out_items("synthetic", problems[::-1], ENVIRONMENTS, 12, seed=3)
     ]
-    assert len({i.id for i in synthetic_items(problems * 2, ENVIRONMENTS, 100)}) == 32
-    assert synthetic_items([], ENVIRONMENTS, 4) == []
+    assert len({i.id for i in held_out_items("synthetic", problems * 2, ENVIRONMENTS, 100)}) == 32
+    assert held_out_items("synthetic", [], ENVIRONMENTS, 4) == []
     twin, other = problem(20).with_(behaviour="b"), problem(21).with_(behaviour="c")
-    left = synthetic_items(
-        [twin, other, problem(22, split="train").with_(behaviour="b")], ENVIRONMENTS, 9
+    left = held_out_items(
+        "synthetic", [twin, other, problem(22, split="train").with_(behaviour="b")], ENVIRONMENTS, 9
     )
     assert [i.data["problem"]["behaviour"] for i in left] == ["c"], (
         "written otherwise, but it returns what a training problem returns"
@@ -459,8 +460,9 @@ def test_real_and_unsolved_ones_are_like_no_training_problem_either():
     given += [problem(0, split="train"), problem(10, split="train", **tier)]
     given += [problem(30, split="train", **tier).with_(behaviour="b")]
     given[1], given[4] = (x.with_(behaviour="b") for x in (given[1], given[4]))
-    for draw, left in ((real_items, given[2]), (unsolved_items, given[5])):
-        chosen = draw(given, ENVIRONMENTS, 9)
+    for name, left in (("real", given[2]), ("unsolved", given[5])):
+        chosen = held_out_items(name, given, ENVIRONMENTS, 9)
+        assert {i.set for i in chosen} == {name}
         assert [i.data["problem"]["program"] for i in chosen] == [left.program]
 
 
@@ -475,7 +477,7 @@ def test_the_training_set_is_what_the_plan_drew():
 
 
 def test_synthetic_is_graded_by_its_environment(box):
-    chosen = synthetic_items([problem(k) for k in range(40, 44)], ENVIRONMENTS, 4)
+    chosen = held_out_items("synthetic", [problem(k) for k in range(40, 44)], ENVIRONMENTS, 4)
     right = {
         "deduction": "<answer>43</answer>",
         "abduction": "<answer>1</answer>",

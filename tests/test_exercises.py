@@ -463,14 +463,18 @@ def test_arrays_are_as_good_as_lists(capsys):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ({"schedule": "hard"}, "has this one already: hard"),
+        ({"schedule": "classic"}, "has this one already: classic"),
+        ({"schedule": "uniform", "bins": "silent"}, "has this one already: silent-uniform"),
+        ({"bins": "narrow"}, "one change against uniform, bins. ✓"),
+        ({"bins": "broad"}, "once more"),
+        ({"schedule": "hard", "bins": "narrow"}, "schedule and bins"),
         ({"share": 0.5}, "✓"),
         ({"environments": {"deduction": 1.0}}, "✓"),
         (..., "not begun"),
         (None, "not begun"),
-        ({}, "not begun"),
+        ({}, "once more"),
         ({"schedule": "uniform"}, "once more"),
-        ({"schedule": "steep"}, "no schedule is called 'steep'"),
+        ({"schedule": "steep"}, "no schedule called 'steep'"),
         ({"scedule": "hard"}, "an arm has schedule"),
         ({"schedule": "hard", "share": 0.3}, "schedule and share"),
         ({"share": 2.0}, "share"),
@@ -497,9 +501,10 @@ GOOD = [
         (None, "not begun yet"),
         ([(0, {"easy": 1.0})], "never more than half easy"),
         ([(0, {"medium": 0.5, "hard": 0.5})], "nothing hard in the first phase"),
-        ([(10, {"medium": 1.0})], "begins at step 0"),
-        ([GOOD[0], GOOD[2], GOOD[1]], "come in order"),
-        ([(0, {"easy": 0.5, "medium": 0.4})], "add up to 1"),
+        ([(10, {"medium": 1.0})], "the first must start at 0"),
+        ([GOOD[0], GOOD[2], GOOD[1]], "each later than the one before"),
+        ([(0, {"easy": -0.5, "medium": 1.5})], "phase 1 has the weights"),
+        ([(0, {"simple": 1.0})], "phase 1 has the weights"),
         (GOOD[:2], "half of the last phase"),
         ([(0, {"easy": 0.5, "medium": 0.5}), (20, {"hard": 1.0})], "medium gets 10 of 100"),
         (["soft"], "a list of"),
@@ -512,3 +517,16 @@ def test_a_schedule_of_ones_own(phases, said, capsys):
     if drawn is not None:
         assert sorted(set(drawn.step)) == [0, 40, 70, 100]
         assert drawn.groupby("step").weight.sum().tolist() == pytest.approx([1] * 4)
+
+
+def test_weights_are_shares(capsys):
+    tenfold = [(step, {name: 10 * share for name, share in part.items()}) for step, part in GOOD]
+    pd.testing.assert_frame_equal(exercises.schedule(tenfold), exercises.schedule(GOOD))
+    assert "fits the brief" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("answer", [*ANSWERS, [(0, [1])], [(float("nan"), {"easy": 1.0})]])
+def test_no_arm_or_schedule_makes_a_judge_raise(answer, capsys):
+    exercises.arm(answer)
+    assert exercises.schedule(answer) is None
+    assert "✓" not in capsys.readouterr().out

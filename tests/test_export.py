@@ -132,6 +132,18 @@ def test_a_split_without_problems_is_left_out(run, tmp_path):
 def test_a_foreign_row_is_refused():
     with pytest.raises(ExportError, match="no row of"):
         problem_of_row({"environment": "deduction", "program": "def f(): pass"})
+    unknown = r"no environment is called 'deduktion': there are .*deduction"
+    with pytest.raises(ExportError, match=unknown):
+        problem_of_row({"environment": "deduktion", "program": "def f(): pass"})
+
+
+def test_a_profile_that_this_kit_cannot_read_is_said(run):
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["profile"]["rounds"]["colour"] = "red"
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ExportError, match=r"profile in .*manifest.json \(rounds.colour\): use the"):
+        export.write_export(run, run / "out")
+    assert not (run / "out").exists()
 
 
 def test_the_command_exports(tmp_path):

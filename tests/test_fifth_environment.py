@@ -182,7 +182,8 @@ with Sandbox(workers=2) as box, Sandbox(workers=2, hash_seed=1) as other:
     train = [p for p in kept if p.kept and p.split == "train"]
     held = [p for p in kept if p.kept and p.split == "held_out"]
     mixture = mine.curriculum.environments
-    plan = curriculum.plan(train or valid, "uniform", 4, 2, mixture, "broad", 0)
+    sources = mine.curriculum.sources
+    plan = curriculum.plan(train or valid, "uniform", 4, 2, mixture, "broad", 0, sources)
     envs = environments.make(mine.rounds)
     assert len(grpo.training_dataset(plan, (train or valid), envs)) == 8
     first = (train or valid)[0]
@@ -199,7 +200,7 @@ with Sandbox(workers=2) as box, Sandbox(workers=2, hash_seed=1) as other:
     )
     assert rewards == [0.0, 0.0], rewards
     others = [p.with_(kept=True, split="held_out") for p in valid[:3]]
-    items = held_out.synthetic_items(others, envs, 2)
+    items = held_out.held_out_items("synthetic", others, envs, 2)
     assert items and {i.group for i in items} == {"mutation"}
     table = records.problems_frame(kept)
     for draw in (figures.draw_pass_rates, figures.draw_slopes, figures.draw_lineage):
@@ -222,13 +223,12 @@ def test_installed_by_the_lines_of_the_guide_it_goes_through_every_stage(tmp_pat
         re.search(r"```yaml\n(.+?)```", GUIDE, re.S)[1], encoding="utf-8"
     )
     (tmp_path / "script.py").write_text(SCRIPT, encoding="utf-8")
-    for command in (["-m", "kit.environments.mutation"], ["script.py"]):
-        done = subprocess.run(
-            [sys.executable, *command],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(tmp_path), "MPLBACKEND": "agg"},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-500:]
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path), "MPLBACKEND": "agg"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-500:]
     assert "fine" in done.stdout

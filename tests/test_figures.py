@@ -164,7 +164,7 @@ PLOTS = {
     "funnel": (figures.draw_funnel, funnel_table),
     "ratio": (figures.draw_ratio, yield_table),
     "bins": (figures.draw_bins, lambda x: difficulty.assign(x, "broad")),
-    "curriculum": (figures.draw_curriculum, lambda x: schedule_table("soft", 40)[: 3 * len(x)]),
+    "curriculum": (figures.draw_curriculum, lambda x: schedule_table("soft", 40)[: 3 * len(x) + 3]),
     "groups": (figures.draw_groups, lambda x: PASS.assign(group="easy")[: len(x)]),
     "health": (figures.draw_health, lambda x: LOG[: len(x)]),
     "pass_at_k": (figures.draw_pass_at_k, lambda x: PASS[: len(x)]),
@@ -174,17 +174,22 @@ PLOTS = {
         lambda x: sensitivity_table(x, LIMITS, {}, filters.Behaviour())[: 4 * len(x)],
     ),
     "stones": (
-        lambda df, label: figures.draw_stepping_stones(df, STONES[:3], STONES[:2], label),
+        lambda df, label: figures.draw_stepping_stones(df, STONES[:3], label),
         lambda x: STONES[: 2 * len(x)],
     ),
     "stones of no whole chain": (
-        lambda df, label: figures.draw_stepping_stones(df, STONES[:0], STONES[:0], label),
+        lambda df, label: figures.draw_stepping_stones(df, STONES[:0], label),
         lambda x: STONES[: 2 * len(x)],
     ),
     "form": (figures.draw_form_and_skill, lambda x: FORM[: len(x)]),
     "paired": (figures.draw_paired, lambda x: PAIRED[: len(x)]),
     "learning": (figures.draw_learning, lambda x: CURVES[: len(x)]),
 }
+# Of these there is always something: no note says that there is none.
+NEVER_EMPTY = {"seeds", "board", "bins", "curriculum", "health", "quality", "sensitivity"}
+SIZES = [
+    (name, size) for name in PLOTS for size in (0, 1, 2, 12, 200) if size or name not in NEVER_EMPTY
+]
 
 
 def texts(drawn):
@@ -221,8 +226,7 @@ def test_every_figure_of_a_notebook_says_its_scale_and_where_its_data_come_from(
 
 
 @pytest.mark.filterwarnings("error", "default::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("size", [0, 1, 2, 12, 200])
-@pytest.mark.parametrize("name", PLOTS)
+@pytest.mark.parametrize(("name", "size"), SIZES)
 def test_every_figure_survives_every_size_and_carries_its_label(name, size):
     plot, frame = PLOTS[name]
     drawn = plot(frame(problems(40)[:size]), label=" (recorded data)")
@@ -281,7 +285,9 @@ def test_slopes_link_a_problem_to_the_one_before_it_in_its_own_chain():
     stranger = b.with_(chain_id="2", program="c")
     ungraded = b.with_(program="d", n=0, solved=0)
     text = texts(figures.draw_slopes(records.problems_frame([a, b, stranger, ungraded])))
-    assert "mean -0.75, n = 1" in text and "1 pair of graded turns, 1 chain, bold: mean" in text
+    assert (
+        "harder mean -0.75, n = 1" in text and "1 pair of graded turns, 1 chain, bold: mean" in text
+    )
 
 
 def test_lineage_marks_what_was_dropped_with_its_reason():
@@ -339,10 +345,20 @@ def test_curriculum_draws_what_the_plan_realised():
         dict.fromkeys(ENVIRONMENT_COLOURS, 1.0),
         "broad",
         0,
+        {"synthetic": 1.0},
     )
     ax = figures.draw_curriculum(schedule_table("soft", 24), curriculum.realised(plan))
     assert sum(type(c).__name__ == "LineCollection" for c in ax.collections) == 4
     assert {"easy", "medium", "hard"} <= set(texts(ax))
+
+
+def test_stepping_stones_are_a_line_per_chain_and_whole_chains_are_bold():
+    ax = figures.draw_stepping_stones(STONES, STONES[:3])
+    whole, broken = ax.lines
+    assert whole.get_xydata().tolist() == [[0, 0.1], [1, 0.5], [2, 0.9]]
+    assert broken.get_xydata().tolist() == [[0, 0.5]]
+    assert whole.get_linewidth() > broken.get_linewidth()
+    assert "2 chains; bold: each in its bin; shaded: the paper's bins" in texts(ax)
 
 
 def test_difficulty_runs_from_light_to_dark():
@@ -377,7 +393,7 @@ def test_titles_of_problems_count_what_is_drawn():
     assert title(figures.draw_seeds(SEEDS)) == (
         "Of 3 seed snippets 2 are wild and 1 held out; median length 25 lines"
     )
-    assert title(figures.draw_stepping_stones(STONES, STONES[:0], STONES[:0])) == (
+    assert title(figures.draw_stepping_stones(STONES, STONES[:0])) == (
         "Mean pass rate of stepping stones: asked hard 0.30 (n = 2), asked medium 0.50 (n = 1), "
         "asked easy 0.90 (n = 1)"
     )

@@ -191,6 +191,11 @@ def test_contamination_is_told_per_set():
     found = filters.contamination(dropped, {"humaneval": [statement], "maths": ["1 + 1"]}, 8)
     assert found.values.tolist() == [["humaneval", 1, 1, 0], ["maths", 1, 0, 0]]
     assert filters.contamination(late, {"humaneval": [statement]}, 8).left.tolist() == [1]
+    # A set whose name begins with another's.
+    sets = {"humaneval": ["1 + 1"], "humaneval_v5": [statement]}
+    dropped = filters.apply([hit], LIMITS, sets)
+    acts = other.with_(dropped_by="contaminated", reason="returns the same as humaneval_v5/23")
+    assert filters.contamination([*dropped, acts], sets, 8).dropped.tolist() == [0, 2]
 
 
 def test_behaviour_finds_twins_that_are_written_differently_and_references():
@@ -256,9 +261,10 @@ def test_both_methods_get_the_same_budget_of_tokens_and_of_attempts():
     lost = problem(method="single", status="error", dropped_by="error", teacher_tokens=900)
     stones = [problem(method="stones", turn=1, teacher_tokens=9000)]
     taken = equal_budget([*single, *multi, lost, *stones])
-    assert [x.method for x in taken] == ["single"] * 3 + ["multi"] * 3 + ["stones"], (
+    assert taken.method.value_counts().to_dict() == {"multi": 3, "single": 3}, (
         "attempts run out first: three problems each"
     )
+    assert taken.produced.sum() == 6 and taken.attempts.sum() == 48
     row = yield_table([*single, *multi, lost]).iloc[-1]
     assert (row.multi_tokens, row.single_tokens, row.multi_attempts, row.single_attempts) == (
         300,
@@ -267,9 +273,11 @@ def test_both_methods_get_the_same_budget_of_tokens_and_of_attempts():
         24,
     )
     cheap = equal_budget([*single[:2], *multi])
-    assert [(x.method, x.turn) for x in cheap] == [("single", 1), ("single", 2), ("multi", 1)], (
+    assert sorted(zip(cheap.method, cheap.turn)) == [("multi", 1), ("single", 1), ("single", 2)], (
         "120 tokens are one turn of the chain"
     )
+    alone = equal_budget(multi)
+    assert alone.turn.tolist() == [1, 2, 3], "where only one method was run, nothing is cut"
 
 
 def test_sensitivity_changes_one_choice_at_a_time():

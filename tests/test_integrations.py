@@ -346,17 +346,17 @@ def test_openenv_says_that_the_sandbox_failed(cases, server, monkeypatch):
         assert client.step({"text": answer}).reward == 1.0  # the episode stayed open
 
 
-def test_openenv_lists_tasks_without_their_answers(server):
+def test_openenv_tells_how_many_tasks_there_are_and_gives_none_away(server):
     import httpx
 
     assert [x["name"] for x in httpx.get(f"{server}/rl-code-kit/splits").json()] == [
         "train",
         "test",
     ]
-    task = httpx.post(f"{server}/rl-code-kit/task", json={"split": "test", "index": 0}).json()[
-        "task"
-    ]
-    assert task["prompt"] and not {"outputs", "inputs", "program", "test"} & task.keys()
+    told = httpx.post(f"{server}/rl-code-kit/num_tasks", json={"split": "test"}).json()
+    assert told["num_tasks"] == len(problem_rows()["test"])
+    asked = httpx.post(f"{server}/rl-code-kit/task", json={"split": "test", "index": 0})
+    assert asked.status_code == 501
 
 
 # ---------------------------------------------------------------- verifiers
@@ -423,6 +423,11 @@ def test_verifiers_loads_every_row(vf, tmp_path):
         assert [{"role": m.role, "content": m.content} for m in tasks[0].data.prompt] == ROWS[
             tasks[0].key
         ]["prompt"]
+
+
+def test_verifiers_names_the_splits_that_there_are(vf):
+    with pytest.raises(ValueError, match="no problem in a split 'validation': there are train, te"):
+        list(_environment(vf, split="validation").taskset)
 
 
 def test_verifiers_scores_as_the_kit(vf, cases):

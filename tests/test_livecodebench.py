@@ -66,19 +66,19 @@ def window() -> dict[str, list[dict]]:
 
 
 def test_the_window_is_asserted(tmp_path):
-    found = livecodebench.contest_items("livecodebench", folder=write(tmp_path, window()))
+    found = livecodebench.contest_items("livecodebench", 454, folder=write(tmp_path, window()))
     assert len(found) == 454 and {i.group for i in found} == {"easy", "medium", "hard"}
     assert len(livecodebench.contest_items("livecodebench", 20, seed=1, folder=str(tmp_path))) == 20
     rows = window()
     rows["test6.jsonl"].pop(0)
     with pytest.raises(FormatError, match="should have 454 problems .* and 453 were found"):
-        livecodebench.contest_items("livecodebench", folder=write(tmp_path, rows))
+        livecodebench.contest_items("livecodebench", 454, folder=write(tmp_path, rows))
     rows = window()
     rows["test6.jsonl"][0]["difficulty"] = (
         "easy" if rows["test6.jsonl"][0]["difficulty"] != "easy" else "hard"
     )
     with pytest.raises(FormatError, match="203"):
-        livecodebench.contest_items("livecodebench", folder=write(tmp_path, rows))
+        livecodebench.contest_items("livecodebench", 454, folder=write(tmp_path, rows))
 
 
 def test_release_v5_is_five_files(tmp_path):
@@ -103,28 +103,28 @@ def test_a_changed_format_is_refused_by_name(tmp_path, change, said):
     rows = window()
     change(rows["test5.jsonl"][3])
     with pytest.raises(FormatError, match=rf"test5.jsonl, byte \d+: {said}"):
-        livecodebench.contest_items("livecodebench", folder=write(tmp_path, rows))
+        livecodebench.contest_items("livecodebench", 454, folder=write(tmp_path, rows))
 
 
 def test_a_torn_file_is_refused(tmp_path):
     write(tmp_path, window())
     (file := tmp_path / "code_generation_lite" / "test6.jsonl").write_text(file.read_text()[:-40])
     with pytest.raises(FormatError, match="test6.jsonl, byte"):
-        livecodebench.contest_items("livecodebench", folder=str(tmp_path))
+        livecodebench.contest_items("livecodebench", 454, folder=str(tmp_path))
 
 
 def test_without_files_it_says_where_to_put_them(tmp_path, monkeypatch):
     with pytest.raises(
         Unavailable, match="put the files of livecodebench/code_generation_lite there"
     ):
-        livecodebench.contest_items("livecodebench", folder=str(tmp_path))
+        livecodebench.contest_items("livecodebench", 454, folder=str(tmp_path))
     monkeypatch.setattr(
         models.hub,
         "hf_hub_download",
         lambda *a, **k: (_ for _ in ()).throw(ConnectionError("no network")),
     )
     with pytest.raises(Unavailable, match="evaluation.folder"):
-        livecodebench.contest_items("livecodebench")
+        livecodebench.contest_items("livecodebench", 1)
 
 
 def test_hidden_tests_are_read_and_never_loaded():

@@ -29,7 +29,7 @@ from kit.environments.verify import DeterminismCheck
 from kit.loop import LOOP_ARMS, TeacherLoop
 from kit.mini.language import apply_steps, steps_of
 from kit.mini.teacher import ScriptedTeacher
-from kit.rollouts import Rollout, read_rollouts
+from kit.rollouts import ROLLOUT, read_rollouts
 from kit.sandbox import Sandbox
 from kit.seeds import wild_seeds
 from kit.serving.engine import Completion, Engine
@@ -93,8 +93,9 @@ def fake_training(run, _):
                 facts = {"step": step + 1, "slot": row.slot, "problem_id": row.problem_id}
                 facts |= {"environment": row.environment, "bin": row.bin, "reward": float(passed)}
                 facts |= {"outcome": "passed" if passed else "failed", "tokens": 5}
-                facts |= {"answer": f"<answer>[{rng.random()}]</answer>"}
-                answers.append(Rollout(**facts, malformed=False, cut_off=False).model_dump())
+                facts |= {"answer": f"<answer>[{rng.random()}]</answer>", "reason": ""}
+                answers.append(facts | {"malformed": False, "cut_off": False})
+                assert {*answers[-1]} == {*ROLLOUT}
         log.append({"step": step + 1, "rollouts": answers})
 
 

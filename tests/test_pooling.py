@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from kit import arms, curriculum
+from kit import arms, curriculum, pooling
 from kit.arms import ArmError, collect_study, load_arms, own_arms
 from kit.commands.cli import app
 from kit.core.config import CurriculumConfig
@@ -151,12 +151,15 @@ def other_results(run):
 @pytest.mark.parametrize(
     ("clash", "why"),
     [
-        (lambda run: changed(run, "arm.json", lambda f: f.update(data="x")), "other problems"),
+        (
+            lambda run: changed(run, "arm.json", lambda f: f.update(data="x")),
+            r"other problems .*\(data: ",
+        ),
         (
             lambda run: changed(
                 run, "manifest.json", lambda f: f["profile"]["grpo"].update(steps=7)
             ),
-            r"another profile than .* \(grpo.steps: \d+ -> 7\)",
+            r"another profile \(profile.grpo.steps: \d+ -> 7\)",
         ),
         (
             lambda run: changed(
@@ -164,11 +167,11 @@ def other_results(run):
                 "manifest.json",
                 lambda f: f["stages"]["05_grpo"].update(overrides={"grpo.learning_rate": 1.0}),
             ),
-            r"another profile than .* \(grpo.learning_rate",
+            r"another profile \(profile.grpo.learning_rate: .* -> 1.0\)",
         ),
         (
             lambda run: changed(run, "arm.json", lambda f: f.update(schedule="hard")),
-            r"two arms of one name \(schedule: easy -> hard\): rename the folder",
+            r"two arms of one name, so rename the folder .*/easy \(schedule: easy -> hard\)",
         ),
         (
             lambda run: (other_results(run), changed(run, "arm.json", lambda f: f.update(seed=1))),
@@ -225,7 +228,7 @@ def recorded(studies, tmp_path, monkeypatch):
 
 
 def test_own_runs_stand_beside_the_recorded_ones(studies, recorded, tmp_path):
-    found, label = read_study(recorded, f"{studies['ben']},recorded")
+    found, label = read_study(recorded, f"{studies['ben']}, recorded")
     assert found["scores"].groupby("arm").seed.nunique().to_dict() == {
         "easy": 3,
         "ben": 3,
@@ -234,8 +237,17 @@ def test_own_runs_stand_beside_the_recorded_ones(studies, recorded, tmp_path):
     assert label == " (in miniature) (recorded data)" and "study" in recorded.recorded
     found, label = read_study(recorded, f"{studies['ada']},{studies['ben']}")
     assert set(found["curves"].arm) == {"easy", "ada", "ben"} and label == " (in miniature)"
+    (tmp_path / "none").mkdir()
     found, _ = read_study(recorded, str(tmp_path / "none"))
     assert set(found["scores"].arm) == {"hard"}, "nothing of one's own: the recorded ones"
+
+
+def test_a_folder_that_is_not_there_is_named(studies, recorded, tmp_path, monkeypatch):
+    with pytest.raises(RunError, match=f"no study in {tmp_path}/typo: look at STUDY"):
+        read_study(recorded, f"{studies['ben']}, {tmp_path}/typo, recorded")
+    # Without a name it is that of the profile, which need not be there.
+    monkeypatch.setattr(pooling, "ROOT", tmp_path)
+    assert set(read_study(recorded)[0]["scores"].arm) == {"hard"}
 
 
 def test_a_study_may_ask_more_problems_than_another_but_not_others(studies, recorded):

@@ -176,10 +176,11 @@ def test_rows_in_any_order_and_a_part_of_a_group_are_computed_once_too(tmp_path)
 
 def test_in_parts_that_fit_into_memory(tmp_path, seen):
     batch = batch_of(4)
-    whole = scores(make(tmp_path, False), batch)
-    seen.clear()
-    close(scores(make(tmp_path, True), batch, batch_size=8)[:2], whole[:2])
-    assert seen == [(2, 6), (8, 7)] * 2
+    own, ours = make(tmp_path, False), make(tmp_path, True)
+    close(scores(ours, batch, batch_size=8)[:2], scores(own, batch)[:2])
+    assert seen == [(8, 13)] * 2 + [(16, 13)], "each part as TRL does it"
+    close(scores(ours, batch, batch_size=16)[:2], scores(own, batch)[:2])
+    assert seen[3:] == [(4, 6), (16, 7), (16, 13)], "what fits as a whole is no part"
 
 
 @pytest.mark.parametrize("prompts", [PROMPTS, ["7"] * 1])
@@ -188,7 +189,7 @@ def test_one_row_per_prompt_or_one_token_goes_trls_way(tmp_path, seen, prompts):
     own, ours = make(tmp_path, False), make(tmp_path, True)
     assert torch.equal(scores(own, batch)[0], scores(ours, batch)[0])
     assert seen[0] == seen[1] and len(seen) == 2
-    assert ours.loss_shares, "the next batch may hold whole groups"
+    assert ours.shares, "the next batch may hold whole groups"
 
 
 def frozen():
@@ -281,18 +282,19 @@ def test_a_cache_of_a_window_cannot_be_repeated(tmp_path, seen, capsys):
     assert seen == [(16, 13), (4, 6), (16, 13), (16, 13), (16, 13)], "it is tried once"
 
 
-def test_recompute_keeps_trls_loss_and_our_rollouts(tmp_path, seen, capsys):
+def test_recompute_keeps_trls_loss_and_rollouts(tmp_path, seen, capsys):
     trainer = make(tmp_path, True, gradient_checkpointing=True, batch=16)
-    assert "Recompute keeps no cache: in the loss each prompt" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Recompute keeps no cache: each prompt is computed once per rollout" in printed
     trainer.train()
-    assert seen[0] == (4, 6), "rollouts start from their prompts' cache"
-    assert seen[-1][1] > 7 and (4, 6) not in seen[1:]
+    assert seen[0] == (16, 7), "rollouts start from whole prompts"
+    assert seen[-1][1] > 7 and (4, 6) not in seen
 
 
 class FakeTrainer:
     """What TRL's trainer says of itself once it is made."""
 
-    is_fsdp_enabled = is_deepspeed_enabled = use_vllm = False
+    is_fsdp_enabled = is_deepspeed_enabled = False
     args = SimpleNamespace(gradient_checkpointing=False)
     accelerator = SimpleNamespace(is_main_process=True)
 
@@ -300,20 +302,19 @@ class FakeTrainer:
 @pytest.mark.parametrize(
     ("what", "shares", "sentence"),
     [
-        ({}, (True, True), ""),
-        ({"use_vllm": True}, (True, True), "vLLM draws the rollouts and shares prompts in its own"),
-        ({"is_fsdp_enabled": True}, (False, False), "The weights lie in shards: each prompt is"),
-        ({"is_deepspeed_enabled": True}, (False, False), "The weights lie in shards: each"),
+        ({}, True, ""),
+        ({"is_fsdp_enabled": True}, False, "The weights lie in shards: each prompt is"),
+        ({"is_deepspeed_enabled": True}, False, "The weights lie in shards: each"),
     ],
 )
 def test_what_cannot_be_shared_is_said_at_the_start(capsys, what, shares, sentence):
     trainer = prefix.shared(type("Fake", (FakeTrainer,), what))()
-    assert (trainer.rollouts_share, trainer.loss_shares) == shares
+    assert trainer.shares == shares
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == bool(sentence) and sentence in "".join(printed)
 
 
-def test_groups_come_together_and_images_stay_where_they_are():
+def test_groups_come_together():
     batch = batch_of(4, PROMPTS[:2])
     rows = torch.tensor([0, 4, 1, 5, 2, 6, 3, 7])
     torn = [
@@ -324,8 +325,6 @@ def test_groups_come_together_and_images_stay_where_they_are():
     for k, one in enumerate(whole):
         for name, value in batch.items():
             assert torch.equal(one[name], value[4 * k : 4 * k + 4] if value.ndim else value)
-    images = [one | {"num_images": [1] * 4} for one in torn]
-    assert prefix._together(images) is images
 
 
 def test_a_word_that_pads_is_a_word_where_it_is_in_the_prompt():

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from kit.commands import cli, regrade
 from kit.core.manifest import RECORDED, RunError
 from kit.core.records import load_problems, read_parquet, write_parquet
-from kit.rollouts import Rollout
+from kit.rollouts import ROLLOUT
 from kit.sandbox import Result, Sandbox, SandboxUnavailable
 
 
@@ -34,7 +34,7 @@ def folder(tmp_path):
     shutil.copy(RECORDED / "filtered.parquet", tmp_path)
     rows = [(f"<answer>{asked.outputs[0]}</answer>", "error", "ours"), ("five", "failed", "wrong")]
     answers = [
-        Rollout(
+        dict(
             step=1,
             slot=0,
             problem_id=asked.id,
@@ -47,10 +47,10 @@ def folder(tmp_path):
             tokens=3,
             malformed=False,
             cut_off=False,
-        ).model_dump()
+        )
         for answer, outcome, reason in rows
     ]
-    write_parquet(pd.DataFrame(answers), tmp_path / "rollouts.parquet")
+    write_parquet(pd.DataFrame(answers)[ROLLOUT], tmp_path / "rollouts.parquet")
     scores = read_parquet(RECORDED / "evaluation.parquet")
     scores = scores[scores["set"].isin(["synthetic", "maths"])].reset_index(drop=True)
     row = scores.index[(scores.checkpoint == "before") & (scores.solved > 0)][0]

@@ -121,7 +121,6 @@ def test_an_empty_table_keeps_its_columns(start):
         b'{"profile": 5, "stages": {}}',
         b'{"profile": null, "stages": []}',
         b'{"profile": null, "stages": {"02_rounds": 7}}',
-        b'{"profile": null, "stages": {"02_rounds": {"recorded": 7}}}',
         b"[" * 100_000,
     ],
 )
@@ -161,6 +160,15 @@ def test_a_figure_lies_beside_its_numbers_and_is_the_same_each_time(start):
         "curriculum.svg",
     ]
     pd.testing.assert_frame_equal(pd.read_csv(folder / "curriculum.csv"), df, check_dtype=False)
+
+
+@pytest.mark.parametrize("broken", ["", "big answer", "big answer http://a:1/v1 more"])
+def test_a_note_of_a_replica_that_is_not_whole_is_left_out(tmp_path, monkeypatch, capsys, broken):
+    monkeypatch.setenv("KIT_ENDPOINTS", str(tmp_path))
+    (tmp_path / "1.endpoint").write_text(broken)
+    (tmp_path / "2.endpoint").write_text("big answer http://b:1/v1\n")
+    assert runs.registered_endpoints("big") == ["http://b:1/v1"]
+    assert "1.endpoint does not hold MODEL PURPOSE URL: left out" in capsys.readouterr().out
 
 
 def test_a_machine_without_git(monkeypatch):

@@ -15,6 +15,7 @@ import textwrap
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import psutil
@@ -42,7 +43,7 @@ def box():
         yield made
 
 
-@pytest.fixture(scope="module", params=sandbox.NATIVE_MODES)
+@pytest.fixture(scope="module", params=[m for m in sandbox.MODES if m != "monty"])
 def walled(request):
     if MODES.get(request.param) != "ok":
         pytest.skip(f"{request.param}: {MODES.get(request.param)}")
@@ -53,10 +54,6 @@ def walled(request):
 def one(box, code, *args, seed=0) -> Result:
     """The result of one call of f."""
     return box.submit(Job(textwrap.dedent(code), (("f", args),), seed=seed)).result(60)
-
-
-def script(box, code, stdin="") -> Result:
-    return box.submit(Job(textwrap.dedent(code), stdin=stdin)).result(60)
 
 
 # ------------------------------------------------------------------------------------- plain values
@@ -390,7 +387,7 @@ def test_not_root_and_nothing_in_sight(walled):
 
 def test_answers_never_enter_the_box(walled):
     assert b"answer" not in encode_job(Job("def f(): return 1", (("f", ()),)))
-    assert set(Job.__dataclass_fields__) == {"code", "calls", "stdin", "seed", "each"}
+    assert set(Job.__dataclass_fields__) == {"code", "calls", "seed", "each"}
 
 
 def test_system_call_numbers_agree_with_libseccomp():
@@ -422,8 +419,8 @@ def verdict(program: bytes, call: int, architecture: int, argument: int) -> int:
         elif code == 0x54:
             value &= number
         else:
-            met = {0x15: value == number, 0x35: value >= number}[code]
-            at += yes if met else no
+            assert code == 0x15
+            at += yes if value == number else no
 
 
 @pytest.mark.parametrize("machine", _boxed.MACHINES)
@@ -454,23 +451,6 @@ def test_seed_and_hash_seed(box):
         assert one(box, order) != one(other, order)
         whole = "def f(): return {str(i) for i in range(50)}"
         assert text(one(box, whole).returned()[0]) == text(one(other, whole).returned()[0])
-
-
-@pytest.mark.parametrize(
-    "status, code, stdout",
-    [
-        ("exit", "print(1)\n1 / 0", "1\n"),
-        ("exit", "import sys\nprint(1)\nsys.exit(3)", "1\n"),
-        ("load_error", "print(", ""),
-        ("exit", "input()", ""),
-        ("timeout", "print(1, flush=True)\nwhile True: pass", "1\n"),
-        ("exit", "import sys; sys.exit('no')", ""),
-        ("exit", "import os; os._exit(99)", ""),
-    ],
-)
-def test_failing_scripts(box, status, code, stdout):
-    result = script(box, code)
-    assert (result.status, result.stdout) == (status, stdout)
 
 
 # ----------------------------------------------------------------------------------- life of a pool
@@ -552,7 +532,7 @@ def test_worker_that_dies_twice_is_no_verdict(monkeypatch):
         def gone(*_):
             raise EOFError("the worker is gone")
 
-        monkeypatch.setattr(Worker, "exchange", gone)
+        monkeypatch.setattr(Worker, "do", gone)
         result = one(box, "def f(): return 1")
         assert result.status == "sandbox_error" and result.returned() is None
         assert box.counts["sandbox_error"] == 1
@@ -584,24 +564,9 @@ def test_submit_from_many_threads_that_end(box):
         ]
 
 
-def test_run_streams_and_looks_ahead_a_little(box):
-    taken = []
-
-    def jobs():
-        for i in itertools.count():
-            taken.append(i)
-            yield Job("def f(x): return x", (("f", (i,)),))
-
-    seen = {}
-    for index, result in box.run(jobs()):
-        seen[index] = result.returned()
-        assert len(taken) - len(seen) <= 4 * box._workers
-        if len(seen) == 50:
-            break
-    assert all(value == [index] for index, value in seen.items())
-    assert [
-        r.returned() for r in box.map(Job("def f(x): return x", (("f", (i,)),)) for i in range(20))
-    ] == [[i] for i in range(20)]
+def test_results_of_a_batch_are_in_the_order_of_its_jobs(box):
+    jobs = (Job("def f(x): return x", (("f", (i,)),)) for i in range(20))
+    assert [r.returned() for r in box.map(jobs)] == [[i] for i in range(20)]
 
 
 def test_slow_programs_do_not_hold_up_fast_ones(box):
@@ -609,29 +574,14 @@ def test_slow_programs_do_not_hold_up_fast_ones(box):
         Job("def f(x):\n    while x % 25 == 0: pass\n    return x", (("f", (i,)),))
         for i in range(100)
     ]
-    order = [index for index, _ in box.run(jobs)]
+    futures = {box.submit(job): index for index, job in enumerate(jobs)}
+    order = [futures[future] for future in as_completed(futures)]
     assert sorted(order) == list(range(100))
     # Results come as they are ready.
     assert order.index(0) > 5
     assert [r.status for r in box.map(jobs)] == [
         "timeout" if i % 25 == 0 else "ok" for i in range(100)
     ]
-
-
-@thrice
-def test_a_batch_ends_at_its_deadline(box):
-    jobs = [
-        Job("import time\ndef f(x):\n    time.sleep(x)\n    return x", (("f", (x,)),))
-        for x in (0, 2, 2, 2, 2, 2, 2, 0)
-    ]
-    began = time.monotonic()
-    results = box.map(jobs, deadline=0.6)
-    assert time.monotonic() - began < 2  # none of them was waited for
-    assert results[0].returned() == [0]
-    assert {r.status for r in results[1:]} == {"sandbox_error"}
-    assert "batch's 0.6 s" in results[-1].detail
-    assert len(box.map(itertools.repeat(jobs[0], 50), deadline=30)) == 50
-    assert one(box, "def f(): return 1").returned() == [1]
 
 
 @pytest.mark.slow
@@ -659,8 +609,6 @@ def test_inside_a_ray_task(monkeypatch):
 
 def test_inside_trls_reward_function():
     """TRL calls reward functions from the trainer's thread, or from worker threads if async."""
-    from concurrent.futures import ThreadPoolExecutor
-
     from kit import environments, grpo
     from kit.core import profile
     from kit.core.types import Problem

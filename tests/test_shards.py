@@ -226,12 +226,6 @@ def repeat(folder):
     )
 
 
-def write_nothing(folder):
-    """As a step that lacks a package: no rows, and none promised."""
-    records.save_problems([], folder / "shards/rounds/00001/problems.parquet")
-    note(folder, rows=0)
-
-
 def lose_a_turn_twice(folder):
     problems = records.load_problems(path := folder / "shards/rounds/00001/problems.parquet")
     records.save_problems([*problems[:-1], problems[0]], path)
@@ -249,7 +243,6 @@ def note(folder, **changes):
         (tear, "not a readable parquet"),
         (shorten, "rows where its task wrote"),
         (repeat, "of other seeds"),
-        (write_nothing, "has nothing of"),
         (lose_a_turn_twice, "or one twice"),
     ],
 )

@@ -348,6 +348,7 @@ def test_a_study_in_miniature_is_recorded_as_it_grows_beside_the_other(
     # Notebook 07 of that profile reads it where it has no study of its own; another one does not.
     of_language_models.unlink()
     mini = open_run("07_findings", "mini", str(tmp_path / "run"))
+    (tmp_path / "none").mkdir()
     found, label = read_study(mini, tmp_path / "none")
     assert (
         set(found["scores"].arm) == {"silent-classic", "silent-uniform"}
@@ -362,15 +363,17 @@ def test_before_it_is_run_a_study_says_by_which_variances(prepared, tmp_path, mo
     arms = ["silent-classic", "silent-uniform", "rare-classic", "rare-uniform", "smooth"]
     runs = prepared(profile="mini", arms=arms, seeds=range(5))
     told = study.what_it_finds("mini", tmp_path / "data", runs)
-    missing = told.drop_duplicates("claim").set_index("claim").missing
-    assert "no training of gap: --arms" in missing["E1"]
-    assert "evaluation.synthetic" in missing["E2b"] and "no training of four, one" in missing["E3"]
+    assert "recorded study (in miniature))" in told
+    lines = {line.split()[0]: line for line in told.splitlines() if line.startswith("  E")}
+    assert "no training of gap: --arms" in lines["E1"]
+    assert "evaluation.synthetic" in lines["E2b"] and "no training of four, one" in lines["E3"]
     monkeypatch.setattr(study_arms, "RECORDED", tmp_path)
-    assert study.what_it_finds("mini", tmp_path / "data", runs) is None
+    assert "no study is recorded" in study.what_it_finds("mini", tmp_path / "data", runs)
 
 
 def test_a_study_without_runs_still_has_its_board(tmp_path, monkeypatch):
     monkeypatch.setattr(study_arms, "RECORDED", tmp_path)
+    (tmp_path / "none").mkdir()
     found, label = read_study(
         open_run("07_findings", "cpu", str(tmp_path / "run")), tmp_path / "none"
     )

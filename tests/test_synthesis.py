@@ -259,6 +259,21 @@ def test_attempts_that_were_all_lost_are_no_valid_problem():
     assert (half.status, half.n, half.errors) == ("valid", 1, 1)
 
 
+def test_an_answer_whose_reading_fails_is_shown_as_it_came_and_ends_nothing():
+    class FakeFaulty(type(make(CPU.rounds)["deduction"])):
+        def read_answer(self, problem, completion):
+            if "read" in completion:
+                raise RecursionError("unforeseen")
+            return super().read_answer(problem, completion)
+
+    asked = Problem(environment="deduction", program="def f(x):\n    return x", status="valid")
+    answers = [Completion("read me"), Completion("<answer>1</answer>")]
+    verdicts = [Verdict("failed", Reason.NO_ANSWER), Verdict("passed")]
+    found = tally(FakeFaulty(), asked, answers, verdicts, 2)
+    assert (found.n, found.solved) == (2, 1)
+    assert [sample.answer for sample in found.samples] == ["1", "read me"]
+
+
 def test_a_full_disk_stops_the_stage_and_unforeseen_faults_do_not(tmp_path, boxes, monkeypatch):
     def full(row):
         raise RecordError("the disk is full")

@@ -34,7 +34,7 @@ def test_what_a_class_is_promised_is_what_was_recorded():
     quality = teacher_quality(problems).set_index(["environment", "measure"]).loc["all"]
     multi = [p for p in problems if p.method == "multi" and p.p is not None]
     steps = turn_changes(problems)
-    f1 = claims.multi_turn_yield(tables["yields"])
+    f1 = claims.multi_turn_yield(tables["yields"], 4.0)
     dropped = pd.Series([p.dropped_by for p in problems]).value_counts()
     bins = tables["difficulty"].bin[[p.kept for p in problems]].value_counts()
     mean = pd.Series([p.p for p in multi]).groupby([p.environment for p in multi]).mean()

@@ -37,17 +37,27 @@ def told(tmp_path, monkeypatch):
     return lambda: [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_a_bar_tells_each_change_of_its_state_and_its_end(told, capsys):
+def test_a_bar_tells_its_state_now_and_then_and_its_end(told, capsys):
+    began = time.time()
     with tells.progress(total=90, desc="seeds", initial=3) as bar:
-        for _ in range(100):
-            bar.set_postfix({"valid": 2}, refresh=False)
-            bar.update(0)
+        bar.set_postfix({"valid": 2})
+        counted = told()[-1]["bar"]
+        time.sleep(0.6)
         bar.update()
-    first, counted, last, end = [line["bar"] for line in told()]
+        later = told()[-1]["bar"]
+        for _ in range(50):
+            bar.set_postfix({"valid": 3}, refresh=False)
+            bar.update()
+    first, *between, last, end = [line["bar"] for line in told()]
     assert (first["n"], first["initial"], first["total"]) == (3, 3, 90)
-    assert (counted["n"], counted["postfix"]) == (3, "valid=2")
-    assert (last["n"], last["prefix"]) == (4, "seeds") and end is None
-    assert "4/90" in capsys.readouterr().out, "the saved page shows how it ended"
+    assert (counted["n"], counted["postfix"]) == (3, "valid=2"), "without a wait"
+    assert (later["n"], later["postfix"]) == (4, "valid=2") and later["rate"] > 0
+    assert abs(first["started"] - began) < 60 and abs(later["started"] - first["started"]) < 0.3
+    assert len(between) < 20, "not each of many changes"
+    assert (last["n"], last["prefix"], last["postfix"]) == (54, "seeds", "valid=3")
+    assert end is None
+    out = capsys.readouterr().out
+    assert "54/90" in out and "4/90" not in out.replace("54/90", ""), "how it ended, nothing else"
 
 
 def test_a_bar_without_a_runner_or_with_a_full_disk_works(told, monkeypatch, capsys):
@@ -76,7 +86,7 @@ def test_a_training_without_a_signal_warns_once_and_early(told):
     for _ in range(5):
         watch.step(group(0, 1.0, 1.0) + group(1, 0.0, 0.0))
     dead = [text for text in warnings(told) if "equal rewards" in text]
-    assert len(dead) == 1 and dead[0].startswith("20 of the last 20 groups")
+    assert len(dead) == 1 and dead[0].startswith("100% of the groups of the last 10 steps")
 
 
 def test_a_training_with_a_signal_now_and_then_does_not_warn(told):

@@ -97,7 +97,6 @@ class Test(BaseModel):
 
     input: str
     output: str
-    testtype: Literal["stdin", "functional"]
 
 
 class Row(BaseModel):
@@ -229,14 +228,12 @@ def hidden(packed: str, name: str = "a problem") -> list[Test]:
         raise FormatError(f"{name}: no base64 of zlib of a pickled text: {fault!s:.200}") from None
 
 
-def contest_items(
-    part: str = "livecodebench", n: int | None = None, seed: int = 0, folder: str = ""
-) -> list[Item]:
+def contest_items(part: str, n: int, seed: int = 0, folder: str = "") -> list[Item]:
     """Problems of a part, drawn without replacement.
 
     Args:
         part: one of CONTEST_WINDOWS.
-        n: how many; None: all.
+        n: how many.
         seed: of the draw.
         folder: with the data set's files; empty: Hugging Face.
     Returns:
@@ -246,9 +243,7 @@ def contest_items(
         Unavailable: there are no files.
     Source: paper (the two windows); the draw of a part is our choice.
     """
-    drawn = tasks(part, folder)
-    if n is not None:
-        drawn = random.Random(f"livecodebench {seed}").sample(drawn, min(n, len(drawn)))
+    drawn = random.Random(f"livecodebench {seed}").sample(tasks(part, folder), n)
     return [
         Item(
             f"{part}/{task.id}",

@@ -3,7 +3,7 @@
 import re
 import warnings
 from functools import partial
-from itertools import chain, islice, zip_longest
+from itertools import chain, zip_longest
 
 from kit.core.programs import last_tag
 from kit.core.prompts import prompt
@@ -49,6 +49,11 @@ SUMS = {
 MATHS_LEVELS = ("easy", "medium", "hard")
 
 
+def in_turn(queues: list[list]) -> list:
+    """The first of each queue, then the second of each, and so on; short ones end early."""
+    return [*filter(None, chain.from_iterable(zip_longest(*queues)))]
+
+
 def procedural_items(n: int, seed: int = 0, sums: bool = False) -> list[Item]:
     """Distinct questions of the kinds and levels in MATHS, or of SUMS without zeros, in turn.
 
@@ -78,7 +83,6 @@ def procedural_items(n: int, seed: int = 0, sums: bool = False) -> list[Item]:
                 # The small policy knows the digits from 1.
                 answers = {asked: told for asked, told in answers.items() if "0" not in asked}
             queues.append([(kind, level, *both) for both in answers.items()])
-    in_turn = filter(None, chain.from_iterable(zip_longest(*queues)))
     return [
         Item(
             f"maths/{kind}/{level}/{seed}/{number}",
@@ -89,7 +93,7 @@ def procedural_items(n: int, seed: int = 0, sums: bool = False) -> list[Item]:
             {"question": question, "answer": answer, "text": question},
             lenient=partial(last_number_is_right, answer),
         )
-        for number, (kind, level, question, answer) in enumerate(islice(in_turn, n))
+        for number, (kind, level, question, answer) in enumerate(in_turn(queues)[:n])
     ]
 
 

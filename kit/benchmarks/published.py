@@ -1,7 +1,5 @@
 """The published sets that a profile asks for."""
 
-from collections.abc import Callable
-
 from kit.core.config import EvaluationConfig
 from kit.core.types import Item
 
@@ -20,13 +18,10 @@ def published_items(numbers: EvaluationConfig, seed: int = 0) -> tuple[list[Item
     """
     from kit.benchmarks import Unavailable, livecodebench, published_maths
 
-    # What draws the items of each set.
-    draws: dict[str, Callable[..., list[Item]]] = dict.fromkeys(
-        livecodebench.CONTEST_WINDOWS, livecodebench.contest_items
-    )
-    draws |= dict.fromkeys(published_maths.SOURCES, published_maths.published_maths_items)
     found, skipped = [], {}
-    for name, draw in draws.items():
+    for name in (*livecodebench.CONTEST_WINDOWS, *published_maths.SOURCES):
+        contest = name in livecodebench.CONTEST_WINDOWS
+        draw = livecodebench.contest_items if contest else published_maths.published_maths_items
         wanted = getattr(numbers, name)
         if not wanted:
             skipped[name] = "the profile asks for none of its problems"

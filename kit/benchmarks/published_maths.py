@@ -8,10 +8,8 @@ import atexit
 import logging
 import multiprocessing
 import random
-import resource
 import signal
 from collections.abc import Iterable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -76,14 +74,12 @@ def _table(source, folder):
     return table
 
 
-def published_maths_items(
-    name: str, n: int | None = None, seed: int = 0, folder: str = ""
-) -> list[Item]:
+def published_maths_items(name: str, n: int, seed: int = 0, folder: str = "") -> list[Item]:
     """Problems of a published set, drawn without replacement.
 
     Args:
         name: one of SOURCES.
-        n: how many; None: all.
+        n: how many.
         seed: of the draw.
         folder: with the data sets' files; empty: Hugging Face.
     Returns:
@@ -95,8 +91,7 @@ def published_maths_items(
     """
     source = SOURCES[name]
     rows = list(_table(source, folder).itertuples())
-    if n is not None:
-        rows = random.Random(f"{name} {seed}").sample(rows, min(n, len(rows)))
+    rows = random.Random(f"{name} {seed}").sample(rows, n)
     return [
         Item(
             f"{name}/{getattr(row, source.id)}",
@@ -169,19 +164,12 @@ def _pool():
 
 def _begin():
     """In a worker: load the library before the clock of the first comparison runs."""
+    # Windows has none.
+    import resource
+
     import math_verify  # noqa: F401
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-
-
-@contextmanager
-def _limited(seconds):
-    """A limit of CPU time; at its end the kernel ends this worker by SIGPROF, whatever it does."""
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _compare(gold, completion, seconds):
@@ -190,14 +178,17 @@ def _compare(gold, completion, seconds):
 
     # It says at each call that it has no time limit: the worker has one.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
+    # A limit of CPU time; at its end the kernel ends this worker by SIGPROF, whatever it does.
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
-        with _limited(seconds):
-            expected = parse(f"\\boxed{{{gold}}}", parsing_timeout=None)
-            if not expected:
-                return f"gold answer {gold!r} cannot be read"
-            given = parse(completion, parsing_timeout=None)
-            if not given:
-                return Reason.NO_ANSWER
-            return "passed" if verify(expected, given, timeout_seconds=None) else Reason.WRONG
+        expected = parse(f"\\boxed{{{gold}}}", parsing_timeout=None)
+        if not expected:
+            return f"gold answer {gold!r} cannot be read"
+        given = parse(completion, parsing_timeout=None)
+        if not given:
+            return Reason.NO_ANSWER
+        return "passed" if verify(expected, given, timeout_seconds=None) else Reason.WRONG
     except (MemoryError, RecursionError):
         return Reason.CRASH
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)

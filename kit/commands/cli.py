@@ -94,11 +94,7 @@ def study_command(
     source = study.problems_for(profile, data)
     runs = study.prepare_study(profile, folder, source, chosen, seed_numbers(seeds), arms_file)
     console.print(f"{len(runs)} runs in {folder}, {sum(map(study.done, runs))} of them done")
-    found = study.what_it_finds(profile, source, runs)
-    if found is None:
-        console.print("no study is recorded whose variances would tell what this one can find")
-    else:
-        show(found.round(2).fillna(""), caption=study.FINDS)
+    console.print(study.what_it_finds(profile, source, runs), soft_wrap=True)
     if not dry:
         with stoppable():
             study.run_study(profile, runs, jobs, given(parameter), keep_policies)
@@ -206,8 +202,9 @@ def plan_command(
     loaded = profiles.load_profile(profile)
     chosen = cost.device(loaded, device)
     rows = cost.cost_by_stage(loaded, chosen, trainings)
-    printed = rows.set_index("stage").map("{:,.2f}".format).reset_index()
-    told = cost.caption(loaded, chosen, rows)
+    told = cost.cost_caption(loaded, chosen, rows)
+    forms = {"requests": "{:,.0f}", "written": "{:,.0f}", "hours": "{:,.2f}", "memory_gb": "{:.0f}"}
+    printed = rows.assign(**{name: rows[name].map(form.format) for name, form in forms.items()})
     show(printed, title=f"{loaded.name}: {loaded.about}", caption=told)
 
 

@@ -186,7 +186,7 @@ def disk_gb(profile: Profile) -> float:
     return weights + size * (2 + 12 * _trained(profile)) * (training.keep + 1) + 1
 
 
-def caption(profile: Profile, on: Device, rows: pd.DataFrame) -> str:
+def cost_caption(profile: Profile, on: Device, rows: pd.DataFrame) -> str:
     """What stands below the table of `cost_by_stage`."""
     hours = rows.hours.sum()
     cards = max(1, profile.needs.gpus)

@@ -118,7 +118,8 @@ def run_loop(profile: str, folder: Path) -> None:
     bill = segment_table(run.problems("filtered"), loop.segments)
     bill["rollouts"] = steps * run.profile.grpo.prompts_per_step * run.profile.grpo.group_size
     spent = pd.DataFrame(times).drop_duplicates("segment")
-    run.save_table(bill.merge(spent), "segments")
+    bill = bill.merge(spent).assign(arm=folder.parent.name, seed=run.train_seed)
+    run.save_table(bill, "segments")
     given = {"SCRATCH_STEPS": 0, "TRAIN_SEED": run.train_seed}
     run_notebooks(profile, str(folder), ["05", "06"], given)
 

@@ -106,6 +106,7 @@ def regrade_run(folder: str | Path) -> pd.DataFrame:
         problem is not there today).
     Raises:
         RunError: there is nothing to grade.
+        ExportError: this kit cannot read the run's profile.
         RecordError: a table is damaged.
     Source: our choice.
     """

@@ -30,13 +30,6 @@ from kit.core.types import digest
 
 STUDY_STAGES = ("05_grpo", "06_evaluation")
 
-# What stands below the table of `what_it_finds`.
-FINDS = (
-    "smallest: the effect that 80% of such studies find, by the variances of the recorded study; "
-    "value: what that study found; low, high: where 95% of repeats of this size lie; missing: what "
-    "a comparison needs"
-)
-
 # In a run folder: the untrained policy's evaluation, and the profile of an arm that changes it.
 BEFORE = "before.parquet"
 OWN_PROFILE = "profile.yaml"
@@ -112,22 +105,33 @@ def prepare_study(
     return list(facts)
 
 
-def what_it_finds(profile: str, data: Path, runs: list[Path]) -> pd.DataFrame | None:
-    """`design.study_power` of prepared runs, first what can be tested.
-
-    None if no study is recorded whose variances would tell.
-    """
+def what_it_finds(profile: str, data: Path, runs: list[Path]) -> str:
+    """`design.study_power` of prepared runs as text; nothing of a recorded study, no forecast."""
     from kit.design import study_power
 
     loaded = profiles.load_profile(profile)
-    recorded = recorded_study(recorded_folder(scale_of(loaded.model_dump())))
+    scale = scale_of(loaded.model_dump())
+    recorded = recorded_study(recorded_folder(scale))
     if recorded is None:
-        return None
+        return "no study is recorded whose variances would tell what this one can find"
     problems = records.load_problems(data / "filtered.parquet")
     arms = [run.parent.name for run in runs]
     seeds = len(runs) // len(set(arms))
     found = study_power(loaded, problems, arms, seeds, recorded)
-    return found.sort_values("missing", kind="stable")
+    lines = [
+        "What it can find (smallest effect in 80% of such studies, by the variances of the "
+        f"recorded study{scale}), or what is missing:"
+    ]
+    # First what it can test.
+    for row in sorted(found.itertuples(), key=lambda row: row.missing != ""):
+        # Of a set that the recorded study does not have no variance is known.
+        least = f"{row.smallest:.2f}".replace("nan", "unknown")
+        able = row.missing or f"{least} with {row.seeds} seeds, {row.problems} problems"
+        if pd.notna(row.low):
+            within = f"[{row.low:+.2f}, {row.high:+.2f}]"
+            able += f"; recorded {row.value:+.2f}, 95% of repeats of this size {within}"
+        lines.append(f"  {row.claim:4}{row.comparison}: {able}")
+    return "\n".join(lines)
 
 
 def run_study(

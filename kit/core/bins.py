@@ -80,8 +80,8 @@ def reachable(attempts: int, bins: str) -> dict[str, list[int]]:
         ValueError: BINS has no such key.
     Source: our choice.
     """
-    found: dict[str, list[int]] = {part.name: [] for part in reversed(_bins(bins))}
-    for solved in range(attempts + 1):
-        if name := bin_of(solved / attempts, bins):
-            found[name].append(solved)
-    return found
+    names = [bin_of(solved / attempts, bins) for solved in range(attempts + 1)]
+    return {
+        part.name: [solved for solved, name in enumerate(names) if name == part.name]
+        for part in reversed(_bins(bins))
+    }

@@ -110,7 +110,7 @@ class SeedsConfig(StrictModel):
     # The longest of these functions, in lines.
     problem_lines: int = Field(50, ge=5)
     # The shortest and the longest wild snippet, in lines.
-    lines: list[int] = Field(min_length=2, max_length=2)
+    lines: list[PositiveInt] = Field(min_length=2, max_length=2)
     # Share of the seeds whose problems are for evaluation only.
     held_out: float = Field(ge=0, lt=1)
     _ordered = cross_field_rule(
@@ -195,9 +195,9 @@ class CurriculumConfig(StrictModel):
     # A name in kit.schedules.SCHEDULES, or phases as JSON, see kit.schedules.phases.
     schedule: str
     # Weights of the environments in the mixture.
-    environments: dict[EnvironmentName, float]
+    environments: dict[EnvironmentName, NonNegativeFloat]
     # Weights of the teacher's problems and of the real functions in the mixture.
-    sources: dict[Literal["synthetic", "real"], float] = {"synthetic": 1.0}
+    sources: dict[Literal["synthetic", "real"], NonNegativeFloat] = {"synthetic": 1.0}
     # How often one problem may be drawn in one training. None: no limit.
     repeats: PositiveInt | None = None
 

@@ -38,25 +38,11 @@ class RunError(RuntimeError):
     """
 
 
-class _Stage(BaseModel):
-    """What of a stage's facts the kit reads again."""
-
-    overrides: dict[str, Any] = {}
-    counts: dict[str, Any] = {}
-    programs: dict[str, int] = {}
-    recorded: list[str] = []
-    sandbox: list[str] = []
-    seconds: float = 0
-    started: str = ""
-    finished: str = ""
-
-
 class _Manifest(BaseModel):
     """What a manifest must hold."""
 
     profile: dict[str, Any] | None
-    stages: dict[str, _Stage]
-    versions: dict[str, str] = {}
+    stages: dict[str, dict[str, Any]]
 
 
 def changed_keys(old: dict, new: dict, prefix: str = "") -> str:

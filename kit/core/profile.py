@@ -23,12 +23,7 @@ class ProfileError(ValueError):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without aliases, which may hold themselves or double line by line, or repeated keys."""
-
-    def compose_node(self, parent, index):
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("a profile has no aliases (*name): write the value out")
-        return super().compose_node(parent, index)
+    """YAML without repeated keys."""
 
     def construct_mapping(self, node, deep=False):
         keys = [str(key.value) for key, _ in node.value]
@@ -57,7 +52,9 @@ def load_profile(name: str, overrides: dict[str, Any] | None = None) -> Profile:
     path, values = read_profile(name)
     for key, value in (overrides or {}).items():
         if value is not None:
-            _set(values, key.split("."), value)
+            for part in reversed(key.split(".")):
+                value = {part: value}
+            values = _merged(values, value)
     try:
         return Profile.model_validate(clean(values))
     except RecursionError:
@@ -101,16 +98,6 @@ def _merged(old, new):
         nested = isinstance(value, dict) and isinstance(old.get(key), dict)
         merged[key] = _merged(old[key], value) if nested else value
     return merged
-
-
-def _set(values, keys, value):
-    """Put an override into nested values, at the place that its keys name."""
-    *front, last = keys
-    for key in front:
-        values = values.setdefault(key, {})
-        if not isinstance(values, dict):
-            raise ProfileError(f"{'.'.join(keys)}: {key} holds a single value, not a section")
-    values[last] = value
 
 
 def _explain(error: ErrorDetails) -> str:

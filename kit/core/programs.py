@@ -117,18 +117,11 @@ def given_arguments(answer: str) -> tuple:
 
 def last_tag(answer: str) -> str:
     """Text of the last complete <answer>...</answer>. Raises Rejected."""
-    # From mark to mark, so that thousands of tags cost no more than their length.
-    found = None
-    start = answer.find("<answer>")
-    while start >= 0:
-        end = answer.find("</answer>", start)
-        if end < 0:
-            break
-        found = answer[start + len("<answer>") : end]
-        start = answer.find("<answer>", end)
-    if found is None:
+    ended = answer.split("</answer>")[:-1]
+    found = [part.partition("<answer>")[2] for part in ended if "<answer>" in part]
+    if not found:
         raise Rejected(Reason.NO_ANSWER, "no <answer> ... </answer>")
-    return found.strip().strip("`").strip()
+    return found[-1].strip().strip("`").strip()
 
 
 def _bare_lines(code):

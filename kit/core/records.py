@@ -82,13 +82,12 @@ class Log:
 
     def _repair(self):
         """Cut off a last line without its end."""
-        if not self.path.exists() or not self.path.stat().st_size:
-            return
-        with self.path.open("rb+") as file:
-            file.seek(-1, os.SEEK_END)
-            if file.read() != b"\n":
-                file.seek(0)
-                file.truncate(sum(len(line) for line in file if line.endswith(b"\n")))
+        # No device, such as the null one.
+        if self.path.is_file():
+            with self.path.open("rb+") as file:
+                size = sum(len(line) for line in file if line.endswith(b"\n"))
+                if size < file.tell():
+                    file.truncate(size)
 
     def append(self, row: dict) -> int:
         """Returns the row's place in the file, for `at`.

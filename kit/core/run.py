@@ -147,12 +147,12 @@ class Run:
         self.recorded.add(name)
         return shipped
 
-    def box(self, hash_seed: int = 0, **limits) -> "Sandbox":
+    def box(self, **limits) -> "Sandbox":
         """A sandbox with the profile's limits; its counts go into the manifest.
 
         Args:
-            hash_seed: of Python's hashes in the programs, so that two boxes can differ.
-            limits: other arguments of Sandbox, and limits that differ from the profile's.
+            limits: arguments of Sandbox (`hash_seed`, so that two boxes can differ), and limits
+                that differ from the profile's.
         Returns:
             The sandbox; use it in a `with` block.
         Source: our choice.
@@ -160,8 +160,7 @@ class Run:
         # Imported here on purpose (layers): stages that run no program also import this module.
         from kit.sandbox.pool import Sandbox
 
-        limits = self.profile.sandbox.model_dump() | limits
-        box = Sandbox(**limits, hash_seed=hash_seed)
+        box = Sandbox(**self.profile.sandbox.model_dump() | limits)
         self.boxes.append(box)
         return box
 
@@ -283,8 +282,14 @@ def registered_endpoints(model: str, purpose: str = "answer") -> list[str]:
     """
     folder = os.environ.get("KIT_ENDPOINTS")
     files = sorted(Path(folder).glob("*.endpoint")) if folder else []
-    notes = [file.read_text(encoding="utf-8").split() for file in files]
-    return [url for name, what, url in notes if (name, what) == (model, purpose)]
+    addresses = []
+    for file in files:
+        match file.read_text(encoding="utf-8").split():
+            case [name, what, url]:
+                addresses += [url] * ((name, what) == (model, purpose))
+            case _:
+                print(f"{file} does not hold MODEL PURPOSE URL: left out")
+    return addresses
 
 
 def open_run(

@@ -9,9 +9,9 @@ import json
 import os
 import sys
 import time
-from collections import defaultdict
 from typing import Any
 
+import pandas as pd
 import tqdm.auto
 
 from kit.core.run import headless
@@ -45,7 +45,7 @@ def progress(**options):
     """
     if not headless():
         return tqdm.auto.tqdm(**options)
-    return _ToldBar(file=sys.stdout, mininterval=10, **options)
+    return _ToldBar(file=sys.stdout, mininterval=0.5, miniters=1, **options)
 
 
 def warn_at_once(text: str) -> None:
@@ -71,35 +71,20 @@ def _tell(**line):
 
 
 class _ToldBar(tqdm.std.tqdm):
-    """A plain bar that tells its state whenever that has changed, and when it ends."""
+    """A plain bar that tells its state whenever it is drawn; only how it ended is printed."""
 
-    def __init__(self, **options):
-        super().__init__(**options)
-        self.started = time.time()
-        self.told = None
-        self._say()
-
-    def update(self, n=1):
-        shown = super().update(n)
-        self._say()
-        return shown
-
-    def set_postfix(self, *counts, **options):
-        super().set_postfix(*counts, **options)
-        self._say()
+    def display(self, msg=None, pos=None):
+        state = self.format_dict
+        names = ("n", "total", "initial", "prefix", "postfix", "unit", "rate")
+        began = time.time() - state["elapsed"]
+        _tell(bar={name: state[name] for name in names} | {"started": began})
+        if pos is not None:
+            super().display(msg, pos)
 
     def close(self):
         if not self.disable:
+            super().close()
             _tell(bar=None)
-        super().close()
-
-    def _say(self):
-        if self.told == (self.n, self.postfix):
-            return
-        self.told = self.n, self.postfix
-        state = self.format_dict
-        names = ("n", "total", "initial", "prefix", "postfix", "unit", "rate")
-        _tell(bar={name: state[name] for name in names} | {"started": self.started})
 
 
 class Watch:
@@ -110,10 +95,11 @@ class Watch:
 
     def __init__(self):
         self.told: set[str] = set()
-        # A pair (how many, of how many): of the answers; of the groups and the answers by step.
-        self.lost: list[tuple[int, int]] = []
-        self.dead: list[tuple[int, int]] = []
-        self.malformed: list[tuple[int, int]] = []
+        # Answers that were lost, and all; shares by step.
+        self.lost = 0
+        self.answers = 0
+        self.dead: list[float] = []
+        self.malformed: list[float] = []
 
     def count(self, lost: int, of: int) -> None:
         """Counts answers, and those that our own infrastructure lost.
@@ -123,12 +109,12 @@ class Watch:
             of: the answers that were asked for.
         Source: our choice.
         """
-        self.lost.append((lost, of))
-        errors, answers, share = _shares(self.lost)
-        if errors >= LOST_LEAST and share > LOST_SHARE:
+        self.lost += lost
+        self.answers += of
+        if self.lost >= LOST_LEAST and self.lost > LOST_SHARE * self.answers:
             self._once(
                 "lost",
-                f"engine or sandbox lost {errors} of {answers} answers ({share:.0%}); they are in "
+                f"engine or sandbox lost {self.lost} of {self.answers} answers; they are in "
                 "no pass rate: look into the logs",
             )
 
@@ -139,42 +125,30 @@ class Watch:
             rows: of `rollouts.rollout_rows`.
         Source: our choice.
         """
-        groups = defaultdict(set)
-        for row in rows:
-            groups[row["slot"]].add(row["reward"])
-        dead = sum(len(rewards - {None}) < 2 for rewards in groups.values())
-        self.dead.append((dead, len(groups)))
-        graded = [row["malformed"] for row in rows if row["reward"] is not None]
-        self.malformed.append((sum(graded), len(graded)))
-        self.count(sum(row["reward"] is None for row in rows), len(rows))
-        self._look()
-
-    def _look(self):
-        """At the last steps, and at how the first ones were."""
-        dead, groups, share = _shares(self.dead[-DEAD_STEPS:])
-        if len(self.dead) >= DEAD_STEPS and share >= DEAD_SHARE:
+        answers = pd.DataFrame(rows, columns=["slot", "reward", "malformed"])
+        self.count(int(answers.reward.isna().sum()), len(rows))
+        self.dead.append((answers.groupby("slot").reward.nunique() < 2).mean())
+        self.malformed.append(answers[answers.reward.notna()].malformed.mean())
+        # At the last steps, and at how the first ones were.
+        dead = pd.Series(self.dead[-DEAD_STEPS:]).mean()
+        if len(self.dead) >= DEAD_STEPS and dead >= DEAD_SHARE:
             self._once(
                 "dead",
-                f"{dead} of the last {groups} groups have equal rewards: the training learns "
-                "nothing from them; problems of medium difficulty or larger groups help",
+                f"{dead:.0%} of the groups of the last {DEAD_STEPS} steps have equal rewards: the "
+                "training learns nothing from them; problems of medium difficulty or larger "
+                "groups help",
             )
-        *_, before = _shares(self.malformed[:MALFORMED_STEPS])
-        bad, answers, now = _shares(self.malformed[-MALFORMED_STEPS:])
+        before = pd.Series(self.malformed[:MALFORMED_STEPS]).mean()
+        now = pd.Series(self.malformed[-MALFORMED_STEPS:]).mean()
         late = len(self.malformed) >= 2 * MALFORMED_STEPS
         if late and now >= MALFORMED_SHARE and now > MALFORMED_RISE * before:
             self._once(
                 "malformed",
-                f"the form collapses: {bad} of the last {answers} answers are malformed "
-                f"({now:.0%}; {before:.0%} in the first steps); a lower learning rate helps",
+                f"the form collapses: {now:.0%} of the last answers are malformed, "
+                f"{before:.0%} of the first ones; a lower learning rate helps",
             )
 
     def _once(self, kind, text):
         if kind not in self.told:
             self.told.add(kind)
             warn_at_once(text)
-
-
-def _shares(pairs):
-    """(how many, of how many, the share) of all pairs together."""
-    some, every = (sum(column) for column in zip(*pairs, strict=True))
-    return some, every, some / every if every else 0.0

@@ -7,13 +7,11 @@ import difflib
 import html
 from collections import Counter
 from collections.abc import Iterable
-from functools import partial
-from itertools import compress
 
 import pandas as pd
 from IPython.display import HTML, Javascript, display
 from ipywidgets import HTML as Markup
-from ipywidgets import Button, Dropdown, HBox, IntSlider, Label, VBox, Widget, interactive
+from ipywidgets import Dropdown, HBox, Select, VBox, Widget, interactive
 from pandas.io.formats.style import Styler
 
 from kit.core.run import headless
@@ -42,18 +40,19 @@ def live(widget: Widget) -> None:
     display(Javascript(KEYS))
 
 
-def card(problem: Problem, parent: Problem | None = None, among: Iterable[Problem] = ()) -> HTML:
+def card(problem: Problem, among: list[Problem]) -> HTML:
     """One problem with its history, as a small table; what a model wrote is escaped.
 
     Args:
         problem: what is shown, with its attempts.
-        parent: the problem that it grew from; the card says what changed since.
-        among: where the chain of the problem is looked up.
+        among: where its chain is looked up, and its parent: the card says what changed since.
     Returns:
         The table; a row without content is left out.
     Source: our choice.
     """
     tried = problem.samples
+    kin = (x for x in among if x.chain_id == problem.chain_id)
+    before = next((x.program for x in kin if x.id == problem.parent_id), "")
     rows = {
         "problem": code(
             f"{problem.environment}, turn {problem.turn}, asked: {problem.asked}, "
@@ -61,7 +60,7 @@ def card(problem: Problem, parent: Problem | None = None, among: Iterable[Proble
         ),
         "lineage": chain_html(problem, among),
         "program": code(problem.program),
-        "changed": program_diff(parent.program, problem.program) if parent else "",
+        "changed": program_diff(before, problem.program) if before and problem.program else "",
         "tests": code("\n\n".join(filter(None, (problem.pre_test, problem.test)))),
         "pairs": code(
             "\n".join(f"f({i})  →  {o}" for i, o in zip(problem.inputs, problem.outputs))
@@ -136,7 +135,7 @@ def chain_html(problem: Problem, among: Iterable[Problem]) -> str:
     for step in sorted(chain, key=lambda step: step.turn):
         arrow = " → " if row and step.parent_id else ""
         rate = "not graded" if step.p is None else f"p = {step.p:.2f}"
-        here = (step.turn, step.id) == (problem.turn, problem.id)
+        here = step == problem
         look = "display:inline-block;vertical-align:middle;margin:2px;padding:2px 8px;border:"
         look += "3px solid;font-weight:bold" if here else "1px solid"
         said = (f"{'▶ ' * here}turn {step.turn}, {step.asked}", rate, state(step))
@@ -162,64 +161,14 @@ def attempts(samples: Iterable[Sample]) -> str:
     return found
 
 
+UNKNOWN = "This run does not have the question."
+
 # What problems can be narrowed by.
 FILTERS = {"environment": lambda p: p.environment, "method": lambda p: p.method, "state": state}
 
 
-def _browse(problems, page):
-    """The controls of `browse` and the page of the problem that they choose."""
-    # A filter is offered only where there is something to choose.
-    choosers = {}
-    for name, of in FILTERS.items():
-        values = sorted({of(problem) for problem in problems})
-        if len(values) > 1:
-            choosers[name] = Dropdown(
-                description=name, options=["all", *values], style={"description_width": "initial"}
-            )
-    chosen = Dropdown(description="problem", layout={"width": "60%"})
-    place = Label()
-    shown = Markup()
-
-    # What the list of problems says of each, with its number.
-    options = []
-    for k, problem in enumerate(problems):
-        rate = "" if problem.p is None else f"p={problem.p:.2f}"
-        what = f"{problem.environment} turn {problem.turn} {problem.asked} {rate} {problem.reason}"
-        options.append((clean(f"{k}: {what}"), k))
-
-    def fits(problem):
-        return all(box.value in ("all", FILTERS[name](problem)) for name, box in choosers.items())
-
-    def narrow(_=None):
-        chosen.options = list(compress(options, map(fits, problems)))
-        chosen.index = 0 if chosen.options else None
-        show()
-
-    def show(_=None):
-        place.value = f"{0 if chosen.index is None else chosen.index + 1} of {len(chosen.options)}"
-        shown.value = "no problem is like that"
-        if chosen.value is not None:
-            shown.value = page(problems[chosen.value]).data
-
-    def move(by, _):
-        # Round and round: a button that goes grey would lose the keyboard's focus.
-        if chosen.options:
-            chosen.index = (chosen.index + by) % len(chosen.options)
-
-    previous = Button(description="◀ previous")
-    previous.on_click(partial(move, -1))
-    following = Button(description="next ▶")
-    following.on_click(partial(move, 1))
-    for chooser in choosers.values():
-        chooser.observe(narrow, "value")
-    chosen.observe(show, "value")
-    narrow()
-    steps = HBox([chosen, previous, following, place])
-    live(VBox([HBox(list(choosers.values())), steps, shown]))
-
-
-def browse(problems: list[Problem], among: Iterable[Problem] | None = None) -> None:
-    """Choose a problem, by filters and one after the other, and look at its card.
+def browse(problems: list[Problem], among: list[Problem] | None = None) -> None:
+    """Choose a problem from a list, which filters narrow, and look at its card.
 
     A headless notebook shows the first problem that has a parent, else the first.
 
@@ -230,19 +179,39 @@ def browse(problems: list[Problem], among: Iterable[Problem] | None = None) -> N
     """
     if not problems:
         return print("nothing to look at")
-    among = problems if among is None else list(among)
-    known = {(x.chain_id, x.id): x for x in among if x.program}
-
-    def parent(problem):
-        return known.get((problem.chain_id, problem.parent_id)) if problem.program else None
-
-    def page(problem):
-        return card(problem, parent(problem), among)
-
     if headless():
-        display(page(next(filter(parent, problems), problems[0])))
-    else:
-        _browse(problems, page)
+        first = next((problem for problem in problems if problem.parent_id), problems[0])
+        display(card(first, among or problems))
+        return
+
+    # A filter is offered only where there is something to choose.
+    choosers = {}
+    for name, of in FILTERS.items():
+        values = sorted({of(problem) for problem in problems})
+        if len(values) > 1:
+            choosers[name] = Dropdown(description=name, options=["all", *values])
+    chosen = Select(description="problem", rows=8, layout={"width": "95%"})
+    shown = Markup()
+
+    def narrow(_=None):
+        # What the list says of each problem, with its number.
+        chosen.options = [
+            (clean(f"{k}: {x.environment} turn {x.turn} {x.asked} {x.solved}/{x.n} {x.reason}"), k)
+            for k, x in enumerate(problems)
+            if all(box.value in ("all", FILTERS[name](x)) for name, box in choosers.items())
+        ]
+        chosen.index = 0 if chosen.options else None
+
+    def show(_=None):
+        shown.value = "no problem is like that"
+        if chosen.value is not None:
+            shown.value = card(problems[chosen.value], among or problems).data
+
+    for chooser in choosers.values():
+        chooser.observe(narrow, "value")
+    chosen.observe(show, "value")
+    narrow()
+    live(VBox([HBox(list(choosers.values())), chosen, shown]))
 
 
 def answers(scores: pd.DataFrame, problem_ids: list[str], questions: dict[str, str]) -> None:
@@ -258,7 +227,7 @@ def answers(scores: pd.DataFrame, problem_ids: list[str], questions: dict[str, s
         return print("nothing to look at")
 
     def show(problem):
-        asked, said = code(questions.get(problem, "This run does not have the question.")), ""
+        asked, said = code(questions.get(problem, UNKNOWN)), ""
         for row in scores[scores.problem_id == problem].itertuples():
             tried = [
                 Sample(
@@ -272,15 +241,15 @@ def answers(scores: pd.DataFrame, problem_ids: list[str], questions: dict[str, s
         look = f"display:flex;flex-wrap:wrap;gap:1.5em;{TEXT_COLOUR}"
         return HTML(f"<div style='{look}'>{COLUMN.format(asked)}{COLUMN.format(said)}</div>")
 
-    _choose(problem_ids, problem_ids[0], show)
+    _choose(problem_ids, show)
 
 
-def _choose(names, first, page):
+def _choose(names, page):
     """The page of the first name; in a live notebook a dropdown of all."""
     if headless():
-        display(page(first))
+        display(page(names[0]))
     else:
-        live(interactive(lambda x: display(page(x)), x=Dropdown(options=names, value=first)))
+        live(interactive(lambda x: display(page(x)), x=names))
 
 
 def show_rollouts(rollouts: pd.DataFrame, questions: dict[str, str]) -> None:
@@ -296,10 +265,10 @@ def show_rollouts(rollouts: pd.DataFrame, questions: dict[str, str]) -> None:
     """
     if rollouts.empty:
         return print("no answers were kept: this training was recorded without them")
-    choices = {"first and last": rollouts}
     steps = rollouts.groupby("problem_id").step
     apart = (steps.max() - steps.min()).sort_values(ascending=False, kind="stable")
-    choices |= {x: rollouts[rollouts.problem_id == x] for x in apart.index[apart > 0]}
+    choices = {x: rollouts[rollouts.problem_id == x] for x in apart.index[apart > 0]}
+    choices["first and last"] = rollouts
 
     def show(problem):
         groups = [rows for _, rows in choices[problem].groupby(["step", "slot"])]
@@ -307,28 +276,23 @@ def show_rollouts(rollouts: pd.DataFrame, questions: dict[str, str]) -> None:
         for rows in groups[:1] + groups[1:][-1:]:
             row = rows.iloc[0]
             title = f"step {row.step}: {row.environment}, {row.bin}, {rows.reward.sum():g} right"
-            page += f"<h4>{escaped(title)}</h4>{code(questions[row.problem_id])}<hr>"
+            page += f"<h4>{escaped(title)}</h4>{code(questions.get(row.problem_id, UNKNOWN))}<hr>"
             samples = rows[["answer", "outcome", "reason"]].to_dict("records")
             page += attempts(map(Sample.model_validate, samples))
         return HTML(f"<div style='{TEXT_COLOUR}'>{page}</div>")
 
-    _choose([*choices], [*choices][:2][-1], show)
+    _choose(list(choices), show)
 
 
 def read_texts(texts: list[str]) -> None:
-    """Show one text after the other, by a slider; the last one in a headless notebook.
+    """Show one text after the other, chosen by its first line; the first in a headless notebook.
 
     Args:
-        texts: at least one.
+        texts: at least one; their first lines differ.
     Source: our choice.
     """
-
-    def show(number):
-        print(clean(texts[number]))
-
-    if headless():
-        return show(-1)
-    live(interactive(show, number=IntSlider(max=len(texts) - 1)))
+    by_title = {text.partition("\n")[0]: text for text in texts}
+    _choose(list(by_title), lambda title: HTML(code(by_title[title])))
 
 
 def styled_table(rows) -> Styler:

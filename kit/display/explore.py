@@ -23,7 +23,7 @@ from kit.schedules import (
     PAPER_SCHEDULES,
     SCHEDULES,
     CurriculumError,
-    define_schedule,
+    phases,
     schedule_table,
 )
 
@@ -195,19 +195,18 @@ def _set_sliders(phases, schedule):
             box.value = weight
 
 
-def _define(phases):
-    """Make what the sliders say the schedule MINE."""
-    parts = [
-        (start.value, {box.description: box.value for box in boxes}) for start, *boxes in phases
-    ]
-    define_schedule(OWN_SCHEDULE, parts)
+def _designed(phases):
+    """What the sliders say, as a schedule."""
+    return json.dumps(
+        [(start.value, {box.description: box.value for box in boxes}) for start, *boxes in phases]
+    )
 
 
 def design(problems: list[Problem], run: Run) -> None:
     """Design a schedule by sliders, or start from one of the paper's, and see its plan.
 
-    The plan is that of these problems and the run's profile. The schedule is known as "mine" in
-    this process, see schedules.define_schedule. A headless notebook shows the profile's own.
+    The plan is that of these problems and the run's profile. A headless notebook shows
+    the profile's own.
 
     Args:
         problems: those that a plan may draw from: kept, of the train split.
@@ -216,7 +215,7 @@ def design(problems: list[Problem], run: Run) -> None:
     """
     own = run.profile.curriculum.schedule
     if headless():
-        show_static(*_planned(problems, run, own))
+        show_static(*_planned(problems, run, own, own))
         return
 
     preset = Dropdown(description="begin with", options=PAPER_SCHEDULES)
@@ -247,8 +246,8 @@ def design(problems: list[Problem], run: Run) -> None:
         if len(rows.children) != count.value:
             rows.children = lines[: count.value]
         try:
-            _define(phases[: count.value])
-            figure, *facts = _planned(problems, run, OWN_SCHEDULE)
+            schedule = _designed(phases[: count.value])
+            figure, *facts = _planned(problems, run, schedule, OWN_SCHEDULE)
         except CurriculumError as error:
             # No stale picture beside the message.
             picture.layout.display = "none"
@@ -256,7 +255,7 @@ def design(problems: list[Problem], run: Run) -> None:
             return
         picture.value = png(figure)
         picture.layout.display = ""
-        said.value = page(*facts, _how(preset.value, run))
+        said.value = page(*facts, _how(schedule, preset.value, run))
 
     preset.observe(begin, "value")
     for control in (count, *sum(phases, [])):
@@ -265,7 +264,7 @@ def design(problems: list[Problem], run: Run) -> None:
     browse.live(VBox([HBox([preset, count]), rows, picture, said]))
 
 
-def _planned(problems, run, schedule):
+def _planned(problems, run, schedule, name):
     """The figure of a schedule with its plan, and what there is to say of it, as HTML."""
     profile = run.profile
     steps = min(profile.grpo.steps, QUICK)
@@ -280,7 +279,7 @@ def _planned(problems, run, schedule):
         profile.curriculum.sources,
     )
     ax = figures.draw_curriculum(
-        schedule_table(schedule, steps), curriculum.realised(plan), label=f": {schedule}{run.label}"
+        schedule_table(schedule, steps), curriculum.realised(plan), label=f": {name}{run.label}"
     )
 
     # How much of the stock is used, and how often the wish could not be met.
@@ -310,10 +309,10 @@ def _planned(problems, run, schedule):
     return ax.figure, paragraph(f"{facts} The most used problems:"), html_table(rows)
 
 
-def _how(preset, run):
+def _how(schedule, preset, run):
     """What to write where, so that a run trains on the schedule, as HTML."""
-    phases = SCHEDULES[OWN_SCHEDULE]
-    if phases == SCHEDULES[preset]:
+    found = phases(schedule, HORIZON)
+    if found == phases(preset, HORIZON):
         # A run of its own that starts from these problems, if there are any yet.
         own = run.path("filtered.parquet")
         command = f"mkdir -p runs/{preset} && cp {own} runs/{preset}/\n" * own.exists() + (
@@ -325,7 +324,7 @@ def _how(preset, run):
     rounded = json.dumps(
         [
             (start / HORIZON, {b: float(f"{weight:.12g}") for b, weight in weights.items()})
-            for start, weights in phases
+            for start, _, weights in found
         ]
     )
     profile = run.profile.name

@@ -6,7 +6,7 @@ The paper prints i_hat = i: that is `equality: input`.
 
 from kit.core.programs import given_arguments
 from kit.core.types import Verdict
-from kit.environments.base import Environment, demo
+from kit.environments.base import Environment
 from kit.sandbox import Job, arguments, literal, same
 
 
@@ -28,10 +28,3 @@ class Abduction(Environment):
         if self.equality == "input":
             return Verdict.of(same(given_arguments(answer), arguments(problem.inputs[0])))
         return Verdict.of(same(result.returned()[0], literal(problem.outputs[0])))
-
-
-if __name__ == "__main__":
-    answers = ["<answer>-3</answer>", "<answer>f(4)</answer>", "<answer>__import__('os')</answer>"]
-    problem, verdicts = demo(Abduction(), "def f(x):\n    return x * x", ["3"], answers)
-    assert problem.outputs == ["9"]
-    assert [v.outcome for v in verdicts] == ["passed", "failed", "failed"]

@@ -221,10 +221,6 @@ class Environment:
             message=message or docstring(code),
         )
 
-    def real(self, code: str, generator: str, task: str, box: Sandbox) -> Problem:
-        """An unverified problem from a solved function with its own task, without a teacher."""
-        raise NotImplementedError(f"{self.name}: only induction takes functions as they are")
-
     def verify(self, draft: Problem, check: DeterminismCheck) -> Problem:
         """Run a draft to get its outputs; as here, on the first `used` inputs that work.
 
@@ -298,17 +294,12 @@ def grade_all(items: list[tuple[Environment, Problem, str]], box: Sandbox) -> li
         A verdict for each triple, in order.
     Source: paper (binary rewards).
     """
-    # The place of each different triple, by what makes it different.
-    first: dict[tuple[int, int, str], int] = {}
-    places = [
-        first.setdefault((id(env), id(problem), completion), k)
-        for k, (env, problem, completion) in enumerate(items)
-    ]
-    verdicts: dict[int, Verdict] = {}
+    # What makes a triple different from others.
+    keys = [(id(env), id(problem), completion) for env, problem, completion in items]
+    verdicts: dict[tuple, Verdict] = {}
     pending = []
     # Malformed answers fail at once; the programs of all others start side by side.
-    for k in first.values():
-        env, problem, completion = items[k]
+    for k, (env, problem, completion) in dict(zip(keys, items)).items():
         try:
             answer = env.read_answer(problem, completion)
             job = env.job(problem, answer)
@@ -319,10 +310,9 @@ def grade_all(items: list[tuple[Environment, Problem, str]], box: Sandbox) -> li
         except Exception as fault:
             verdicts[k] = Verdict.of_fault(fault)
         else:
-            pending.append((k, answer, box.submit(job) if job else None))
+            pending.append((k, env, problem, answer, box.submit(job) if job else None))
     # A failure of the sandbox is no verdict on the answer; a program that does not return fails.
-    for k, answer, future in pending:
-        env, problem, _ = items[k]
+    for k, env, problem, answer, future in pending:
         result = future.result() if future else None
         if result and result.no_verdict:
             verdicts[k] = Verdict("error", result.detail)
@@ -333,14 +323,4 @@ def grade_all(items: list[tuple[Environment, Problem, str]], box: Sandbox) -> li
                 verdicts[k] = env.judge(problem, answer, result)
             except Exception as fault:
                 verdicts[k] = Verdict.of_fault(fault)
-    return [verdicts[place] for place in places]
-
-
-def demo(
-    env: Environment, program: str, inputs: list[str], completions: list[str]
-) -> tuple[Problem, list[Verdict]]:
-    """A problem made by hand and verdicts on a few answers: the example of each environment."""
-    draft = env.draft(program, inputs)
-    with Sandbox(workers=1) as box, Sandbox(workers=1, hash_seed=1) as other:
-        problem = env.verify(draft, DeterminismCheck(box, other))
-        return problem, env.grade(problem, completions, box)
+    return [verdicts[k] for k in keys]

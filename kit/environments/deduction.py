@@ -5,7 +5,7 @@ repeats the call earns nothing.
 """
 
 from kit.core.types import Reason, Verdict
-from kit.environments.base import Environment, demo
+from kit.environments.base import Environment
 from kit.sandbox import literal, same
 
 
@@ -25,10 +25,3 @@ class Deduction(Environment):
             return Verdict.of(same(literal(answer), wanted))
         except ValueError:
             return Verdict("failed", Reason.NO_ANSWER)
-
-
-if __name__ == "__main__":
-    answers = ["<answer>9</answer>", "<answer>f(3)</answer>", "<answer>9.0</answer>"]
-    problem, verdicts = demo(Deduction(), "def f(x):\n    return x * x", ["3"], answers)
-    assert problem.outputs == ["9"]
-    assert [v.outcome for v in verdicts] == ["passed", "failed", "failed"]

@@ -18,7 +18,7 @@ from itertools import filterfalse, islice, zip_longest
 from kit.core.programs import calls, code_block, function, given_arguments, module, signature
 from kit.core.prompts import prompt
 from kit.core.types import InfrastructureError, Problem, Reason, Rejected, Verdict
-from kit.environments.base import Environment, demo, turn_to
+from kit.environments.base import Environment, turn_to
 from kit.environments.verify import execute
 from kit.sandbox import Job, arguments, call_text, parse
 
@@ -289,15 +289,3 @@ class Fuzzing(Environment):
         if outcome == "fail" and not _types(problem)(given_arguments(answer)):
             return Verdict("failed", Reason.WRONG_TYPE)
         return Verdict.of(outcome == "fail")
-
-
-if __name__ == "__main__":
-    code = (
-        "def f(x):\n    return abs(x) % 7\n\n"
-        "def pre_test_f(x):\n    return isinstance(x, int)\n\n"
-        "def test_f(x):\n    assert f(x) < 6"
-    )
-    answers = ["<answer>-6</answer>", "<answer>7</answer>", "<answer>'a'</answer>"]
-    problem, verdicts = demo(Fuzzing(), code, ["1", "13"], answers)
-    assert {"'pass'", "'fail'"} <= set(problem.outputs)
-    assert [v.outcome for v in verdicts] == ["passed", "failed", "failed"]

@@ -10,7 +10,7 @@ import re
 
 from kit.core.programs import code_block, function, module
 from kit.core.types import Reason, Rejected, Verdict
-from kit.environments.base import Environment, demo
+from kit.environments.base import Environment
 from kit.environments.verify import LONGEST, execute, usable, values
 from kit.sandbox import Job, arguments, call_text, literal, parse, same
 
@@ -101,13 +101,3 @@ class Induction(Environment):
         """Right if every output is the problem's."""
         pairs = zip(result.returned(), problem.outputs, strict=True)
         return Verdict.of(all(same(value, literal(output)) for value, output in pairs))
-
-
-if __name__ == "__main__":
-    answers = [
-        "```python\ndef f(n):\n    return n ** 2\n```",
-        "```python\ndef f(n):\n    return {1: 1, 2: 4, 3: 9}[n]\n```",
-    ]
-    problem, verdicts = demo(Induction(), "def f(x):\n    return x * x", list("12345"), answers)
-    assert problem.outputs == ["1", "4", "9", "16", "25"]
-    assert [v.outcome for v in verdicts] == ["passed", "failed"]

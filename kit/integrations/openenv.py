@@ -22,8 +22,6 @@ from kit.grading import reward
 
 # Clients at once (our choice); they share one sandbox.
 SESSIONS = 256
-# What a client may see of a row. The rest would give answers away.
-PUBLIC = ("id", "prompt", "environment", "source", "method", "bin", "p")
 
 
 class Answer(Action):
@@ -114,11 +112,6 @@ class Problems(Environment):
     def num_tasks(self, split: str) -> int:
         """How many problems a split has."""
         return len(self._split(split))
-
-    def get_task(self, split: str, index: int) -> dict:
-        """The public fields of a problem."""
-        row = self._split(split)[index]
-        return {name: row[name] for name in PUBLIC}
 
 
 def create_app():

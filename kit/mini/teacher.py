@@ -34,13 +34,7 @@ _TASKS = {
 _NEW = {1: 0.45, 2: 0.3, 3: 0.15, 4: 0.07, 5: 0.03}
 _HARD = {2: 0.4, 3: 0.4, 4: 0.2}
 # What the next version's number of steps is, by what is asked for and that of the one before.
-_NEXT = {
-    "HARDER": lambda depth: depth + 1,
-    "EASIER": lambda depth: depth - 1,
-    "MEDIUM": lambda depth: depth - 1,
-    "EASY": lambda depth: 1,
-    "VARY": lambda depth: depth,
-}
+_NEXT = {"HARDER": 1, "EASIER": -1, "MEDIUM": -1, "EASY": -99, "VARY": 0}
 
 
 class TeacherSettings(StrictModel):
@@ -120,7 +114,7 @@ class ScriptedTeacher(Engine):
         old = steps_of(program)
         if rng.random() < self.settings.copies:
             return draw_function(rng, len(old), count, [], old)
-        depth = min(max(1, _NEXT[wish](len(old))), self.settings.deepest)
+        depth = min(max(1, len(old) + _NEXT[wish]), self.settings.deepest)
         others = [step for step in SMALL_STEPS if step not in old]
         for kept in range(min(len(old), depth - 1), -1, -1):
             places = sorted(rng.sample(range(len(old)), kept))

@@ -6,7 +6,6 @@ rights, runs the program, and writes values, never verdicts, to the only pipe th
 zygote never holds a program: it only forks, keeps the time, and passes the bytes on.
 """
 
-import atexit
 import ctypes
 import errno
 import gc
@@ -19,7 +18,6 @@ import select
 import signal
 import struct
 import sys
-import threading
 import time
 from collections import Counter
 
@@ -38,8 +36,7 @@ NEWLINE = 10
 # First byte of a child: its limits and its filter are in force, and the program writes the rest.
 # JSON does not mind it.
 SEALED = b" "
-# Exit codes of a child. A program gains nothing by forging them: both say that it is at fault.
-NO_LOAD = 120
+# Exit code of a child. A program gains nothing by forging it: it says that it is at fault.
 TOO_BIG = 121
 # Share of a core. A program that uses less until the wall clock runs out sleeps. One that uses more
 # may only be starved by other processes. The host asks for less where cores are scarce.
@@ -238,8 +235,8 @@ def system_calls(machine: str) -> dict[str, int]:
     return {name: int(numbers[column]) for name, *numbers in rows if numbers[column] != "-"}
 
 
-# Instructions of classic BPF: LD|W|ABS, JMP|JEQ|K, JMP|JGE|K, ALU|AND|K, RET|K.
-_LOAD, _EQUAL, _LEAST, _MASK, _RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
+# Instructions of classic BPF: LD|W|ABS, JMP|JEQ|K, ALU|AND|K, RET|K.
+_LOAD, _EQUAL, _MASK, _RETURN = 0x20, 0x15, 0x54, 0x06
 # Offsets in struct seccomp_data.
 _NUMBER, _ARCHITECTURE, _ARGUMENT = 0, 4, 16
 # Verdicts of a filter.
@@ -264,16 +261,6 @@ def _assembled(machine, program, foreign):
     return b"".join(struct.pack("=HBBI", *step) for step in checked)
 
 
-def _search(numbers, behind=0):
-    """Steps that look for a call by halves, `behind` steps before two verdicts: found, or not."""
-    middle = len(numbers) // 2
-    if not middle:
-        return [(_EQUAL, behind, behind + 1, *numbers)]
-    upper = _search(numbers[middle:], behind)
-    lower = _search(numbers[:middle], behind + len(upper))
-    return [(_LEAST, len(lower), 0, numbers[middle]), *lower, *upper]
-
-
 def seccomp_filter(machine: str) -> bytes:
     """The allowlist as classic BPF (the kernel's struct sock_filter[]).
 
@@ -281,8 +268,6 @@ def seccomp_filter(machine: str) -> bytes:
     """
     calls = system_calls(machine)
     clone, clone3 = calls.pop("clone"), calls.pop("clone3")
-    # When it is loaded, the kernel tries it on every call there is: in turn, that took longer.
-    search = _search(sorted(calls.values()))
     program = [
         # libc falls back to clone, whose flags the filter can see.
         (_EQUAL, 0, 1, clone3),
@@ -291,10 +276,11 @@ def seccomp_filter(machine: str) -> bytes:
         (_EQUAL, 0, 3, clone),
         (_LOAD, 0, 0, _ARGUMENT),
         (_MASK, 0, 0, _THREAD | _NAMESPACES),
-        (_EQUAL, len(search), len(search) + 1, _THREAD),
-        *search,
-        (_RETURN, 0, 0, _ALLOW),
+        (_EQUAL, len(calls) + 1, len(calls), _THREAD),
+        # A hit jumps over the rest and over the denial.
+        *((_EQUAL, len(calls) - k, 0, number) for k, number in enumerate(calls.values())),
         (_RETURN, 0, 0, _DENY),
+        (_RETURN, 0, 0, _ALLOW),
     ]
     return _assembled(machine, program, _DENY)
 
@@ -383,13 +369,6 @@ def write_all(fd: int, data) -> None:
         view = view[os.write(fd, view) :]
 
 
-def new_module(name: str):
-    """A fresh module in sys.modules (dataclasses and typing look classes up there)."""
-    module = type(sys)(name)
-    sys.modules[name] = module
-    return module
-
-
 def run_calls(job: dict, result: int, max_bytes: int) -> int:
     """Load the program, make the calls, write one JSON line for each. Returns the exit code."""
 
@@ -401,12 +380,13 @@ def run_calls(job: dict, result: int, max_bytes: int) -> int:
         return str(type.__dict__["__name__"].__get__(type(fault)))
 
     # Load the program.
-    module = new_module("solution")
+    # In sys.modules, because dataclasses and typing look classes up there.
+    module = sys.modules["solution"] = type(sys)("solution")
     try:
         exec(compile(job["code"], "<program>", "exec", dont_inherit=True), module.__dict__)
     except BaseException as fault:
         report("load", name_of(fault))
-        return NO_LOAD
+        return 0
 
     # Make the calls. One that raises does not stop the next.
     for name, args in job["calls"]:
@@ -419,73 +399,6 @@ def run_calls(job: dict, result: int, max_bytes: int) -> int:
         except BaseException as fault:
             report("err", name_of(fault))
     return 0
-
-
-def run_script(job: dict) -> int:
-    """Run the program as python runs a file, with its threads and its atexit functions.
-
-    Returns the exit code.
-    """
-    module = new_module("__main__")
-    stdout = sys.stdout
-    try:
-        code = compile(job["code"], "<program>", "exec", dont_inherit=True)
-    except BaseException:
-        return NO_LOAD
-
-    # The program itself, and the exit code that it asks for.
-    status = 0
-    try:
-        exec(code, module.__dict__)
-    except SystemExit as stop:
-        if isinstance(stop.code, int):
-            status = stop.code & 0xFF
-        elif stop.code is not None:
-            status = 1
-    except BaseException:
-        status = 1
-
-    # The end of an interpreter. This waits for threads and ends executors; it has no public name.
-    threading._shutdown()  # type: ignore[attr-defined]
-    # Contest programs flush their fast output here.
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, stdout):
-        try:
-            stream.flush()
-        except Exception:
-            # The program closed or replaced it: there is nothing left to flush.
-            pass
-    return status
-
-
-def attach_stdin(text: str, result: int) -> None:
-    """Standard input from memory, standard output to the result pipe.
-
-    That pipe stays open: its end is the child's end.
-    """
-    # The program reads what lies in a file without a name.
-    source = os.memfd_create("stdin") if hasattr(os, "memfd_create") else _temporary_file()
-    write_all(source, text.encode("utf-8", "surrogatepass"))
-    os.lseek(source, 0, os.SEEK_SET)
-    os.dup2(source, 0)
-    os.dup2(result, 1)
-    os.close(source)
-    sys.stdin = open(0, encoding="utf-8", errors="surrogatepass", closefd=False)
-    sys.stdout = open(1, "w", encoding="utf-8", errors="surrogatepass", closefd=False)
-
-    # Recipes for fast input ask for st_size. libc's fstat is often newfstatat, which the filter
-    # cannot allow without stat: so the answers are fetched before.
-    real = os.fstat
-    known = {fd: real(fd) for fd in (0, 1, 2)}
-    os.fstat = lambda fd: known[fd] if fd in known else real(fd)
-
-
-def _temporary_file():
-    """Only without walls, on systems that have no memfd."""
-    import tempfile
-
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
 
 
 # ------------------------------------------------------------------------------------ the zygote
@@ -516,7 +429,6 @@ class Zygote:
             except OSError:
                 # The limit below is all there is.
                 pass
-        self.limits = self._limits()
 
         # Programs get neither of the two pipes.
         self.jobs = os.dup(0)
@@ -546,28 +458,6 @@ class Zygote:
             except ImportError:
                 # Some Pythons are built without zlib or the like.
                 pass
-
-    def _limits(self):
-        """The resource limits of a child, none above the hard limits of this process."""
-        wanted = {
-            # Only in case the zygote, which keeps the exact limit, is late.
-            "CPU": int(self.config["cpu"]) + 2,
-            "AS": self.config["memory"],
-            "STACK": 64 << 20,
-            "NOFILE": 32,
-            "CORE": 0,
-            "FSIZE": 0,
-        }
-        if not self.gate:
-            wanted["NPROC"] = 4096
-        limits = []
-        for name, limit in wanted.items():
-            kind = getattr(resource, "RLIMIT_" + name)
-            hard = resource.getrlimit(kind)[1]
-            if hard != resource.RLIM_INFINITY:
-                limit = min(limit, hard)
-            limits.append((kind, limit))
-        return limits
 
     def serve(self) -> None:
         """Give one result for every job, in order, until the input ends.
@@ -691,31 +581,36 @@ class Zygote:
     def _child(self, job_size, times, result):
         """The life of a child: read the job, give up all rights, run the program."""
         job = json.loads(read_exactly(self.jobs, job_size))
-        is_script = job["stdin"] is not None
         os.close(self.jobs)
         os.close(self.results)
         if self.gate:
             os.close(self.gate.fd)
-        if is_script:
-            attach_stdin(job["stdin"], result)
         self._seal(times)
         random.seed(job["seed"])
         if "numpy.random" in sys.modules:
             sys.modules["numpy.random"].seed(job["seed"] % (1 << 32))
         os.write(result, SEALED)
-        if is_script:
-            return run_script(job)
         return run_calls(job, result, self.config["output"])
 
     def _seal(self, times: int) -> None:
         """Limits, no root, no system calls. A failure ends the child before the program begins."""
-        for kind, limit in self.limits:
-            # Only where there is no lower one already.
-            if (
-                kind == resource.RLIMIT_CPU
-                and resource.getrlimit(kind)[1] == resource.RLIM_INFINITY
-            ):
-                limit *= times
+        wanted = {
+            # Only in case the zygote, which keeps the exact limit, is late.
+            "CPU": int(self.config["cpu"] * times) + 2,
+            "AS": self.config["memory"],
+            "STACK": 64 << 20,
+            "NOFILE": 32,
+            "CORE": 0,
+            "FSIZE": 0,
+        }
+        if not self.gate:
+            wanted["NPROC"] = 4096
+        for name, limit in wanted.items():
+            kind = getattr(resource, "RLIMIT_" + name)
+            hard = resource.getrlimit(kind)[1]
+            # None above the hard limits of this process.
+            if hard != resource.RLIM_INFINITY:
+                limit = min(limit, hard)
             try:
                 resource.setrlimit(kind, (limit, limit))
             except (ValueError, OSError):

@@ -80,8 +80,6 @@ class MontyWorker:
 
     def do(self, job: Job, frame: bytes, patience: float) -> Result:
         """Have a job done; its own limits end it."""
-        if job.stdin is not None:
-            return Result("unsupported", detail="monty has no standard input")
         try:
             strange = _not_compared(job.code) or _ODD.search(frame)
         except RecursionError as fault:

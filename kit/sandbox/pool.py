@@ -1,16 +1,13 @@
 """The pool: programs in, results out, side by side, each in a worker of its own."""
 
-import atexit
-import functools
-import math
 import os
 import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
-from queue import Empty, SimpleQueue
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from subprocess import PIPE, Popen
 
 from kit.sandbox import _boxed
 from kit.sandbox.monty import MontyWorker
@@ -29,21 +26,10 @@ from kit.sandbox.walls import (
     cores,
     package_folders,
 )
-from kit.sandbox.worker import Job, Result, Spawner, Worker, encode_job
-
-
-@functools.cache
-def hide_escape_warnings() -> None:
-    """Of bad escapes in what models write. Once: other filters may be set after it."""
-    warnings.filterwarnings("ignore", message="invalid (escape|octal)", module="<unknown>")
-
+from kit.sandbox.worker import Job, Result, Worker, encode_job
 
 # The two kinds of workers.
 _AnyWorker = Worker | MontyWorker
-
-
-def _late(deadline):
-    return Result("sandbox_error", detail=f"not done within the batch's {deadline:g} s")
 
 
 class Sandbox:
@@ -58,7 +44,7 @@ class Sandbox:
             where it used less than a twentieth of a core for 3 x timeout + 1 s, so that a busy
             machine does not turn right answers into timeouts.
         memory_mb: address space of a program.
-        output_bytes: how much a program may report or print.
+        output_bytes: how much a program may report.
         preload: modules that programs may import; others are not found. May name installed
             packages, such as numpy.
         hash_seed: PYTHONHASHSEED of the workers (order of sets of strings).
@@ -82,7 +68,8 @@ class Sandbox:
         mode: str | None = None,
         allow_unsafe: bool = False,
     ):
-        hide_escape_warnings()
+        # Of bad escapes in what models write.
+        warnings.filterwarnings("ignore", message="invalid (escape|octal)", module="<unknown>")
 
         # What a worker is told. Where cores are few, who waits for his turn is no sleeper.
         self._workers = workers or 2 * cores()
@@ -104,23 +91,24 @@ class Sandbox:
         # The longest time of a program that no limit stops before.
         self._patience = wall + timeout / self._config["idle"]
 
-        # The pool. A dispatcher is a thread that owns a worker; the lock guards what follows it.
+        # The pool: threads that each do a job with one of the workers that wait for work. The lock
+        # guards what follows it.
         self.counts: Counter = Counter()
         self._pid = os.getpid()
-        self._queue: SimpleQueue = SimpleQueue()
+        self._threads = ThreadPoolExecutor(self._workers, "sandbox-dispatcher")
         self._lock = threading.Lock()
         self._live: set[_AnyWorker] = set()
-        self._threads: list[threading.Thread] = []
-        self._unfinished = 0
         self._closed = False
-        self._first: _AnyWorker | None = None
-        self._spawner = Spawner()
+        # One thread starts all processes and lives as long as they do: parent-death signals fire
+        # when the *thread* that started a process ends.
+        self._spawner = ThreadPoolExecutor(1, "sandbox-spawner")
         try:
-            self.mode, self._first = self._choose(mode, allow_unsafe)
+            self.mode, first = self._choose(mode, allow_unsafe)
         except BaseException:
             self.close()
             raise
-        atexit.register(self.close)
+        # A thread takes one of these for a job, and starts a worker where it took None.
+        self._free: list[_AnyWorker | None] = [*[None] * (self._workers - 1), first]
 
     def submit(self, job: Job) -> Future:
         """A future of a Result, whatever the program does.
@@ -130,77 +118,21 @@ class Sandbox:
         """
         if os.getpid() != self._pid:
             raise RuntimeError("this sandbox was made before a fork: make one in this process")
-        frame = encode_job(job)
-        future: Future = Future()
-        with self._lock:
-            if self._closed:
-                raise RuntimeError("the sandbox is closed")
-            self._unfinished += 1
-            self._queue.put((job, frame, future))
-            # Dispatchers begin only when there is work for them.
-            if len(self._threads) < min(self._unfinished, self._workers):
-                thread = threading.Thread(
-                    target=self._dispatch, name="sandbox-dispatcher", daemon=True
-                )
-                self._threads.append(thread)
-                thread.start()
-        return future
+        return self._threads.submit(self._do, job, encode_job(job))
 
-    def run(self, jobs: Iterable[Job], deadline: float = math.inf) -> Iterator[tuple[int, Result]]:
-        """Stream (index, result) as jobs finish.
-
-        `jobs` may be endless: only a few more than can run are taken. deadline: seconds for all of
-        them. What has no result by then becomes sandbox_error, and no further job is taken.
-        """
-        end = time.monotonic() + deadline
-        pending: dict[Future, int] = {}
-        done: SimpleQueue = SimpleQueue()
-
-        def results(limit):
-            """All that is done. Waits until fewer than `limit` are pending, or for the deadline."""
-            while not done.empty() or len(pending) >= limit:
-                patience = None if deadline == math.inf else max(0, end - time.monotonic())
-                try:
-                    future = done.get(timeout=patience)
-                except Empty:
-                    return
-                yield pending.pop(future), future.result()
-
-        try:
-            for index, job in enumerate(jobs):
-                if time.monotonic() > end:
-                    break
-                future = self.submit(job)
-                pending[future] = index
-                future.add_done_callback(done.put)
-                # Keep every worker busy, but look no further ahead.
-                yield from results(4 * self._workers)
-            yield from results(1)
-            for index in pending.values():
-                yield index, _late(deadline)
-        finally:
-            # A job that runs already is stopped by its own limits.
-            for future in pending:
-                future.cancel()
-
-    def map(self, jobs: Iterable[Job], deadline: float = math.inf) -> list[Result]:
+    def map(self, jobs: Iterable[Job]) -> list[Result]:
         """Run all jobs.
 
         Args:
             jobs: any number of them.
-            deadline: seconds for all of them together.
         Returns:
-            All results, in the order of the jobs; sandbox_error beyond the deadline.
+            All results, in the order of the jobs.
         Raises:
             ValueError: an argument of a call is not a plain value.
             RuntimeError: the sandbox is closed, or was made before a fork.
         Source: our choice.
         """
-        jobs = list(jobs)
-        results = [_late(deadline)] * len(jobs)
-        for index, result in self.run(jobs, deadline):
-            results[index] = result
-        return results
+        return [future.result() for future in [self.submit(job) for job in jobs]]
 
     def close(self) -> None:
         """Stop all workers.
@@ -210,22 +142,17 @@ class Sandbox:
         # A fork of this process must not kill its parent's workers.
         if os.getpid() != self._pid:
             return
+        # No more work, and what the threads wait for dies.
         with self._lock:
             self._closed = True
             live = list(self._live)
-
-        # End the dispatchers: no more work, and what they wait for dies.
-        for _ in self._threads:
-            self._queue.put(None)
+        self._threads.shutdown(wait=False, cancel_futures=True)
         for worker in live:
             worker.kill()
-        for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join(5)
+        self._threads.shutdown()
         for worker in live:
             self._retire(worker)
-        self._spawner.stop()
-        atexit.unregister(self.close)
+        self._spawner.shutdown()
 
     def __enter__(self) -> "Sandbox":
         return self
@@ -233,33 +160,14 @@ class Sandbox:
     def __exit__(self, *exception) -> None:
         self.close()
 
-    def _dispatch(self):
-        """The life of a dispatcher: take a job, have it done by the worker of this thread."""
-        # The first dispatcher gets the worker of the self-test.
-        with self._lock:
-            worker, self._first = self._first, None
-        while order := self._queue.get():
-            job, frame, future = order
-            result = None
-            if self._closed:
-                future.cancel()
-            if future.set_running_or_notify_cancel():
-                worker, result = self._attempt(worker, job, frame)
-            with self._lock:
-                self._unfinished -= 1
-                if result:
-                    self.counts[result.status] += 1
-            if result:
-                future.set_result(result)
-
-    def _attempt(
-        self, worker: _AnyWorker | None, job: Job, frame: bytes
-    ) -> tuple[_AnyWorker | None, Result]:
+    def _do(self, job: Job, frame: bytes) -> Result:
         """Replace a worker that dies, hangs or cannot seal its child, and try the job once more."""
+        worker = self._free.pop()
         for pause in (0.2, 0):
             try:
                 worker = worker or self._start(self.mode)
-                return worker, worker.do(job, frame, self._patience * job.times + 10)
+                result = worker.do(job, frame, self._patience * job.times + 10)
+                break
             except Exception as fault:
                 result = Result("sandbox_error", detail=repr(fault))
                 if worker:
@@ -269,7 +177,10 @@ class Sandbox:
                     break
                 # The machine may be out of memory or processes for a moment.
                 time.sleep(pause)
-        return None, result
+        self._free.append(worker)
+        with self._lock:
+            self.counts[result.status] += 1
+        return result
 
     def _start(self, mode: str) -> _AnyWorker:
         """A new worker that is ready. Raises SandboxUnavailable or OSError."""
@@ -278,7 +189,18 @@ class Sandbox:
             worker = MontyWorker(self._config)
         else:
             command = bubblewrap_command(mode, self._config)
-            worker = Worker(self._spawner.popen(command, self._environment))
+            process = self._spawner.submit(
+                lambda: Popen(
+                    command,
+                    env=self._environment,
+                    cwd="/",
+                    start_new_session=True,
+                    stdin=PIPE,
+                    stdout=PIPE,
+                    stderr=PIPE,
+                )
+            )
+            worker = Worker(process.result())
         with self._lock:
             self._live.add(worker)
         try:

@@ -148,8 +148,11 @@ def parse(code: str, mode: str = "exec"):
         return ast.parse(code, mode=mode)
 
 
-def _evaluate(text, frame="{}"):
-    """The value of a literal, or of several in a frame. Raises only ValueError."""
+def literal(text: str, frame: str = "{}"):
+    """The plain value of a Python literal that a model wrote, of 20,000 characters at most.
+
+    frame: what stands around it. Nothing is executed. Raises only ValueError.
+    """
     source = text.strip()
     _check_grammar(source)
     try:
@@ -161,20 +164,12 @@ def _evaluate(text, frame="{}"):
         raise ValueError(f"not a literal: {fault}") from None
 
 
-def literal(text: str):
-    """The plain value of a Python literal that a model wrote, of 20,000 characters at most.
-
-    Nothing is executed. Raises only ValueError.
-    """
-    return _evaluate(text)
-
-
 def arguments(text: str) -> tuple:
     """What stands inside f(...), as values: "[1, 2], 3" -> ([1, 2], 3).
 
     Raises ValueError, as `literal`.
     """
-    return tuple(_evaluate(text, "[{}]"))
+    return tuple(literal(text, "[{}]"))
 
 
 def call_text(args: Iterable) -> str:

@@ -24,15 +24,12 @@ PRELOAD = tuple(
     """.split()
 )
 
-# The modes that isolate Python itself, best first, and what each does not protect from.
-NATIVE_MODES = {
+# The modes, best first, and what each does not protect from. The last one is another interpreter.
+MODES = {
     "root": "a kernel bug behind the allowed system calls",
     "userns": "a kernel bug behind the allowed system calls or in user namespaces",
     "plain": "a gap in the list of allowed system calls: there is no second wall",
-}
-
-MODES = NATIVE_MODES | {
-    "monty": "a bug of that interpreter; programs that need a part it does not have get no verdict"
+    "monty": "a bug of that interpreter; programs that need a part it does not have get no verdict",
 }
 
 FIX = (
@@ -130,7 +127,7 @@ def bubblewrap_command(mode: str, config: dict) -> list[str]:
 
 
 def check_host(mode: str) -> None:
-    """Raises SandboxUnavailable where a mode of NATIVE_MODES need not even be tried."""
+    """Raises SandboxUnavailable where a mode of Python itself need not even be tried."""
     machine = platform.machine()
     if sys.platform != "linux" or machine not in _boxed.MACHINES:
         raise SandboxUnavailable(f"no seccomp filter for {sys.platform} on {machine}")

@@ -5,12 +5,9 @@ import json
 import os
 import select
 import signal
-import threading
 import time
-from concurrent.futures import Future
 from dataclasses import dataclass
-from queue import SimpleQueue
-from subprocess import PIPE, Popen
+from subprocess import Popen
 
 from kit.sandbox import _boxed
 from kit.sandbox.walls import SandboxUnavailable
@@ -24,7 +21,6 @@ class Job:
         code: the program.
         calls: (name of a function, tuple of arguments) each, made in order in one process.
             Arguments are plain values.
-        stdin: if given, `code` runs as a script with this input, and `calls` are ignored.
         seed: for random.seed in the child.
         each: the limits of time hold for each call instead of for all together.
     Source: our choice.
@@ -32,7 +28,6 @@ class Job:
 
     code: str
     calls: tuple = ()
-    stdin: str | None = None
     seed: int = 0
     each: bool = False
 
@@ -48,20 +43,17 @@ class Result:
 
     The program is at fault: timeout, overflow (too much output), exit (early, or not 0), signal
     (crashed), load_error. There is no verdict, because the program may be right: sandbox_error (our
-    failure, or no time left for it in its batch), unsupported (mode "monty" does not have what the
-    program uses).
+    failure), unsupported (mode "monty" does not have what the program uses).
 
     Args:
         status: ok, or one of the above.
         values: per call ("ok", value) or ("err", name of the exception's type); may be fewer.
-        stdout: what a script printed.
         detail: more about the status, for people.
     Source: our choice.
     """
 
     status: str
     values: tuple = ()
-    stdout: str = ""
     detail: str = ""
 
     @property
@@ -76,49 +68,6 @@ class Result:
 
 
 # ------------------------------------------------------------------------------------ one worker
-class Spawner(threading.Thread):
-    """Starts all processes of a sandbox from one thread that lives as long as they do.
-
-    Parent-death signals fire when the *thread* that started a process ends: workers started from a
-    thread of a pool, a notebook or Ray would die with it.
-    """
-
-    def __init__(self):
-        super().__init__(name="sandbox-spawner", daemon=True)
-        self._orders: SimpleQueue = SimpleQueue()
-        self.start()
-
-    def run(self):
-        while order := self._orders.get():
-            order()
-
-    def popen(self, command: list[str], environment: dict[str, str]) -> Popen:
-        """Start a process with pipes and a session of its own. Raises OSError."""
-        future: Future = Future()
-
-        def start():
-            try:
-                process = Popen(
-                    command,
-                    env=environment,
-                    cwd="/",
-                    start_new_session=True,
-                    stdin=PIPE,
-                    stdout=PIPE,
-                    stderr=PIPE,
-                )
-                future.set_result(process)
-            except Exception as fault:
-                future.set_exception(fault)
-
-        self._orders.put(start)
-        return future.result()
-
-    def stop(self):
-        """End the thread, and with it all that it started."""
-        self._orders.put(None)
-
-
 class Worker:
     """A zygote (see _boxed.py) and the pipes to it.
 
@@ -148,16 +97,12 @@ class Worker:
 
     def do(self, job: Job, frame: bytes, patience: float) -> Result:
         """Have a job done, in so many seconds at most."""
-        return _read_result(job, *self.exchange(frame, patience))
-
-    def exchange(self, frame: bytes, patience: float) -> tuple[bytes, int, int]:
-        """Have a job done. Returns (what the child wrote, how it ended, its exit code)."""
         deadline = time.monotonic() + patience
         view = memoryview(frame)
         while view:
             self._wait(self._in, select.POLLOUT, deadline)
             view = view[os.write(self._in, view) :]
-        return self._receive(deadline)
+        return _read_result(job, *self._receive(deadline))
 
     def _receive(self, deadline):
         size, ending, code = _boxed.RESULT_HEADER.unpack(
@@ -197,12 +142,8 @@ class Worker:
 
 def encode_job(job: Job) -> bytes:
     """The job on the wire."""
-    calls = [
-        [name, json.dumps([*map(_boxed.encode, args)])]
-        for name, args in job.calls
-        if job.stdin is None
-    ]
-    order = {"code": job.code, "stdin": job.stdin, "seed": job.seed, "calls": calls}
+    calls = [[name, json.dumps([*map(_boxed.encode, args)])] for name, args in job.calls]
+    order = {"code": job.code, "seed": job.seed, "calls": calls}
     data = json.dumps(order).encode()
     return _boxed.JOB_HEADER.pack(len(data), job.times) + data
 
@@ -215,9 +156,6 @@ def _read_result(job: Job, data: bytes, ending: int, code: int) -> Result:
     if ending == _boxed.LOST or data[:1] != _boxed.SEALED:
         raise OSError(f"the child was lost (ending {ending}, exit code {code})")
     status, detail = _status(ending, code)
-    if job.stdin is not None:
-        return Result(status, stdout=data[1:].decode("utf-8", "replace"), detail=detail)
-
     # One line per call, written as soon as the call ended.
     values = []
     for line in data.split(b"\n", len(job.calls) + 1)[:-1]:
@@ -245,9 +183,5 @@ def _status(ending, code):
     # The zygote has already told the CPU limit from other signals.
     if code < 0:
         return "signal", signal.Signals(-code).name
-    known = {
-        0: ("ok", ""),
-        _boxed.NO_LOAD: ("load_error", ""),
-        _boxed.TOO_BIG: ("overflow", "the value is too big"),
-    }
+    known = {0: ("ok", ""), _boxed.TOO_BIG: ("overflow", "the value is too big")}
     return known.get(code, ("exit", f"exit code {code}"))

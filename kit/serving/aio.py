@@ -1,10 +1,9 @@
 """One helper for asyncio inside notebooks."""
 
-import asyncio
-import threading
 from collections.abc import Coroutine
-from concurrent.futures import Future
 from typing import Any
+
+from anyio.from_thread import start_blocking_portal
 
 
 def run_coroutine(coroutine: Coroutine) -> Any:
@@ -12,28 +11,12 @@ def run_coroutine(coroutine: Coroutine) -> Any:
 
     Ctrl-C cancels it cleanly. Raises what the coroutine raises.
     """
-    ended: Future = Future()
-    running: list = []
-
-    async def main():
-        running.append(asyncio.current_task())
-        return await coroutine
-
-    def work():
-        try:
-            ended.set_result(asyncio.run(main()))
-        except BaseException as error:
-            # The wrapping of a TaskGroup says nothing to the reader.
-            while isinstance(error, BaseExceptionGroup):
-                error = error.exceptions[0]
-            ended.set_exception(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
     try:
-        return ended.result()
-    except KeyboardInterrupt:
-        for task in running:
-            task.get_loop().call_soon_threadsafe(task.cancel)
-        thread.join(10)
-        raise
+        with start_blocking_portal() as portal:
+            return portal.call(lambda: coroutine)
+    except BaseExceptionGroup as group:
+        # The wrapping of a TaskGroup says nothing to the reader.
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None

@@ -16,14 +16,7 @@ import httpx
 from pydantic import BaseModel, Field
 
 from kit.core.config import Role
-from kit.serving.engine import (
-    Completion,
-    Engine,
-    EngineDown,
-    EngineError,
-    RequestError,
-    without_thoughts,
-)
+from kit.serving.engine import Completion, Engine, EngineDown, EngineError, RequestError
 
 # So often a request may fail while other requests were answered.
 FAULTS = 4
@@ -255,7 +248,7 @@ def _completions(body, n):
     tokens = answer.usage.completion_tokens // n if answer.usage else 0
     return [
         Completion(
-            without_thoughts(choice.message.content or ""),
+            choice.message.content or "",
             "tool_calls" if choice.message.tool_calls else choice.finish_reason or "stop",
             tokens,
         )

@@ -148,7 +148,9 @@ class Engine:
         def finish(sent: Future) -> None:
             # One that was cancelled raises too.
             try:
-                completions = [c._replace(text=clean(c.text)) for c in sent.result()]
+                completions = [
+                    c._replace(text=clean(without_thoughts(c.text))) for c in sent.result()
+                ]
                 # A filtered answer is none, and one without a token is none either: a model that
                 # ends at once still gives its end.
                 if any(c.finish in NO_ANSWER or not (c.text or c.tokens) for c in completions):

@@ -7,7 +7,6 @@ import shutil
 import threading
 from contextlib import contextmanager, suppress
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 
 from kit.serving import weights
@@ -86,14 +85,8 @@ def _convert(model: Model, source: str) -> None:
         with _read_once():
             _save(model, coming)
         # The note says that the folder is complete, and how it was made.
-        made = {
-            "recipe": weights.RECIPE,
-            "source": source,
-            "file": model.file,
-            "sha256": model.sha256,
-            "transformers": version("transformers"),
-        }
-        (coming / "kit.json").write_text(json.dumps(made, indent=2))
+        made = {"recipe": weights.RECIPE, "source": source}
+        (coming / "kit.json").write_text(json.dumps(made))
         shutil.rmtree(model.folder, ignore_errors=True)
         coming.replace(model.folder)
     finally:

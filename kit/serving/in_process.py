@@ -1,23 +1,14 @@
 """Small models asked in this process by transformers, many requests in a batch."""
 
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
-from queue import Queue
-from threading import Thread
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LogitsProcessor
 from transformers.generation.logits_process import TopPLogitsWarper
 
-from kit.serving.engine import (
-    Completion,
-    Engine,
-    EngineDown,
-    EngineError,
-    RequestError,
-    without_thoughts,
-)
+from kit.serving.engine import Completion, Engine, EngineDown, RequestError
 from kit.serving.models import model_path
 
 
@@ -55,8 +46,9 @@ class InProcess(Engine):
 
     def __init__(self, *given, **named):
         super().__init__(*given, **named)
-        self.inbox: Queue = Queue()
-        Thread(target=self._work, daemon=True).start()
+        self.thread = ThreadPoolExecutor(1)
+        # Requests that no batch holds yet.
+        self.waiting: list[tuple] = []
 
     @cached_property
     def tokenizer(self):
@@ -76,13 +68,19 @@ class InProcess(Engine):
         # A last message by the assistant is continued, not answered.
         begun = messages[-1]["role"] == "assistant"
         template: Any = self.role.extra.get("chat_template_kwargs", {})
-        tokens = self.tokenizer.apply_chat_template(
-            messages,
-            return_dict=False,
-            add_generation_prompt=not begun,
-            continue_final_message=begun,
-            **template,
-        )
+        tokenizer = self.tokenizer
+        try:
+            tokens = tokenizer.apply_chat_template(
+                messages,
+                return_dict=False,
+                add_generation_prompt=not begun,
+                continue_final_message=begun,
+                **template,
+            )
+        except Exception as error:
+            # The template refuses this conversation, not others.
+            sent.set_exception(RequestError(f"{type(error).__name__}: {error}"[:500]))
+            return sent
         if len(tokens) + sampling.max_tokens > self.role.context:
             sent.set_exception(
                 RequestError(
@@ -92,38 +90,33 @@ class InProcess(Engine):
         elif not self.live:
             sent.set_exception(EngineDown(f"{self.name} was closed"))
         else:
-            self.inbox.put((sent, key, tokens, n, sampling))
+            self.waiting.append((sent, key, tokens, n, sampling))
+            self.thread.submit(self._work)
         return sent
 
     def close(self) -> None:
-        """End the thread; what was answered stays in the log, what was not fails."""
+        """End the thread after its batch; what was answered stays in the log, the rest fails."""
         self.live = False
-        self.inbox.put(None)
+        self.thread.shutdown(cancel_futures=True)
+        while self.waiting:
+            self.waiting.pop()[0].set_exception(EngineDown(f"{self.name} was closed"))
+        super().close()
 
     def _work(self):
-        """Answer what has come in, a batch at a time."""
-        waiting: list[tuple] = []
-        while True:
-            while not waiting or not self.inbox.empty():
-                waiting.append(self.inbox.get())
-            if None in waiting:
-                for sent, *_ in filter(None, waiting):
-                    sent.set_exception(EngineDown(f"{self.name} was closed"))
-                # Only now: the last batch may have been answered after `close`.
-                super().close()
-                return
-            # In a batch all are drawn in the same way, as often as the first one.
-            n, sampling = kind = waiting[0][3:]
-            most = max(1, self.role.concurrency // n)
-            # Stable: those of this kind come first, in their order.
-            waiting.sort(key=lambda request: request[3:] != kind)
-            alike = sum(request[3:] == kind for request in waiting[:most])
-            batch, waiting = waiting[:alike], waiting[alike:]
-            try:
-                self._answer(batch, n, sampling)
-            except Exception as error:
-                for sent, *_ in batch:
-                    sent.set_exception(EngineError(f"{type(error).__name__}: {error}"[:500]))
+        """Answer a batch of what has come in, unless an earlier call has."""
+        if not self.waiting:
+            return
+        # In a batch all are drawn in the same way, as often as the first one.
+        n, sampling = kind = self.waiting[0][3:]
+        alike = [request for request in self.waiting if request[3:] == kind]
+        batch = alike[: max(1, self.role.concurrency // n)]
+        for request in batch:
+            self.waiting.remove(request)
+        try:
+            self._answer(batch, n, sampling)
+        except Exception as error:
+            for sent, *_ in batch:
+                sent.set_exception(error)
 
     @torch.inference_mode()
     def _answer(self, batch, n, sampling):
@@ -166,6 +159,4 @@ class InProcess(Engine):
         """One answer, up to its end: what comes after that is padding."""
         length = next((k for k, token in enumerate(row, 1) if token in ends), 0)
         text = self.tokenizer.decode(row[: length or None], skip_special_tokens=True)
-        return Completion(
-            without_thoughts(text), "stop" if length else "length", length or len(row)
-        )
+        return Completion(text, "stop" if length else "length", length or len(row))

@@ -11,7 +11,7 @@ from subprocess import PIPE, Popen
 from threading import Lock, Thread
 
 from kit.core.config import Role
-from kit.serving.engine import Completion, Engine, EngineDown, EngineError, without_thoughts
+from kit.serving.engine import Completion, Engine, EngineDown, EngineError
 
 # vLLM's process gets these, unless the user has set them otherwise.
 _CHILD_ENVIRONMENT = {
@@ -92,7 +92,14 @@ class Child:
                 )
             # The first line says that the model is loaded.
             assert self.process.stdout
-            if not self.process.stdout.readline():
+            try:
+                ready = self.process.stdout.readline()
+            except BaseException:
+                # Ctrl-C: the next call starts anew.
+                self._kill()
+                self.process = None
+                raise
+            if not ready:
                 self.gone = True
                 raise EngineDown(self._died())
             Thread(target=self._read, daemon=True).start()
@@ -122,7 +129,14 @@ class Child:
         # Half a line, or something else than an answer, ends the process like its own end.
         with contextlib.suppress(Exception):
             for line in self.process.stdout:
-                self._deliver(json.loads(line))
+                row = json.loads(line)
+                # An answer of another shape fails here: its request still waits then.
+                answers = [Completion(*answer) for answer in row.get("completions", ())]
+                sent = self.waiting.pop(row["id"])
+                if "error" in row:
+                    sent.set_exception(EngineError(row["error"]))
+                else:
+                    sent.set_result(answers)
         # Nobody waits for ever.
         self._kill()
         with self._lock:
@@ -131,14 +145,6 @@ class Child:
             self.waiting.clear()
         for sent in left:
             sent.set_exception(EngineDown(self._died()))
-
-    def _deliver(self, row):
-        """One answer of the process, to the future that waits for it."""
-        if "error" in row:
-            self.waiting.pop(row["id"]).set_exception(EngineError(row["error"]))
-            return
-        answers = [Completion(without_thoughts(text), *rest) for text, *rest in row["completions"]]
-        self.waiting.pop(row["id"]).set_result(answers)
 
     def alive(self) -> bool:
         """Whether it can be asked: in use, and not started yet or running."""

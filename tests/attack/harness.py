@@ -63,7 +63,7 @@ class Scene:
             f"CANARY, PORT, HOST, TOKEN_HEAD = {str(self.file)!r}, {self.port}, {os.getpid()}, "
             "'canary' + '-'\n"
         )
-        return Job(PREAMBLE + constants + program.code, (("f", ()),), stdin=program.stdin)
+        return Job(PREAMBLE + constants + program.code, (("f", ()),))
 
     def touched(self) -> list[str]:
         found = []
@@ -95,12 +95,8 @@ def findings(program: Program, scene: Scene, box: Sandbox, calm: float) -> list[
         broken = result.status == "sandbox_error" or workers != [w.process.pid for w in box._live]
         if not broken:
             break
-    right = (
-        result.stdout == program.value
-        if program.stdin is not None
-        else same(result.returned(), [program.value])
-    )
-    passed = same(result.returned(), [scene.secret]) or result.stdout.strip() == str(scene.secret)
+    right = same(result.returned(), [program.value])
+    passed = same(result.returned(), [scene.secret])
     found = scene.touched()
     if program.kind == "honest" and not (result.status == "ok" and right):
         found.append(f"an honest program failed: {str(result)[:300]}")

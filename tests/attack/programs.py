@@ -28,14 +28,13 @@ libc = ctypes.CDLL(None, use_errno=True)
 @dataclass(frozen=True)
 class Program:
     """`must`: a status of Result, "denied" (f gives "denied"), an exception's name, or "harmless" (any of those but
-    sandbox_error), several with | between. `value`: of an honest program, what f returns or, with stdin, what it prints."""
+    sandbox_error), several with | between. `value`: of an honest program, what f returns."""
 
     kind: str
     name: str
     why: str
     must: str
     code: str
-    stdin: str | None = None
     value: object = None
 
 
@@ -43,12 +42,12 @@ HOSTILE: list[Program] = []
 HONEST: list[Program] = []
 
 
-def hostile(kind: str, name: str, why: str, must: str, code: str, stdin: str | None = None) -> None:
-    HOSTILE.append(Program(kind, name, why, must, code, stdin))
+def hostile(kind: str, name: str, why: str, must: str, code: str) -> None:
+    HOSTILE.append(Program(kind, name, why, must, code))
 
 
-def honest(name: str, why: str, value, code: str, stdin: str | None = None) -> None:
-    HONEST.append(Program("honest", name, why, "ok", code, stdin, value))
+def honest(name: str, why: str, value, code: str) -> None:
+    HONEST.append(Program("honest", name, why, "ok", code, value))
 
 
 # --------------------------------------------------------------------------------------------- time
@@ -195,19 +194,10 @@ hostile(
 )
 hostile(
     "output",
-    "floods stdout as a script",
-    "here stdout is the result",
-    "overflow",
-    "while True: print('x' * 1000)",
-    "",
-)
-hostile(
-    "output",
-    "floods stderr as a script",
+    "floods stderr",
     "nobody reads it",
     "timeout",
-    "import sys\nwhile True: sys.stderr.write('x' * 1000)",
-    "",
+    "def f():\n    while True: sys.stderr.write('x' * 1000)",
 )
 hostile(
     "output",
@@ -500,14 +490,6 @@ hostile(
     "harmless",
     "print('PASSED'); print('OK'); print('1 passed in 0.01s')\ndef f(): print('passed', flush=True)",
 )
-hostile(
-    "forge",
-    "prints then exits 0 as a script",
-    "exit code and some output",
-    "harmless",
-    "print('passed')\nos._exit(0)",
-    "1\n",
-)
 
 # ------------------------------------------------------------------------------ looking for answers
 hostile(
@@ -709,19 +691,10 @@ hostile(
 )
 hostile(
     "thread",
-    "script with an endless thread",
-    "a script ends when its threads do: here never",
-    "timeout",
-    "import threading\ndef work():\n    while True: pass\nthreading.Thread(target=work).start()\nprint(1)",
-    "",
-)
-hostile(
-    "thread",
     "atexit that loops",
-    "runs after everything",
-    "timeout",
-    "import atexit\n@atexit.register\ndef work():\n    while True: pass\nprint(1)",
-    "",
+    "would run after everything",
+    "ok",
+    "import atexit\n@atexit.register\ndef work():\n    while True: pass\ndef f(): return 1",
 )
 hostile(
     "thread",
@@ -824,63 +797,16 @@ honest(
 honest(
     "memory within limits", "100 MB are allowed", 10**8, "def f(): return len(bytearray(10 ** 8))"
 )
-# scripts: what contest programs do with stdin and stdout
-honest(
-    "input()",
-    "line by line",
-    "6 3\n",
-    "n = int(input())\nprint(sum(map(int, input().split())), n)",
-    "3\n1 2 3\n",
-)
-honest(
-    "stdin.buffer",
-    "bytes at once",
-    "cba",
-    "print(sys.stdin.buffer.read().decode()[::-1], end='')",
-    "abc",
-)
-honest(
-    "stdin.readline rebound",
-    "the commonest speed trick",
-    "a\n",
-    "input = sys.stdin.readline\nprint(input(), end='')",
-    "a\nb\n",
-)
-honest("open(0)", "the golfer's way", "Ü\n", "print(open(0).read().upper(), end='')", "ü\n")
-honest(
-    "for line in stdin",
-    "an iterator",
-    "a\nb\n",
-    "for line in sys.stdin: sys.stdout.write(line)",
-    "a\nb\n",
-)
-honest(
-    "os.read and os.write(1)",
-    "past Python's buffers",
-    "fast",
-    "os.write(1, os.read(0, os.fstat(0).st_size))",
-    "fast",
-)
 honest(
     "deep recursion in a thread",
     "threading.stack_size, as on contest sites",
-    "50000\n",
-    "import threading\nsys.setrecursionlimit(10 ** 6)\nthreading.stack_size(1 << 28)\ndef g(n): return 0 if n == 0 else 1 + g(n - 1)\nt = threading.Thread(target=lambda: print(g(50_000)))\nt.start(); t.join()",
-    "",
-)
-honest("exit() at the end", "SystemExit is a good ending", "1\n", "print(1)\nexit()", "")
-honest(
-    "output at exit",
-    "fast output is flushed there",
-    "bye\n",
-    "import atexit\natexit.register(print, 'bye')",
-    "",
+    50_000,
+    "import threading\nsys.setrecursionlimit(10 ** 6)\nthreading.stack_size(1 << 28)\ndef g(n): return 0 if n == 0 else 1 + g(n - 1)\ndef f():\n    out = []\n    t = threading.Thread(target=lambda: out.append(g(50_000)))\n    t.start(); t.join()\n    return out[0]",
 )
 honest(
     "executor",
-    "its threads print after the main one",
-    "1\n",
-    "from concurrent.futures import ThreadPoolExecutor\nThreadPoolExecutor().submit(print, 1)",
-    "",
+    "its threads end with it",
+    [0, 1, 4, 9],
+    "from concurrent.futures import ThreadPoolExecutor\ndef f():\n    with ThreadPoolExecutor() as pool: return list(pool.map(lambda x: x * x, range(4)))",
 )
-honest("large output", "more than a pipe holds", "x" * 200_000 + "\n", "print('x' * 200_000)", "")
+honest("large output", "more than a pipe holds", "x" * 200_000, "def f(): return 'x' * 200_000")

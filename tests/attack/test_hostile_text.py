@@ -6,6 +6,7 @@ python -m tests.attack.test_hostile_text 600   # the same with new texts, for so
 import random
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -117,23 +118,19 @@ def test_what_cannot_be_written_again_is_a_syntax_error(code):
 
 
 def test_tags_without_end_are_read_in_one_pass():
-    """As many look-ups as tags: one more tag costs the same, however many came before it."""
+    """One more tag costs the same, however many came before; else 8 times as many cost 64 times."""
 
-    class FakeCounting(str):
-        looked = 0
+    def cost(text):
+        times = []
+        for _ in range(5):
+            began = time.thread_time()
+            with suppress(Rejected):
+                last_tag(text)
+            times.append(time.thread_time() - began)
+        return min(times)
 
-        def find(self, mark, start=0):
-            found = str.find(self, mark, start)
-            FakeCounting.looked += (len(self) if found < 0 else found) - start
-            return found
-
-    for text in ("<answer>" * 30_000, "<answer>1</answer>" * 30_000, "</answer>" * 30_000):
-        FakeCounting.looked = 0
-        try:
-            last_tag(FakeCounting(text))
-        except Rejected:
-            pass
-        assert FakeCounting.looked <= 2 * len(text)
+    for tags in ("<answer>", "<answer>1</answer>", "</answer>"):
+        assert cost(tags * 240_000) < 20 * cost(tags * 30_000) + 0.01
 
 
 @pytest.mark.parametrize("name", ENVS)

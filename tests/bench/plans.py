@@ -27,6 +27,7 @@ def turns(settings: Profile, pairs: int) -> tuple[list[Problem], pd.DataFrame]:
         settings.curriculum.environments,
         settings.difficulty.bins,
         0,
+        settings.curriculum.sources,
     )
     twice = pd.concat([plan.assign(step=2 * plan.step + k) for k in (0, 1)]).sort_values(
         ["step", "slot"], ignore_index=True

@@ -38,8 +38,7 @@ class Clock(TrainerCallback):
         self.rows, self.tokens = [], 0
 
     def on_step_begin(self, args, state, control, **_):
-        shares = bool(state.global_step % 2)
-        self.trainer.rollouts_share = self.trainer.loss_shares = shares
+        self.trainer.shares = bool(state.global_step % 2)
         torch.manual_seed(state.global_step // 2)
         self.times = [time.monotonic()]
 
@@ -56,7 +55,7 @@ class Clock(TrainerCallback):
         began, drawn, updated, ended = *self.times, time.monotonic()
         self.rows.append(
             {
-                "way": "once per group" if self.trainer.loss_shares else "TRL's own",
+                "way": "once per group" if self.trainer.shares else "TRL's own",
                 "pair": state.global_step // 2,
                 "rollouts": drawn - began,
                 "update": updated - drawn,

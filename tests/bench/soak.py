@@ -8,6 +8,7 @@ import contextlib
 import json
 import random
 import time
+from concurrent.futures import FIRST_COMPLETED, as_completed, wait
 
 import psutil
 from tqdm import tqdm
@@ -47,6 +48,19 @@ def jobs(count: int, seed: int):
         yield kind, x, Job(MIX[kind][1], (("f", (x,)),))
 
 
+def fed(box: Sandbox, sent):
+    """(kind, x, result) as programs end; only a few more than can run wait in the pool."""
+    waiting = {}
+    for kind, x, job in sent:
+        waiting[box.submit(job)] = kind, x
+        if len(waiting) == 4 * box._workers:
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield *waiting.pop(future), future.result()
+    for future in as_completed(waiting):
+        yield *waiting[future], future.result()
+
+
 def wrong(kind: str, x: int, result) -> bool:
     _, _, status, value = MIX[kind]
     return result.status != status or value is not None and not same(result.returned(), [value(x)])
@@ -66,18 +80,10 @@ def soak(count: int, seed: int = 0, mode: str | None = None) -> dict:
     """Runs them and returns the figures, with one row per tenth."""
     rows, bad = [], []
     with Sandbox(timeout=0.2, mode=mode) as box:
-        known, sent = {}, jobs(count, seed)
-
-        def feed():
-            for index, (kind, x, job) in enumerate(sent):
-                known[index] = kind, x
-                yield job
-
         began = last = time.monotonic()
-        for number, (index, result) in enumerate(
-            tqdm(box.run(feed()), total=count, mininterval=5, unit="program"), 1
+        for number, (kind, x, result) in enumerate(
+            tqdm(fed(box, jobs(count, seed)), total=count, mininterval=5, unit="program"), 1
         ):
-            kind, x = known.pop(index)
             if wrong(kind, x, result):
                 bad.append((kind, result.status, result.detail))
             if number % max(1, count // 10) == 0:

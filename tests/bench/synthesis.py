@@ -27,7 +27,7 @@ from kit.core import profile, records
 from kit.core.manifest import RECORDED, read_manifest
 from kit.core.records import Log
 from kit.environments.verify import DeterminismCheck
-from kit.held_out import real_items, synthetic_items
+from kit.held_out import held_out_items
 from kit.sandbox import Sandbox
 from kit.serving.engine import Replay, write_recording
 from kit.serving.local import VLLM
@@ -200,8 +200,8 @@ def tokens() -> None:
         Synthesis(settings, noting["teacher"], noting["student"], check, log).generate(known)
     g, e = settings.grpo, settings.evaluation
     items = [
-        *synthetic_items(filtered.values(), envs, e.synthetic),
-        *real_items(filtered.values(), envs, e.real),
+        *held_out_items("synthetic", filtered.values(), envs, e.synthetic),
+        *held_out_items("real", filtered.values(), envs, e.real),
         *humaneval_items(e.humaneval),
         *procedural_items(e.maths),
     ]

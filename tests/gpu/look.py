@@ -51,7 +51,7 @@ class Turns(transformers.TrainerCallback):
 
     def on_step_begin(self, args, state, control, **_):
         self.shares = bool(state.global_step % 2)
-        self.trainer.rollouts_share = self.trainer.loss_shares = self.shares
+        self.trainer.shares = self.shares
         self.began = now()
 
     def on_step_end(self, *_, **__):

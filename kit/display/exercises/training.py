@@ -1,14 +1,15 @@
 """The judges of notebooks 04 to 08."""
 
+import json
 from collections.abc import Callable
 from statistics import mean
 
 import numpy as np
 import pandas as pd
-from pydantic import ValidationError
 from scipy.special import expit
 from scipy.stats import beta, sem
 
+from kit import schedules
 from kit.core import profile
 from kit.display.exercises.judge import cases_of, follows, has_begun, judge_cases, numbers_of
 
@@ -55,8 +56,6 @@ def weights_at(learner: Callable) -> None:
             step on, without transition.
     Source: paper (the schedules and that they are piecewise constant).
     """
-    from kit import schedules
-
     lessons = {
         "'sharp', 0, 40_000": "Step 0 belongs to the first phase",
         "'sharp', 20_000, 40_000": "The last phase that has begun holds",
@@ -116,26 +115,21 @@ def schedule(phases: list | None) -> pd.DataFrame | None:
         is printed that says why, if the schedule does not fit the brief.
     Source: our choice.
     """
-    if not has_begun("schedule", [phases or None]):
+    if not has_begun("schedule", [phases]):
         return None
-    assert phases  # begun
-    zero = dict.fromkeys(["easy", "medium", "hard"], 0)
     try:
-        starts = [float(start) for start, _ in phases]
-        weights = np.array([[*map(float, (zero | given).values())] for _, given in phases])
-        easy, medium, hard = weights.T
-    except (TypeError, ValueError, AttributeError):
-        print("schedule: a list of (step, {'easy': ..., 'medium': ..., 'hard': ...}) is wanted")
+        given = [(start / 100, weights) for start, weights in phases or ()]
+        table = schedules.schedule_table(json.dumps(given), 100)
+    except (TypeError, ValueError) as error:
+        print(f"schedule: {error}; a list of (step, {{'easy': ..., 'hard': ...}}) is wanted")
         return None
 
-    # A phase lasts until the next one starts.
-    lengths = np.diff([*starts, 100.0])
-    prompts = sum(lengths * medium)
+    # The weights of each phase, which lasts until the next one starts.
+    bins = ["easy", "medium", "hard"]
+    wide = table.pivot_table("weight", "step", "bin").reindex(columns=bins).fillna(0)
+    easy, medium, hard = wide[:-1].to_numpy().T
+    prompts = np.diff(wide.index) @ medium
     rules = {
-        "the first phase begins at step 0": starts[0] == 0,
-        "phases come in order, all before step 100": min(lengths) > 0,
-        "the weights of a phase add up to 1": all(abs(weights.sum(axis=1) - 1) < 1e-6),
-        "no weight is below 0": weights.min() >= 0,
         "nothing hard in the first phase: an untrained policy seldom solves it, so many of its "
         "groups are all wrong, and dead": hard[0] == 0,
         "never more than half easy: what is always solved teaches as little as what never is": (
@@ -144,12 +138,7 @@ def schedule(phases: list | None) -> pd.DataFrame | None:
         f"medium gets {prompts:.0f} of 100 prompts, at least 33 are wanted": prompts >= 33,
         "at least half of the last phase is hard": hard[-1] >= 0.5,
     }
-    if not follows("schedule", rules, "fits the brief. ✓"):
-        return None
-
-    # The last phase is drawn until the end.
-    table = pd.DataFrame([*weights, weights[-1]], columns=[*zero]).assign(step=[*starts, 100.0])
-    return table.melt("step", var_name="bin", value_name="weight")
+    return table if follows("schedule", rules, "fits the brief. ✓") else None
 
 
 def budget(chosen: tuple[int, int] | None) -> None:
@@ -277,18 +266,14 @@ def arm(line: dict | None) -> None:
     Source: our choice.
     """
     from kit.arms import Arm, load_arms
-    from kit.schedules import SCHEDULES
 
-    if not has_begun("arm", [line or None]):
+    if not has_begun("arm", [line]):
         return
     try:
         arm = Arm.model_validate(line)
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        print(
-            f"arm: {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}; an arm has "
-            f"{', '.join(Arm.model_fields)}"
-        )
+        schedules.phases(arm.schedule or "uniform", 1)
+    except ValueError as error:
+        print(f"arm: {error}\nan arm has {', '.join(Arm.model_fields)}")
         return
 
     # What an arm does not say is the profile's.
@@ -296,6 +281,7 @@ def arm(line: dict | None) -> None:
 
     def values(one):
         own = one.model_dump(include={"set", "share", "reward", "advantage"})
+        own["bins"] = one.bins or study.difficulty.bins
         return one.curriculum(study).model_dump() | own
 
     known = {name: values(other) for name, other in load_arms().items()}
@@ -303,9 +289,6 @@ def arm(line: dict | None) -> None:
     changed = [key for key in own if own[key] != known["uniform"][key]]
     twins = [name for name in known if known[name] == own]
     rules = {
-        f"no schedule is called {arm.schedule!r}; there are {', '.join(SCHEDULES)}": (
-            (arm.schedule or "uniform") in SCHEDULES or str(arm.schedule)[:1] == "["
-        ),
         "it is the arm uniform once more: change one thing": changed,
         f"it differs from uniform in {' and '.join(changed)}: whatever comes out, nobody can say "
         "which of them did it": len(changed) < 2,

@@ -26,13 +26,6 @@ METHODS = {"multi": "#0B3C6F", "single": "#9DB7D5", "stones": "#C98B2B", "real":
 # By the sign of the change.
 CHANGES = {1: "#009E73", -1: "#D55E00", 0: "#AAAAAA"}
 
-NAMES = {
-    "multi": "multi-turn",
-    "single": "single-turn",
-    "stones": "stepping stones",
-    "real": "real",
-}
-
 # Sets of problems that stand for the whole, as far as there are any.
 SETS = {"training": "problems of the training", "synthetic": "held-out problems"}
 
@@ -40,12 +33,11 @@ SETS = {"training": "problems of the training", "synthetic": "held-out problems"
 OF_THE_RUN = ("F1a", "F1b", "F2")
 
 INK, GREY, FAINT = "#222222", "#777777", "#EDEDED"
-# Fewer values than this are drawn one by one.
+# Fewer values than this are marked one by one.
 DOTS_BELOW = 50
 # Paper: multi-turn keeps more than this many times the share of single-turn.
 PAPER_RATIO = 4
-# Of more arms or sets than this, a title names the two at the ends; of more than twice as many
-# trainings no single curve is drawn (our choice).
+# Of more arms or sets than this, a title names the two at the ends (our choice).
 MANY = 4
 # Of a title, per inch.
 LETTERS = 10.5
@@ -150,11 +142,11 @@ def empty_figure(title: str, text: str) -> Figure:
     return figure
 
 
-def rows_of(ax: Axes, names: Iterable[str], below: float, length: float = 0) -> None:
+def rows_of(ax: Axes, names: Iterable[str], below: float) -> None:
     """A named row for each name, the first on top, with so much room below the last."""
     names = list(names)
     ax.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - below, -0.6))
-    ax.tick_params("y", length=length)
+    ax.tick_params("y", length=0)
 
 
 def interval_line(ax: Axes, x: Any, y: Any, colour: str, lw: float = 2, **dot) -> None:
@@ -164,9 +156,9 @@ def interval_line(ax: Axes, x: Any, y: Any, colour: str, lw: float = 2, **dot) -
     ax.scatter(x[1], y[1], color=colour, zorder=3, **dot)
 
 
-def legend_marks(colours: dict[str, str], ls: str = "") -> dict[str, Any]:
+def legend_marks(colours: dict[str, str]) -> dict[str, Any]:
     """A dot for each name in its colour, as a legend takes them."""
-    marks = [plt.Line2D([], [], marker="o", ls=ls, color=colour) for colour in colours.values()]
+    marks = [plt.Line2D([], [], marker="o", ls="", color=colour) for colour in colours.values()]
     return {"handles": marks, "labels": list(colours)}
 
 
@@ -192,11 +184,6 @@ def of_whole(df: pd.DataFrame) -> pd.DataFrame:
 def counted(n: int, what: str) -> str:
     """A number with its noun, in the plural where that is due."""
     return f"{n:,} {what}{'' if n == 1 else 's'}"
-
-
-def _on(difficulty):
-    """The colour of text on the colour of a difficulty."""
-    return "white" if difficulty in ("medium", "hard") else INK
 
 
 def arm_colours(df: pd.DataFrame) -> dict[str, Any]:

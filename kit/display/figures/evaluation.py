@@ -33,7 +33,7 @@ def _checkpoints(figure, df):
     """Checkpoint -> colour, in order of appearance: grey, then ever deeper red; with a legend."""
     names = df.checkpoint.unique()
     colours = dict(zip(names, ["#9A9A9A", *sns.color_palette("flare", len(names)).as_hex()]))
-    figure.legend(**legend_marks(colours, "-"), loc="outside lower left", ncols=6)
+    figure.legend(**legend_marks(colours), loc="outside lower left", ncols=6)
     return colours
 
 
@@ -123,16 +123,15 @@ def draw_groups(df: pd.DataFrame, label: str = "") -> Figure:
             f"{len(change)} groups, fell in {(change < 0).sum()} "
             f"(n = {n} problems){label}"
         )
-    figure, facets = facet_panels(df, "set", (3, 4.0, 2.6), title, sharex=True)
+    figure, facets = facet_panels(df, "set", (3, 4.0, 2.6), title, xlabel="pass@1", sharex=True)
     colours = _checkpoints(figure, df)
     for ax, name, part in facets:
         counts = part.groupby("group", sort=False).n_problems.max()
         part["tick"] = part.group.map(counts.index.get_loc)
         for row, y, colour in _side_by_side(part, colours, 0.25):
             interval_line(ax, (row.low, row.value, row.high), y, colour, s=42, edgecolor="white")
-        rows_of(ax, [f"{group} ({n})" for group, n in counts.items()], 0.4, length=6)
-        ax.set(xlim=(0, 1), title=name, xlabel="pass@1")
-        ax.tick_params(labelbottom=True)
+        rows_of(ax, [f"{group} ({n})" for group, n in counts.items()], 0.4)
+        ax.set(xlim=(0, 1), title=name)
     return figure
 
 
@@ -172,11 +171,10 @@ def draw_paired(df: pd.DataFrame, label: str = "") -> Figure:
     )
     for ax, name, part in facets:
         n = len(part)
-        width, size = (1.6, 24) if n < 100 else (0.8, 6)
         part = part.sort_values(["change", "before"])
         colours = np.sign(part.change).map(CHANGES)
-        ax.vlines(range(n), part.before, part.after, colours, lw=width)
-        ax.scatter(range(n), part.after, size, colours, zorder=3)
+        ax.vlines(range(n), part.before, part.after, colours, lw=1.2)
+        ax.scatter(range(n), part.after, 12, colours, zorder=3)
         up, down = (part.change > 0).sum(), (part.change < 0).sum()
         ax.set(
             title=f"{name}: mean change {_mean_change(part)[0]}\n"

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
 from kit.core.bins import STEPPING_STONE_LEVELS
@@ -20,7 +19,6 @@ from kit.display.figures.common import (
     axes_of,
     counted,
     empty_axes,
-    empty_figure,
     facet_panels,
     interval_line,
     panels,
@@ -47,40 +45,26 @@ def draw_seeds(df: pd.DataFrame, label: str = "") -> Figure:
             `lines` (how many it has).
         label: end of the title.
     Returns:
-        A figure of two panels, or a note if there is no row.
+        A figure of two panels.
     Source: our choice.
     """
-    if df.empty:
-        return empty_figure(f"Seeds: origin, and length with split{label}", "no seed yet")
     title = (
         f"Of {len(df)} seed snippets {(df.source == 'wild').sum()} are wild and "
         f"{(df.split == 'held_out').sum()} held out; median length {df.lines.median():.0f} "
         f"lines{label}"
     )
     figure, (left, right) = panels(2, (2, 5, 3.4), title)
-    sources = ["wild", "real"]
     # Left: seeds per package, the largest on top.
-    counts = df.groupby(["package", "source"], as_index=False).size()
-    sns.barplot(
-        counts.sort_values("size", ascending=False),
-        y="package",
-        x="size",
-        hue="source",
-        hue_order=sources,
-        dodge=False,
-        ax=left,
-        palette=["#4C72B0", "#8C8C8C"],
-    )
+    counts = pd.crosstab(df.package, df.source)
+    counts = counts.loc[counts.sum(axis=1).sort_values().index]
+    counts.plot.barh(stacked=True, ax=left, color={"wild": "#4C72B0", "real": "#8C8C8C"})
     left.set(ylabel="", xlabel="seeds")
-    for bars in left.containers:
-        assert isinstance(bars, BarContainer)
-        left.bar_label(bars, padding=3, size=9)
     # Right: a dot per seed.
     sns.swarmplot(
         df,
         x="lines",
         y="source",
-        order=sources,
+        order=["wild", "real"],
         hue="split",
         hue_order=["train", "held_out"],
         ax=right,
@@ -152,15 +136,11 @@ def _slope(ax, left, part, asked):
     means = pairs.mean(axis=1)
     n = len(part)
     ends = [left, left + 1]
-    # Lines that would cover each other lie a little apart.
-    pairs = pairs + np.linspace(-0.008, 0.008, n) * (n > 1)
     colour = ASKED[asked]
     ax.plot(ends, pairs, "o-", color=colour, alpha=np.clip(12 / n, 0.12, 0.5), lw=1, ms=3.5, mew=0)
     ax.plot(ends, means, "o-", color=colour, lw=3.5, ms=8, mec="white", zorder=4)
-    middle = left + 0.5
-    text_at(ax, middle, 1.07, asked, "center", color=colour, weight="bold", va="bottom", size=10)
-    change = f"mean {means[1] - means[0]:+.2f}, n = {n}"
-    text_at(ax, middle, 1.065, change, "center", va="top")
+    told = f"{asked}\nmean {means[1] - means[0]:+.2f}, n = {n}"
+    text_at(ax, left + 0.5, 1.07, told, "center", color=colour)
 
 
 def draw_slopes(df: pd.DataFrame, label: str = "") -> Axes:
@@ -226,7 +206,7 @@ def draw_teacher_quality(
         before: the same of an earlier run, drawn in grey; None: there is none.
         label: end of the title.
     Returns:
-        The figure; a note if no problem has been written.
+        The figure.
     Source: our choice.
     """
     names = list(df.environment.unique())
@@ -236,14 +216,11 @@ def draw_teacher_quality(
         for row in df[(df.environment == "all") & (df.of > 0)].itertuples()
     ]
     title = f"How good is the teacher? {'; '.join(found)}".strip() + label
-    note = "no problem has been written yet"
-    figure, facets = facet_panels(df, "measure", layout, title, note, sharey=True)
+    figure, facets = facet_panels(df, "measure", layout, title, sharey=True)
     for ax, measure, part in facets:
-        shift = 0.0
         if before is not None:
-            shift = 0.16
-            _shares(ax, before[before.measure == measure], names, shift, "#AAAAAA")
-        _shares(ax, part, names, -shift)
+            _shares(ax, before[before.measure == measure], names, 0.16, "#AAAAAA")
+        _shares(ax, part, names, -0.16)
         rows_of(ax, names, 0.5)
         ax.set(xlim=(0, 1), xticks=[0, 0.5, 1])
         ax.set_title(measure, size=11)

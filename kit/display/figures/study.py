@@ -63,11 +63,9 @@ def draw_board(df: pd.DataFrame, label: str = "") -> Figure:
         df: of `findings.board`.
         label: end of the title.
     Returns:
-        The figure; a note if there is no claim.
+        The figure.
     Source: paper (the claims); effects and verdicts are our choice.
     """
-    if df.empty:
-        return empty_figure(f"What holds?{label}", "no claim has been looked at yet")
     verdicts = df.drop_duplicates("claim").verdict.value_counts()
     words = ", ".join(f"{verdicts[word]} {word}" for word in VERDICT_COLOURS if word in verdicts)
     title = f"Of {counted(verdicts.sum(), 'claim')}: {words}{label}"
@@ -88,14 +86,15 @@ def draw_board(df: pd.DataFrame, label: str = "") -> Figure:
             ax.set(
                 xscale="log",
                 xticks=(0.01, 0.1, 0.25, 0.5, 1, 2, 4, 8, 100),
+                # Of an interval that begins at 0 the lower end is not shown.
+                xlim=(max(0.01, min(0.2, low * 0.8)), max(8, high * 1.2)),
                 xlabel="ratio; bar: what the claim needs",
             )
             ax.xaxis.set_major_formatter("{x:g}")
             ax.minorticks_off()
-            ax.set_xlim(min(0.2, low * 0.8), max(8, high * 1.2))
         else:
-            ax.set_xlabel("difference; bar: no effect")
-            ax.set_xlim(min(-0.3, low * 1.05), max(0.3, high * 1.05))
+            limits = min(-0.3, low * 1.05), max(0.3, high * 1.05)
+            ax.set(xlim=limits, xlabel="difference; bar: no effect")
     return figure
 
 
@@ -132,8 +131,7 @@ def draw_heat(df: pd.DataFrame, label: str = "") -> Axes:
         if found:
             title = f"pass@1 before → after, n = {len(trained)} arms: {'; '.join(found)}{label}"
     ax = axes_of(size, title, mean)
-    # The problems are those of all arms, or of one arm some more than of another.
-    counts = df.groupby("of").problems.agg(lambda n: "-".join(map(str, sorted({min(n), max(n)}))))
+    counts = df.groupby("of").problems.max()
     sns.heatmap(
         value,
         annot=True,

@@ -15,7 +15,6 @@ from kit.display.figures.common import (
     DOTS_BELOW,
     MANY,
     METHODS,
-    _on,
     arm_colours,
     axes_of,
     counted,
@@ -38,7 +37,7 @@ def draw_curriculum(
         label: end of the title.
         ax: where to draw; None: a new figure.
     Returns:
-        The axes; a note if there is no schedule.
+        The axes.
     Source: our choice.
     """
     drawn = pd.DataFrame() if realised is None else realised[realised["kind"] == "bin"]
@@ -54,29 +53,17 @@ def draw_curriculum(
         ]
         title = f"Of {counted(drawn.n.sum(), 'prompt')} {', '.join(found)}; curriculum"
     ax = axes_of((8, 3.4), f"{title}{label}", subtitle, ax)
-    if df.empty:
-        return empty_axes(ax, "no schedule given")
     wide = df.pivot_table(index="step", columns="bin", values="weight").filter(BIN_ORDER)
-    steps = wide.index.to_numpy(float)
     colours = [BIN_COLOURS[name] for name in wide]
-    ax.stackplot(steps, wide.to_numpy().T, colors=colours, step="post", lw=0)
-    # The name of a bin stands where its area has most room.
-    middles = wide.cumsum(axis=1) - wide / 2
-    for name in wide:
-        areas = np.diff(steps) * wide[name].where(wide[name] > 0.12, 0).to_numpy()[:-1]
-        if areas.any():
-            k = areas.argmax()
-            x = steps[k : k + 2].mean()
-            y = middles[name].iloc[k]
-            text_at(ax, x, y, name, "center", weight="bold", color=_on(name), size=10)
+    ax.stackplot(wide.index, wide.to_numpy().T, colors=colours, labels=wide, step="post", lw=0)
+    ax.legend(loc="lower center", ncols=4, frameon=True)
     if len(drawn):
         # Shares of a phase add up, in the order of the areas, to the height of each border.
-        drawn = drawn.sort_values("name", key=lambda names: names.map(BIN_ORDER.index))
         for (start, end), part in drawn.groupby(["from_step", "to_step"]):
             borders = part["realised"].cumsum().iloc[:-1]
             ax.hlines(borders, start, end, color="#E8590C", lw=1.8, ls=(0, (3, 2)))
     ax.set(
-        xlim=(0, max(steps.max(), 1)),
+        xlim=(0, wide.index.max()),
         ylim=(0, 1),
         yticks=np.linspace(0, 1, 5),
         xlabel="step",
@@ -87,54 +74,42 @@ def draw_curriculum(
     return ax
 
 
+# Column -> what it is, and the top of its axis; None: as high as needed.
 HEALTH = {
-    "reward": ("reward", (0, 1)),
-    "entropy": ("entropy of the policy (nats)", (0, None)),
-    "frac_reward_zero_std": ("share of dead groups: no update", (0, 1)),
-    "sandbox_error_share": ("share of answers lost in the sandbox", (0, None)),
-    "completion_length": ("completion length (tokens)", (0, None)),
-    "cut_off_share": ("share of answers cut off", (0, 1)),
-    "clip_ratio": ("share of tokens clipped", (0, None)),
-    "step_time": ("seconds per step", (0, None)),
+    "reward": ("reward", 1),
+    "entropy": ("entropy of the policy (nats)", None),
+    "frac_reward_zero_std": ("share of dead groups: no update", 1),
+    "sandbox_error_share": ("share of answers lost in the sandbox", None),
+    "completion_length": ("completion length (tokens)", None),
+    "cut_off_share": ("share of answers cut off", 1),
+    "clip_ratio": ("share of tokens clipped", None),
+    "step_time": ("seconds per step", None),
 }
-
-SPLIT = {"rollouts": "#9DB7D5", "rewards": "#C98B2B", "update": "#0B3C6F"}
 
 
 def _health_panel(ax, df, column):
-    """One measure over the steps: thin each step, bold the running median; seconds are stacked."""
+    """One measure over the steps: thin each step, bold the running median."""
     part = df[["step", column]].dropna().sort_values("step").astype(float)
-    times = ["step", "rollout_time", "reward_time", "step_time"]
-    split = df.reindex(columns=times).dropna().sort_values("step")
-    if column == "step_time" and len(split):
-        # What is left of a step's time is the update.
-        rest = (split.step_time - split.rollout_time - split.reward_time).clip(lower=0)
-        parts = (split.rollout_time, split.reward_time, rest)
-        ax.stackplot(split.step, *parts, colors=SPLIT.values(), labels=SPLIT, lw=0)
-        ax.legend(loc="upper left", ncols=3, fontsize=9, handlelength=1, columnspacing=0.8)
-    else:
-        marker = "o" if len(part) < DOTS_BELOW else ""
-        ax.plot(part.step, part[column], f"{marker}-", color=METHODS["single"], lw=1, ms=3.5)
-    if len(part) >= 8 and column != "step_time":
+    marker = "o" if len(part) < DOTS_BELOW else ""
+    ax.plot(part.step, part[column], f"{marker}-", color=METHODS["single"], lw=1, ms=3.5)
+    if len(part) >= 8:
         window = max(5, len(part) // 12)
         smooth = part[column].rolling(window, 1, center=True).median()
         ax.plot(part.step, smooth, color=METHODS["multi"], lw=2.2)
-    name, (low, high) = HEALTH[column]
-    least = 0.05 if "share" in name else 1e-9
-    top = high or max(part[column].max() * 1.15, least)
-    ax.set(ylim=(low - 0.02 * top, top * 1.02), title=name)
+    name, top = HEALTH[column]
+    top = top or max(part[column].max() * 1.15, 0.05)
+    ax.set(ylim=(-0.02 * top, 1.02 * top), title=name)
 
 
 def draw_health(df: pd.DataFrame, switches: Iterable[float] = (), label: str = "") -> Figure:
     """Is training alive? A panel per measure; thin: each step, bold: running median.
 
     Args:
-        df: `step` and those columns of HEALTH that were logged; seconds are stacked where
-            `rollout_time` and `reward_time` were logged too.
+        df: `step` and those columns of HEALTH that were logged.
         switches: steps at which the curriculum changes, drawn as dotted lines.
         label: end of the title.
     Returns:
-        The figure; a note if no step was logged.
+        The figure.
     Source: our choice.
     """
     found = list(df.dropna(axis=1, how="all").filter(HEALTH))
@@ -148,8 +123,7 @@ def draw_health(df: pd.DataFrame, switches: Iterable[float] = (), label: str = "
         if "frac_reward_zero_std" in found:
             title += f"; {df.frac_reward_zero_std.mean():.0%} of the groups without a signal"
         title += label
-    note = "no step has been logged yet"
-    figure, axes = panels(len(found), (4, 3.2, 2.3), title, note, "step", sharex=True)
+    figure, axes = panels(len(found), (4, 3.2, 2.3), title, xlabel="step", sharex=True)
     for ax, column in zip(axes, found):
         _health_panel(ax, df, column)
         for step in switches:

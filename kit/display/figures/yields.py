@@ -5,7 +5,6 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from kit.core.bins import BINS, STEPPING_STONE_LEVELS
 from kit.display.figures.common import (
@@ -15,14 +14,11 @@ from kit.display.figures.common import (
     GREY,
     INK,
     METHODS,
-    NAMES,
     PAPER_RATIO,
     _legend,
-    _on,
     axes_of,
     counted,
     empty_axes,
-    empty_figure,
     facet_panels,
     interval_line,
     panels,
@@ -32,12 +28,7 @@ from kit.display.figures.common import (
 )
 from kit.filters import INFRASTRUCTURE, REASONS
 
-# Colour of the bar, colour of its number, and name in the legend.
-_FATES = {
-    "kept": (METHODS["multi"], "white", "kept"),
-    "duplicate": ("#BDBDBD", INK, "dropped as duplicate"),
-    "contaminated": ("#E8A33D", INK, "dropped as contaminated"),
-}
+_FATES = {"kept": METHODS["single"], "duplicate": "#BDBDBD", "contaminated": "#E8A33D"}
 
 _CHOICES = {
     "similarity": "similarity of twins",
@@ -53,54 +44,57 @@ def draw_sensitivity(df: pd.DataFrame, label: str = "") -> Figure:
         df: of `yields.sensitivity_table`.
         label: end of the title.
     Returns:
-        A panel per choice, the chosen setting in bold; a note if no problem was filtered.
+        A panel per choice, the chosen setting in bold.
     Source: our choice.
     """
-    title = f"How much do our own thresholds decide?{label}"
-    chosen = df.kept[df.chosen]
-    if len(chosen):
-        title = (
-            f"The chosen thresholds keep {chosen.iloc[0]} problems, the {len(df)} settings shown "
-            f"{df.kept.min()} to {df.kept.max()}{label}"
-        )
-    note = "no problem has been filtered yet"
+    title = (
+        f"The chosen thresholds keep {df.kept[df.chosen].iloc[0]} problems, the {len(df)} settings "
+        f"shown {df.kept.min()} to {df.kept.max()}{label}"
+    )
     figure, facets = facet_panels(
-        df, "choice", (3, 3.6, 2.5), title, note, ylabel="problems", sharey=True
+        df, "choice", (3, 3.6, 2.5), title, ylabel="problems", sharey=True
     )
     for ax, choice, part in facets:
-        # A bar per setting, stacked; a number stands only where it has room.
-        places = range(len(part))
-        under = np.zeros(len(part))
-        room = 0.06 * part[list(_FATES)].sum(axis=1)
-        for fate, (colour, ink, name) in _FATES.items():
-            count = part[fate]
-            bars = ax.bar(places, count, 0.7, under, color=colour, edgecolor="white", label=name)
-            numbers = count.astype(object).where(count >= room, "")
-            ax.bar_label(bars, numbers, label_type="center", size=9, color=ink)
-            under += count.to_numpy()
-        ax.bar_label(bars, part.ratio.map("F1 {:.2f}".format), size=9, color=GREY)
-        ax.set(xticks=places, xticklabels=part.setting, title=_CHOICES[choice])
+        # A bar per setting, stacked, with F1's ratio on top.
+        part.plot.bar(
+            "setting", list(_FATES), stacked=True, ax=ax, color=_FATES, rot=0, legend=False
+        )
+        for bars, fate in zip(ax.containers, _FATES):
+            numbers = [n or "" for n in part[fate]]
+            ax.bar_label(bars, numbers, label_type="center", size=9)  # type: ignore[arg-type]
+        ax.bar_label(bars, part.ratio.map("F1 {:.2f}".format), size=9)  # type: ignore[arg-type]
+        ax.set(xlabel="", title=_CHOICES[choice])
         for tick, chosen in zip(ax.get_xticklabels(), part.chosen):
             tick.set_fontweight("bold" if chosen else "normal")
-    # The legend is the same for all panels.
-    if facets:
-        figure.legend(*ax.get_legend_handles_labels(), loc="outside lower left", ncols=3)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower left", ncols=3)
     return figure
 
 
-def _drawn_chains(ax, graded, whole):
-    """A line per chain of stepping stones over the paper's bins; bold if all three are kept."""
-    drift = np.random.default_rng(0)
-    for chain, part in graded.groupby("chain_id", sort=False):
-        part = part.assign(x=part.asked.map(STEPPING_STONE_LEVELS.index)).sort_values("x")
-        # Dots that would cover each other lie a little apart.
-        xs = part.x + drift.uniform(-0.08, 0.08)
-        ys = part.p + drift.uniform(-0.012, 0.012)
-        colour = ENVIRONMENT_COLOURS[part.environment.iloc[0]]
-        width, alpha = (2, 0.9) if chain in whole else (1, 0.4)
-        ax.plot(xs, ys, color=colour, lw=width, alpha=alpha)
-        fill = np.where(part.kept, colour, "white")
-        ax.scatter(xs, ys, color=fill, edgecolor=colour, s=26, zorder=3)
+def draw_stepping_stones(tried: pd.DataFrame, chosen: pd.DataFrame, label: str = "") -> Axes:
+    """Stepping stones as they came: a line per chain over the paper's bins.
+
+    Args:
+        tried: `records.problems_frame` of all problems of stepping stones.
+        chosen: the same of the chains of `difficulty.stepping_stones`, which are drawn bold.
+        label: end of the title.
+    Returns:
+        The axes; a note if nothing is graded.
+    Source: paper (stepping stones, narrow bins); the figure is our choice.
+    """
+    graded = tried.dropna(subset="p")
+    means = [
+        f"asked {level} {p.mean():.2f} (n = {len(p)})"
+        for level, p in graded.groupby("asked", sort=False).p
+    ]
+    title = f"Mean pass rate of stepping stones: {', '.join(means)}{label}"
+    chains = counted(tried.chain_id.nunique(), "chain")
+    ax = axes_of((8, 3.8), title, f"{chains}; bold: each in its bin; shaded: the paper's bins")
+    if graded.empty:
+        return empty_axes(ax, "no stepping stone has a pass rate yet")
+    for (chain, name), part in graded.groupby(["chain_id", "environment"], sort=False):
+        width, alpha = (2, 0.9) if chain in set(chosen.chain_id) else (1, 0.4)
+        x = part.asked.map(STEPPING_STONE_LEVELS.index)
+        ax.plot(x, part.p, "o-", color=ENVIRONMENT_COLOURS[name], lw=width, alpha=alpha)
     for k, level in enumerate(BINS["narrow"]):
         ends = ((k + 0.1) / 3, (k + 0.9) / 3)
         colour = BIN_COLOURS[level.name]
@@ -112,53 +106,8 @@ def _drawn_chains(ax, graded, whole):
         xlim=(-0.4, 2.4),
         ylabel="pass rate",
     )
-
-
-def draw_stepping_stones(
-    tried: pd.DataFrame, chosen: pd.DataFrame, apart: pd.DataFrame, label: str = ""
-) -> Figure:
-    """Stepping stones as they came, and the set that is compared with whole chains.
-
-    Args:
-        tried: `records.problems_frame` of all problems of stepping stones.
-        chosen: the same of the chains of `difficulty.stepping_stones`.
-        apart: the same of `difficulty.disjoint`.
-        label: end of the title.
-    Returns:
-        A figure of two panels; of one if `chosen` is empty; a note if nothing is graded.
-    Source: paper (stepping stones, the disjoint set, narrow bins); the figure is our choice.
-    """
-    title = f"Stepping stones: hard, then its medium and easy variants{label}"
-    graded = tried.dropna(subset="p")
-    if graded.empty:
-        return empty_figure(title, "no stepping stone has a pass rate yet")
-    means = [
-        f"asked {level} {p.mean():.2f} (n = {len(p)})"
-        for level, p in graded.groupby("asked", sort=False).p
-    ]
-    title = f"Mean pass rate of stepping stones: {', '.join(means)}{label}"
-    # One panel is as wide as two: pages show all figures at one width, and letters at one size.
-    count = 1 if chosen.empty else 2
-    figure, (left, *rest) = panels(count, (2, 10 / count, 3.4), title)
-    _drawn_chains(left, graded, set(chosen.chain_id))
-    _legend(figure, graded.environment, loc="outside lower left")
-    chains = counted(tried.chain_id.nunique(), "chain")
-    left.set_title(f"{chains}; full dot: kept; bold: each in its bin; shaded: the paper's bins")
-    # Without a whole chain there is nothing to compare with a disjoint set.
-    for right in rest:
-        right.hist(
-            [chosen.p, apart.p],
-            bins=10,
-            range=(0, 1),
-            rwidth=0.8,
-            color=[METHODS["stones"], METHODS["single"]],
-            label=[f"chains ({len(chosen)})", f"disjoint ({len(apart)})"],
-        )
-        right.set(xlabel="pass rate", ylabel="problems", xlim=(0, 1))
-        right.yaxis.set_major_locator(MaxNLocator(integer=True))
-        right.set_title("the same pass rates, no relatives")
-        right.legend()
-    return figure
+    _legend(ax.figure, graded.environment, loc="outside lower left")
+    return ax
 
 
 def draw_funnel(df: pd.DataFrame, label: str = "") -> Axes:
@@ -191,26 +140,17 @@ def draw_funnel(df: pd.DataFrame, label: str = "") -> Axes:
     ax = axes_of((8, 5.4), f"{title}{label}", " · ".join(parts))
     if not n:
         return empty_axes(ax, "no problem has been filtered yet")
-    # Per reason a bar for each method; the bars of the first reason name the methods.
+    # Per reason a bar for each method.
     shares = (counts / total).fillna(0)
-    tall = 0.8 / len(total)
-    for k, method in enumerate(total.index):
-        y = np.arange(len(counts)) + (k - (len(total) - 1) / 2) * tall
-        bars = ax.barh(y, shares[method], tall * 0.92, color=METHODS[method])
-        numbers = zip(shares[method], counts[method], strict=True)
-        texts = ax.bar_label(bars, [f"  {share:.0%} ({int(n)})" for share, n in numbers], size=9.5)
-        for text, n in zip(texts, counts[method], strict=True):
-            text.set_color(INK if n else GREY)
-        texts[0].set(text=f"{texts[0].get_text()}   {NAMES[method]}", weight="bold")
-    ax.set(
-        yticks=range(len(counts)),
-        yticklabels=counts.index,
-        xlim=(0, shares.max().max() * 1.2),
-        xlabel="share of the problems produced",
-    )
+    shares.plot.barh(ax=ax, width=0.8, color=METHODS)
+    for bars, method in zip(ax.containers, shares):
+        numbers = zip(shares[method], counts[method])
+        told = [f" {share:.0%} ({n:.0f})" for share, n in numbers]
+        ax.bar_label(bars, told, size=9.5)  # type: ignore[arg-type]
+    ax.set(xlim=(0, shares.max().max() * 1.2), xlabel="share of the problems produced", ylabel="")
     ax.xaxis.set_major_formatter("{x:.0%}")
     ax.invert_yaxis()
-    ax.tick_params(axis="y", length=0)
+    ax.tick_params("y", length=0)
     return ax
 
 
@@ -220,8 +160,7 @@ def _ratio_row(ax, y, row, end):
     marker = "D" if row.environment == "all" else "o"
     interval_line(ax, (row.low, row.ratio, min(row.high, end)), y, colour, s=70, marker=marker)
     if np.isinf(row.high):
-        arrow = {"arrowstyle": "-|>", "color": colour, "lw": 2}
-        ax.annotate("", (end, y), (end * 0.98, y), arrowprops=arrow)
+        ax.plot(end, y, ">", color=colour, clip_on=False)
     if not np.isfinite(row.ratio):
         why = "no ratio: nothing to divide"
         if row.ratio > 0:
@@ -272,58 +211,45 @@ def draw_ratio(df: pd.DataFrame, label: str = "") -> Axes:
 
 
 def draw_bins(df: pd.DataFrame, label: str = "", scheme: str = "broad") -> Figure:
-    """Pass rates with the edges of both kinds of bins, and the size of each bin of `scheme`.
+    """Pass rates over the bins of `scheme`, and the size of each bin.
 
     Args:
         df: of `difficulty.assign`.
         label: end of the title.
         scheme: broad or narrow.
     Returns:
-        A figure of two panels; a note if no problem is graded.
+        A figure of two panels.
     Source: paper, filters and bins (the edges); the figure is our choice.
     """
-    title = f"How hard are the problems?{label}"
-    graded = df.dropna(subset="p")
-    if graded.empty:
-        return empty_figure(title, "no problem has been graded yet")
     # How many problems each bin has, per environment.
+    graded = df.dropna(subset="p")
     names = [part.name for part in reversed(BINS[scheme])] + ["in no bin"]
-    counts = pd.crosstab(graded.bin.astype(object).fillna("in no bin"), graded.environment)
+    counts = pd.crosstab(graded.bin.fillna("in no bin"), graded.environment)
     counts = counts.reindex(index=names, columns=list(ENVIRONMENT_COLOURS), fill_value=0)
     found = ", ".join(f"{n} {name}" for name, n in counts.sum(axis=1).items())
     title = f"{found}, of {len(graded)} graded problems{label}"
     figure, (left, right) = panels(2, (2, 5, 3.6), title, width_ratios=(1.35, 1))
-    # Left: the pass rates above a strip of bins per scheme.
+    # Left: the pass rates over the bins.
     tallest = stacks(left, graded, 0, 1, graded.n.max())
-    for y, name in ((-0.14, "broad"), (-0.27, "narrow")):
-        for part in BINS[name]:
-            width = part.high - part.low
-            colour = BIN_COLOURS[part.name]
-            left.barh(y, width, 0.1, part.low, color=colour, edgecolor="white")
-            short = part.name.replace("easy-medium", "easy-med.")
-            text_at(left, part.low + width / 2, y, short, "center", color=_on(part.name))
-        text_at(left, -0.08, y, name, "right", size=9.5)
-    edges = [edge for part in BINS[scheme] for edge in (part.low, part.high)]
-    left.vlines(edges, -0.08, 1.04, color=GREY, lw=0.6, ls=":", zorder=1)
-    left.axhline(0, color=GREY, lw=0.8)
-    left.set(xlim=(-0.07, 1.07), ylim=(-0.34, 1.06), yticks=[], xlabel="pass rate of the student")
+    for part in BINS[scheme]:
+        left.axvspan(part.low, part.high, color=BIN_COLOURS[part.name], alpha=0.35, lw=0, zorder=0)
+        text_at(left, (part.low + part.high) / 2, 1.05, part.name, "center")
+    left.set(xlim=(-0.07, 1.07), ylim=(0, 1.1), yticks=[], xlabel="pass rate of the student")
     left.set_title(f"{counted(len(graded), 'problem')}, tallest column {tallest}", color=GREY)
     sns.despine(ax=left, left=True)
+    _legend(figure, graded.environment, loc="outside lower left")
     # Right: the counts.
     sns.heatmap(
         counts,
         ax=right,
         cbar=False,
         cmap="Greys",
-        vmax=max(1, counts.to_numpy().max()) * 1.6,
+        vmax=counts.to_numpy().max() * 1.6,
         linewidths=1.5,
         annot=True,
         fmt="d",
-        annot_kws={"size": 10},
     )
     right.set(xlabel="", ylabel="")
     right.set_title(f"problems per {scheme} bin", color=GREY)
     right.tick_params(length=0, rotation=0)
-    for tick in right.get_xticklabels():
-        tick.set(color=ENVIRONMENT_COLOURS[tick.get_text()], weight="bold")
     return figure

@@ -53,9 +53,17 @@ class CodeTaskset(vf.Taskset[CodeTask, CodeConfig]):
     """The problems of one split of an export."""
 
     def load(self) -> list[CodeTask]:
-        """One task per row."""
+        """One task per row.
+
+        Raises ValueError if the split is empty or there is none of that name.
+        """
+        rows = load_rows(self.config.data)
+        split = self.config.split
+        if not rows.get(split):
+            full = ", ".join(name for name, some in rows.items() if some)
+            raise ValueError(f"there is no problem in a split {split!r}: there are {full}")
         tasks = []
-        for row in load_rows(self.config.data)[self.config.split]:
+        for row in rows[split]:
             name = f"{row['environment']} {row['id']}"
             data = CodeData(id=row["id"], name=name, prompt=row["prompt"], row=row)
             tasks.append(CodeTask(data, self.config.task))
