@@ -119,7 +119,7 @@ def _cleaned(cell):
     return [output for output in cell.outputs if output.get("text", "shown").strip()]
 
 
-def _few_colours(picture, most=64):
+def _few_colours(picture, most=40):
     """The picture in its most frequent colours: a third of the bytes; no line changes its own."""
     pixels = np.asarray(picture).reshape(-1, 3)
     colours, places, counts = np.unique(pixels, axis=0, return_inverse=True, return_counts=True)
