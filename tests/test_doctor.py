@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 import kit
 from kit import sandbox
-from kit.commands import cli, doctor
+from kit.commands import cli, doctor, options
 from kit.serving.weights import cache_folder
 
 Memory = namedtuple("Memory", "total available")
@@ -34,7 +34,7 @@ def test_all_that_is_missing_has_a_fix_and_a_line_in_the_table(monkeypatch):
     checks = doctor.examine()
     assert all(check.fix for check in checks if check.state != "ok")
     assert not any(check.fix for check in checks if check.state == "ok")
-    monkeypatch.setenv("COLUMNS", "250")
+    monkeypatch.setattr(options.console, "width", 250)
     printed = CliRunner().invoke(cli.app, ["doctor"]).output
     assert all(check.what in printed for check in checks) and doctor.LEGEND in printed
     assert not cache_folder().exists()  # it looks and changes nothing
