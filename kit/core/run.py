@@ -284,11 +284,11 @@ def registered_endpoints(model: str, purpose: str = "answer") -> list[str]:
     files = sorted(Path(folder).glob("*.endpoint")) if folder else []
     addresses = []
     for file in files:
-        match file.read_text(encoding="utf-8").split():
-            case [name, what, url]:
-                addresses += [url] * ((name, what) == (model, purpose))
-            case _:
-                print(f"{file} does not hold MODEL PURPOSE URL: left out")
+        note = file.read_text(encoding="utf-8").split()
+        if len(note) != 3:
+            print(f"{file} does not hold MODEL PURPOSE URL: left out")
+        elif note[:2] == [model, purpose]:
+            addresses.append(note[2])
     return addresses
 
 
