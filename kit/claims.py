@@ -99,7 +99,8 @@ class Comparison:
         if self.kind == "steered":
             return difficulty_steering(tables["turns"], tables["draws"], self.a)
         scores = tables["scores"]
-        missing = [arm for arm in self.arms if arm not in set(scores.arm)]
+        trained_arms = set(scores.arm.unique())
+        missing = [arm for arm in self.arms if arm not in trained_arms]
         if missing:
             why = f"no training of {', '.join(missing)}"
             return Effect(null=float(self.kind == "spread"), untested=why)

@@ -58,10 +58,10 @@ def measured_components(scores: pd.DataFrame, set_name: str, k: int) -> Componen
     arms = scores[scores.checkpoint == "after"].arm.unique()
     tables = [score_table(scores, arm, set_name, k=k) for arm in arms]
     found = [contrast([(1, a), (-1, b)]).components for a, b in pairwise(tables)]
-    return Components(*pd.DataFrame(found, columns=Components._fields).mean())
+    return Components(*pd.DataFrame(found).mean())
 
 
-def _smallest(comparison, seeds, count, recorded, alpha):
+def _smallest(comparison, seeds, count, recorded, components, alpha):
     """The smallest effect that the comparison finds, in its own units."""
     if comparison.kind == "spread":
         return smallest_ratio(seeds, alpha)
@@ -69,8 +69,7 @@ def _smallest(comparison, seeds, count, recorded, alpha):
         late = late_rates(recorded["curves"], comparison.bins)
         between = late.groupby("arm").var().mean() if len(late) else np.nan
         return detectable(np.sqrt(2 * between / seeds), 2 * (seeds - 1), alpha)
-    components = measured_components(recorded["scores"], comparison.set, comparison.k)
-    found = smallest_effect(components, seeds, count, alpha)
+    found = smallest_effect(components[comparison.set, comparison.k], seeds, count, alpha)
     # A difference of differences has twice the variance.
     found *= np.sqrt(2) if comparison.than else 1
     return found / MARGIN if comparison.kind == "alike" else found
@@ -110,11 +109,14 @@ def study_power(
                 count = len(comparison.within(asked[asked["set"] == comparison.set]))
                 rows.append((claim.id, comparison, count, _missing(comparison, count, seeds, arms)))
     tested = sum(not missing for *_, missing in rows)
+    # Comparisons of one set have the same variances.
+    kinds = {(c.set, c.k) for _, c, _, missing in rows if not missing}
+    components = {kind: measured_components(recorded["scores"], *kind) for kind in kinds}
     found = []
     for claim_id, comparison, count, missing in rows:
         row = [claim_id, comparison.text, seeds, count, missing, *[np.nan] * 4]
         if not missing:
-            row[5] = _smallest(comparison, seeds, count, recorded, ALPHA / tested)
+            row[5] = _smallest(comparison, seeds, count, recorded, components, ALPHA / tested)
             before = comparison.effect(recorded)
             row[6:] = before.value, *before.repeat(seeds, count)
         found.append(row)

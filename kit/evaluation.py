@@ -226,7 +226,8 @@ def _graded(item, mode, completions, box):
             "answer": clean(completion.text),
             "outcome": verdict.outcome,
             "reason": str(verdict.reason),
-            "lenient": item.right_in_any_form(completion.text, verdict),
+            "lenient": verdict.outcome == "passed"
+            or bool(item.lenient and item.lenient(completion.text)),
             "cut_off": completion.finish == "length",
             "tokens": completion.tokens,
         }

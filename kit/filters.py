@@ -132,7 +132,9 @@ def apply(
         All problems in order, with `kept`, `dropped_by`, `reason` and `behaviour` set.
     Source: paper (which problems go, 0.01 and 0.97); how twins are found is our choice.
     """
-    grams = _grams_of_sets(evaluation, filters.contamination_ngram)
+    # The name of the evaluation set by run of n words.
+    n = filters.contamination_ngram
+    grams = {gram: name for name, texts in evaluation.items() for gram in _ngrams(texts, n)}
     seen: defaultdict[tuple[str, str], Twins] = defaultdict(
         lambda: Twins(filters.similarity, behaviour)
     )
@@ -272,8 +274,3 @@ def _ngrams(texts, n):
     for text in texts:
         words = re.findall(r"\w+", text.lower())
         yield from (tuple(words[start : start + n]) for start in range(len(words) - n + 1))
-
-
-def _grams_of_sets(evaluation, n):
-    """The name of the evaluation set by run of n words."""
-    return {gram: name for name, texts in evaluation.items() for gram in _ngrams(texts, n)}

@@ -57,15 +57,6 @@ def target_pass_rates(ask: str, numbers: RoundsConfig) -> list[float]:
     return bands.get(ask, numbers.target)
 
 
-def seeds_with_stones(seeds: Iterable[SeedSnippet], count: int) -> set[str]:
-    """Ids of the first `count` seeds that can have stepping stones: no held-out ones, no real data.
-
-    Source: our choice.
-    """
-    able = (seed.id for seed in seeds if seed.split == "train" and not seed.as_is)
-    return set(islice(able, count))
-
-
 class Synthesis:
     """One run of the loop. `generate` is the only method that a notebook needs.
 
@@ -137,7 +128,9 @@ class Synthesis:
         """(seed, the environment that it serves, whether it has stepping stones)."""
         names = self.numbers.environments
         in_turn: defaultdict[str, Iterator] = defaultdict(lambda: cycle(names))
-        chosen = seeds_with_stones(seeds, self.numbers.stones)
+        # The first seeds that can have stones: no held-out ones, no real data (our choice).
+        able = (seed.id for seed in seeds if seed.split == "train" and not seed.as_is)
+        chosen = set(islice(able, self.numbers.stones))
         for seed in seeds:
             if seed.as_is:
                 # Real data are induction problems, as in the paper.

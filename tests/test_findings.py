@@ -10,6 +10,7 @@ from kit import claims, findings
 from kit.commands import pages, record
 from kit.core import profile, records
 from kit.core.manifest import RECORDED, ROOT
+from kit.core.run import MINIATURE
 from kit.core.stats import mean_interval
 from kit.design import study_power
 from kit.teacher import turn_changes
@@ -198,7 +199,7 @@ def test_gaps_are_judged_by_hard_problems_in_training_and_held_out():
 
 def test_the_boards_in_the_pages_are_those_of_the_recorded_data():
     readme, results = ((ROOT / page).read_text(encoding="utf-8") for page in pages.PAGES)
-    boards = record.recorded_board(), record.miniature_board()
+    boards = record.recorded_board(), record.recorded_board(MINIATURE)
     again = "judge it anew: python -c 'from kit.commands import record; record.rejudge()'"
     assert pages.board_markdown(*boards) in results, again
     assert pages.verdicts_markdown(*boards) in readme, again

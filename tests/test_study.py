@@ -80,12 +80,23 @@ def test_a_folder_of_other_problems_or_another_profile_is_refused_and_unharmed(p
     assert (run / "arm.json").read_text() == before
 
 
+def test_a_folder_made_with_other_values_of_p_is_refused(prepared):
+    """Else its runs would be of two kinds."""
+    given = {"parameters": {"SAMPLES": 4}}
+    prepared(**given)
+    assert len(prepared(**given)) == 4, "the same values go on"
+    for other in ({"parameters": {"SAMPLES": 8}}, {}):
+        with pytest.raises(RunError, match="was made with other problems, values"):
+            prepared(**other)
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
         ({"data": "nowhere"}, RunError, "run notebooks 01 to 03"),
         ({"arms": ["steep"]}, ArmError, "no arm is called"),
         ({"profile": "cqu"}, ProfileError, "cpu"),
+        ({"parameters": {"LEARNING": 1e-5}}, RunError, "no notebook has a parameter LEARNING"),
     ],
 )
 def test_bad_input_leaves_no_folder_behind(prepared, tmp_path, changes, error, message):
@@ -141,7 +152,7 @@ class FakeNotebooks:
 def test_the_untrained_policy_is_evaluated_by_one_run_before_all_others(prepared, monkeypatch):
     ran = FakeNotebooks(monkeypatch)
     runs = prepared(arms=["easy", "random-reward"], seeds=[0, 1])
-    study.run_study("study", runs, 4, {}, False)
+    study.run_study("study", runs, 3, False)
     answered = [ran.commands[run][1] for run in runs]
     assert answered == [False, True, True, True], "the first asks, the others find the answers"
     # But not those that were lost: they are asked again.
@@ -177,7 +188,7 @@ def test_a_study_whose_first_run_fails_goes_on_and_says_so(prepared, monkeypatch
     ran = FakeNotebooks(monkeypatch, fails={"0"})
     runs = prepared(arms=["easy"], seeds=[0, 1, 2])
     with pytest.raises(study.StudyError, match="1 of 3 runs failed"):
-        study.run_study("study", runs, 2, {}, False)
+        study.run_study("study", runs, 2, False)
     assert len(ran.commands) == 3
 
 

@@ -92,12 +92,14 @@ def study_command(
     folder = _folder(out, f"study-{load_profile(profile).name}")
     chosen = list(filter(None, arms.split(",")))
     source = study.problems_for(profile, data)
-    runs = study.prepare_study(profile, folder, source, chosen, seed_numbers(seeds), arms_file)
+    runs = study.prepare_study(
+        profile, folder, source, chosen, seed_numbers(seeds), arms_file, given(parameter)
+    )
     console.print(f"{len(runs)} runs in {folder}, {sum(map(study.done, runs))} of them done")
     console.print(study.what_it_finds(profile, source, runs), soft_wrap=True)
     if not dry:
         with stoppable():
-            study.run_study(profile, runs, jobs, given(parameter), keep_policies)
+            study.run_study(profile, runs, jobs, keep_policies)
 
 
 @app.command("pool")
@@ -145,7 +147,7 @@ def loop_command(
             profile, folder, source, arms.split(","), seed_numbers(seeds), segments, turns
         )
         console.print(f"{len(runs)} runs in {folder}, {sum(map(study.done, runs))} of them done")
-        study.run_study(profile, runs, jobs, {}, keep_policies=False)
+        study.run_study(profile, runs, jobs, keep_policies=False)
 
 
 @app.command("scale")

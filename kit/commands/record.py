@@ -117,9 +117,15 @@ def record_study(folder: str | Path) -> Path:
 
 
 def recorded_board(scale: str = "") -> pd.DataFrame:
-    """`findings.board` of a recorded study and, for F1 and F2, of the recorded run.
+    """The board of a recorded study and, for F1 and F2, of the recorded run.
 
-    `scale`: MINIATURE, where F1 and F2 are not judged, or empty.
+    Args:
+        scale: MINIATURE, where F1 and F2 are not judged, or empty.
+    Returns:
+        As `findings.board`.
+    Raises:
+        RunError: no study of that scale is recorded.
+    Source: our choice.
     """
     folder = recorded_folder(scale)
     study = recorded_study(folder)
@@ -132,19 +138,9 @@ def recorded_board(scale: str = "") -> pd.DataFrame:
 
 def rejudge() -> None:
     """Put the verdicts on the recorded studies, by the rules of today, into the pages."""
-    boards = recorded_board(), miniature_board()
+    boards = recorded_board(), recorded_board(MINIATURE)
     update_pages("board", board_markdown(*boards))
     update_pages("verdicts", verdicts_markdown(*boards))
-
-
-def miniature_board() -> pd.DataFrame:
-    """The board of the recorded study in miniature, for the board of the language models.
-
-    Returns:
-        As `findings.board`.
-    Source: our choice.
-    """
-    return recorded_board(MINIATURE)
 
 
 def _study_card(folder: Path, trained: pd.DataFrame) -> str:

@@ -74,20 +74,13 @@ def _within(low, high, form):
     return f"95% [{low:{form}}, {high:{form}}]"
 
 
-def written_by_teacher(filtered: pd.DataFrame) -> pd.Series:
-    """Which rows (columns `method`, `turn`) are problems that the teacher wrote, each once.
-
-    The first single draw of a seed is the chain's own first turn; real data are nobody's.
-    """
-    shared = (filtered.method == "single") & (filtered.turn == 1)
-    return (filtered.method != "real") & ~shared
-
-
 def _of_teacher(folder, manifest):
     """From the filtered problems; how the two methods compare, from the yields."""
     columns = ("method", "turn", "status", "seed_id", "kept")
     every = _table(folder, "filtered", *columns)
-    written = every[written_by_teacher(every) & (every.status != "error")]
+    # The first single draw of a seed is the chain's own first turn; real data are nobody's.
+    shared = (every.method == "single") & (every.turn == 1)
+    written = every[(every.method != "real") & ~shared & (every.status != "error")]
     if written.empty:
         raise _Missing("problem of a teacher")
     valid = written.status == "valid"
@@ -217,7 +210,7 @@ def in_miniature(board: pd.DataFrame) -> dict[tuple[str, str], str]:
     """What the miniature says of each comparison, with its verdict and what of it is modelled.
 
     Args:
-        board: `record.miniature_board`.
+        board: `record.recorded_board`, in miniature.
     Returns:
         By claim and comparison. F1 and F2 are built in, so they are not judged.
     Source: our choice.

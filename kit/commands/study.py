@@ -2,9 +2,10 @@
 
 Each training has a run folder of its own (FOLDER/arm/seed). All plans are drawn and checked before
 anything is trained. A study that is started again goes on: finished runs are skipped, a training
-goes on from its checkpoint. The untrained policy is evaluated once: the first run goes alone, the
-others take these rows of its evaluation. Runs of one seed start from the same weights, have the
-same order of prompts as far as their arms allow, and sample with the same seed.
+goes on from its checkpoint. The untrained policy is evaluated once, if there are more runs than go
+at the same time: the first goes alone, the others take these rows of its evaluation. Runs of one
+seed start from the same weights, have the same order of prompts as far as their arms allow, and
+sample with the same seed.
 """
 
 import json
@@ -46,17 +47,26 @@ def problems_for(profile: str, data: str) -> Path:
 
 
 def prepare_study(
-    profile: str, folder: Path, data: Path, arms: list[str], seeds: list[int], own: str = ""
+    profile: str,
+    folder: Path,
+    data: Path,
+    arms: list[str],
+    seeds: list[int],
+    own: str = "",
+    parameters: dict | None = None,
 ) -> list[Path]:
     """A run folder for each seed and arm, with the problems and the plan in it.
 
     `own` is a file of arms of one's own; no arms: all of that file, without one all of the kit.
+    `parameters` are those of the notebooks that its runs will get.
     All arms of a seed come before the next seed, so that a study cut short has whole seeds.
-    Raises ProfileError, ArmError, RunError (a folder made otherwise), ModelUnavailable: then
-    nothing has been computed or written.
+    Raises ProfileError, ArmError, RunError (a folder made otherwise, no such parameter),
+    ModelUnavailable: then nothing has been computed or written.
     """
     from kit.grpo import tokenizer
 
+    parameters = parameters or {}
+    check_parameters(parameters, [path for path in notebooks() if path.stem in STUDY_STAGES])
     records.quiet()
     loaded = profiles.load_profile(profile)
     source = data / "filtered.parquet"
@@ -86,23 +96,29 @@ def prepare_study(
             "problems": int(plan.problem_id.nunique()),
             "plan": digest(plan.to_csv()),
         }
-        note = run / "arm.json"
-        if note.exists() and arm_facts(run) != facts[run]:
+        if parameters:
+            facts[run]["parameters"] = parameters
+        if (run / "arm.json").exists() and arm_facts(run) != facts[run]:
             raise RunError(
                 f"{run} was made with other problems, values or another arm of that name: "
                 "choose another --out, or delete that folder"
             )
-    # Only now write; the note comes last, so a folder that has it is whole.
+    # Only now write.
     for run, plan in zip(facts, plans.values()):
-        run.mkdir(parents=True, exist_ok=True)
         if not (run / "arm.json").exists():
-            shutil.copyfile(source, run / "filtered.parquet")
-            records.write_parquet(plan, run / "plan.parquet")
-            if changed := known[facts[run]["arm"]].training():
-                own = yaml.safe_dump({"base": profile, "grpo": changed})
-                (run / OWN_PROFILE).write_text(own, encoding="utf-8")
-            (run / "arm.json").write_text(json.dumps(facts[run], indent=1))
+            changed = known[facts[run]["arm"]].training()
+            _write_run(run, facts[run], plan, source, {"base": profile, "grpo": changed})
     return list(facts)
+
+
+def _write_run(run, facts, plan, source, own):
+    """A run folder; the note comes last, so a folder that has it is whole."""
+    run.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, run / "filtered.parquet")
+    records.write_parquet(plan, run / "plan.parquet")
+    if own["grpo"]:
+        (run / OWN_PROFILE).write_text(yaml.safe_dump(own), encoding="utf-8")
+    (run / "arm.json").write_text(json.dumps(facts, indent=1))
 
 
 def what_it_finds(profile: str, data: Path, runs: list[Path]) -> str:
@@ -134,14 +150,11 @@ def what_it_finds(profile: str, data: Path, runs: list[Path]) -> str:
     return "\n".join(lines)
 
 
-def run_study(
-    profile: str, runs: list[Path], jobs: int, parameters: dict, keep_policies: bool
-) -> None:
+def run_study(profile: str, runs: list[Path], jobs: int, keep_policies: bool) -> None:
     """Train and evaluate all runs, `jobs` at once, each in processes of its own.
 
     Raises StudyError at the end if some failed.
     """
-    check_parameters(parameters, [path for path in notebooks() if path.stem in STUDY_STAGES])
     left = [run for run in runs if not done(run)]
     failed = []
     children: dict[Path, subprocess.Popen] = {}
@@ -150,9 +163,11 @@ def run_study(
         tqdm(total=len(runs), initial=len(runs) - len(left), desc="runs", smoothing=0) as bar,
     ):
         try:
-            # The evaluation of the untrained policy comes first: then all others can share it.
-            for batch in (left, []) if _before(runs) else (left[:1], left[1:]):
-                shared = (profile, runs, jobs, parameters, keep_policies, children)
+            # The evaluation of the untrained policy comes first: then all others can share it. If
+            # all fit in at once, waiting for it would take longer.
+            together = len(left) <= jobs or _before(runs)
+            for batch in (left, []) if together else (left[:1], left[1:]):
+                shared = (profile, runs, jobs, keep_policies, children)
                 started = {pool.submit(_one, run, *shared): run for run in batch}
                 for future in as_completed(started):
                     bar.update()
@@ -185,7 +200,7 @@ def _before(runs):
     return next(filter(Path.exists, tables), None)
 
 
-def _one(run, profile, runs, jobs, parameters, keep_policies, children):
+def _one(run, profile, runs, jobs, keep_policies, children):
     """Exit code of one run; its output goes to study.log."""
     # The untrained policy is the same in every run: take its rows from a finished one.
     if not (run / BEFORE).exists() and (shared := _before(runs)):
@@ -200,14 +215,14 @@ def _one(run, profile, runs, jobs, parameters, keep_policies, children):
     # A run in segments makes problems between them, see commands.loops.
     words = "-m kit run --only 05 --only 06 --profile"
     if "segments" in facts:
-        words, parameters = "-m kit loop --profile", {}
+        words, given = "-m kit loop --profile", {}
     else:
         # A study has no use for the steps by hand.
-        parameters = {"SCRATCH_STEPS": 0, **parameters, "TRAIN_SEED": facts["seed"]}
+        given = {"SCRATCH_STEPS": 0} | facts.get("parameters", {}) | {"TRAIN_SEED": facts["seed"]}
     own = run / OWN_PROFILE
     chosen = str(own) if own.exists() else profile
     command = [sys.executable, *words.split(), chosen, "--out", str(run)]
-    for name, value in parameters.items():
+    for name, value in given.items():
         # As YAML, which reads 3e-05 as text.
         written = yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n")
         command.append(f"-p{name}={written.strip()}")

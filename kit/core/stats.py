@@ -32,6 +32,7 @@ def wilson_interval(solved: int, n: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
+@cache
 def pass_at_k(n: int, c: int, k: int) -> float:
     """pass@k: the chance that k of n samples, c of them right, hold a right one.
 

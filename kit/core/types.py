@@ -146,10 +146,6 @@ class Item:
     # `lenient(completion)`: whether it holds the right answer, in whatever form. None: as `grade`.
     lenient: Callable[[str], bool] | None = field(default=None, repr=False)
 
-    def right_in_any_form(self, completion: str, verdict: Verdict) -> bool:
-        """Whether a completion passed, or holds the right answer in another form."""
-        return verdict.outcome == "passed" or bool(self.lenient and self.lenient(completion))
-
 
 class Record(BaseModel):
     """Base of what is written down: its texts are cleaned as they enter."""
