@@ -138,7 +138,10 @@ class Claim:
 TOUGH = ("medium", "hard")
 SCRIPTED = "built into the teacher"
 REAL = "real: drawn without feedback, most easy, a few very hard"
-TIERS = "hard: solved in none of 32 attempts (silent) or in 4 to 8 (rare)"
+TIERS = (
+    "hard: solved in none of 32 attempts (silent) or in 4 to 8 (rare); easy to hard also draws "
+    "fewer of them"
+)
 GAPS = (
     "as reported: gaps in difficulty give plateaus, a smooth range hands on from easier to harder "
     "problems (theory and small transformers, arXiv 2602.14872)"
@@ -231,7 +234,7 @@ CLAIMS = (
     ),
     Claim(
         "C1",
-        "control (ours): the sandbox's verdict teaches more than a coin",
+        "control (ours): the sandbox's verdict teaches more than a random reward",
         (Comparison("uniform", "random-reward"),),
         # our choice
     ),
@@ -261,7 +264,7 @@ CLAIMS = (
     ),
     Claim(
         "E2b",
-        "beyond the paper: and by more than with hard problems that are sometimes solved",
+        "beyond the paper: easy to hard helps more with hard problems never solved than sometimes",
         (
             Comparison(
                 "silent-classic",

@@ -6,6 +6,8 @@ the policy of that moment as the student. `TeacherLoop` is the method, `commands
 `loop_findings` says how it is judged.
 """
 
+import random
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +24,7 @@ from kit.core.bins import bin_of
 from kit.core.run import open_run
 from kit.core.types import Problem, Verdict, digest
 from kit.environments.verify import DeterminismCheck
+from kit.held_out import held_out_items
 from kit.rollouts import read_rollouts
 from kit.seeds import seeds_from_frame
 from kit.serving import open_engine
@@ -29,9 +32,10 @@ from kit.serving.engine import Completion, Engine
 from kit.serving.models import SMALL_POLICIES
 from kit.synthesis import Synthesis, adapt, tally
 
-# So many chains go on at most: their new problems are then about as many as a training draws (our
-# choice).
+# So many chains go on at most (our choice: of what they give, some 200 problems reach a training).
 CHAINS = 150
+# What a teacher is asked without feedback, by chance.
+WISHES = ("harder", "easier", "vary")
 
 
 class LoopArm(NamedTuple):
@@ -42,9 +46,10 @@ class LoopArm(NamedTuple):
 
     # Made between the segments with the policy of that moment; else all before, untrained.
     between: bool
-    # The teacher sees the chain's last problem and how its attempts went.
+    # The teacher is told how the attempts at a chain's last problem went, and asked by that; else
+    # it sees the problem alone and is asked by chance.
     feedback: bool
-    # The plan follows the policy's own pass rates: what it always or never solves is not drawn.
+    # The plan follows the policy's own pass rates: bins are of the policy at a segment's begin.
     refresh: bool
 
 
@@ -72,14 +77,18 @@ class Further(Synthesis):
     # By seed the problem from which its chain goes on; numbers of the new turns.
     last: dict[str, Problem]
     turns: range
-    # False: new problems from the seeds, without a summary.
+    # Of LoopArm; and the seed of the training, by which wishes are drawn without it.
     feedback: bool
+    seed: int
     # Fields of the new problems.
     marks: dict[str, int]
 
     def __init__(self, *given, **own):
         super().__init__(*given)
         vars(self).update(own)
+        # What was lost stays lost: a resumed loop, and an arm that takes it over, have the same.
+        for place, row in self.log.places():
+            self.done.setdefault((row["chain_id"], row["turn"]), place)
 
     def _most(self, seed, stones):
         return len(self.turns)
@@ -88,9 +97,10 @@ class Further(Synthesis):
         parent = self.last[seed.id]
         env = self.environments[parent.environment]
         for number in self.turns:
-            # From the last problem and its attempts, or from the seed as in a first turn.
-            asked = adapt(parent.p or 0.0, self.numbers) if self.feedback else "new"
-            shown = parent if self.feedback else None
+            shown, asked = parent, adapt(parent.p or 0.0, self.numbers)
+            if not self.feedback:
+                shown = parent.with_(n=0, solved=0, samples=[])
+                asked = random.Random(f"{self.seed} {seed.id} {number}").choice(WISHES)
             problem = await self.turn(env, seed, "multi", number, asked, shown)
             parent = parent if problem.p is None else problem
 
@@ -117,6 +127,8 @@ class TeacherLoop:
         # Of a segment.
         self.steps = self.run.profile.grpo.steps // self.segments
         self.envs = environments.make(self.run.profile.rounds)
+        # By segment the problems that were tried once more at its begin.
+        self.tried: defaultdict[int, set[str]] = defaultdict(set)
 
     def chains(self, problems: Iterable[Problem]) -> dict[str, Problem]:
         """The last graded problem of each chain, by its seed: of a part (DRAWN, CHAINS) of all.
@@ -129,23 +141,36 @@ class TeacherLoop:
         return {seed: last[seed] for seed in drawn[: min(CHAINS, max(1, int(DRAWN * len(drawn))))]}
 
     def seen(self, problems: Iterable[Problem], segment: int) -> list[Problem]:
-        """The problems as the policy saw them last before a segment: by its own rollouts.
+        """The problems as the policy solves them at the begin of a segment.
 
-        One that was not drawn stays as it is. The last segment counts in which it was.
+        Those that the segment before drew by its rollouts, at no cost. The policy tries each of the
+        others, but those that were made for this segment, as often as a group has rollouts.
         """
+        if segment == 1:
+            return [*problems]
         rollouts = read_rollouts(self.run.path("rollouts.jsonl"))
-        rollouts["segment"] = (rollouts.step - 1) // self.steps + 1
-        drawn = dict(iter(rollouts[rollouts.segment < segment].groupby("problem_id")))
-        found = []
-        for problem in problems:
-            rows = drawn.get(problem.id, rollouts[:0])
-            rows = rows[rows.segment == rows.segment.max()]
+        last = rollouts[(rollouts.step - 1) // self.steps + 1 == segment - 1]
+        drawn = dict(iter(last.groupby("problem_id")))
+        with self.student(self.steps * (segment - 1)) as student, self.run.box() as box:
+            return [
+                x if x.segment == segment else self._now(x, drawn.get(x.id), segment, student, box)
+                for x in problems
+            ]
+
+    def _now(self, problem, rows, segment, student, box):
+        """One problem with the policy's own answers: its rollouts, else new ones."""
+        env, numbers = self.envs[problem.environment], self.run.profile
+        if rows is not None:
             answers = [Completion(answer) for answer in rows.answer]
             verdicts = [*map(Verdict, rows.outcome, rows.reason)]
-            env, shown = self.envs[problem.environment], self.run.profile.rounds.samples
-            now = tally(env, problem, answers, verdicts, shown)
-            found.append(now if now.n else problem)
-        return found
+        else:
+            self.tried[segment].add(problem.id)
+            key = f"again {problem.id}"
+            asked = student.submit(env.solve_prompt(problem), numbers.grpo.group_size, key)
+            answers = asked.result()
+            verdicts = env.grade(problem, [answer.text for answer in answers], box)
+        now = tally(env, problem, answers, verdicts, numbers.rounds.samples)
+        return now if now.n else problem
 
     def problems(self, segment: int) -> list[Problem]:
         """All problems for a segment: those there were, and the new ones, verified and filtered.
@@ -168,8 +193,10 @@ class TeacherLoop:
         turns = range(first, first + self.turns * (self.segments - 1))
         if segment > 1:
             turns = turns[self.turns * (segment - 2) :][: self.turns]
-        # Each chain goes on from its last graded problem, as the policy sees it now.
-        last = {x.seed_id: x for x in self.seen(self.chains(before).values(), segment)}
+        # Each chain goes on from its last graded problem, if told so as the policy solves it now.
+        last = self.chains(before)
+        if self.arm.feedback:
+            last = {x.seed_id: x for x in self.seen(last.values(), segment)}
         seeds = [x for x in seeds_from_frame(self.run.table("seeds")) if x.id in last]
         step = self.steps * (segment - 1)
         # Teacher and policy draw by the seed of the training.
@@ -190,6 +217,7 @@ class TeacherLoop:
                 last=last,
                 turns=turns,
                 feedback=self.arm.feedback,
+                seed=run.train_seed,
                 marks={"segment": segment, "policy_step": step},
             )
             return [x for x in loop.generate(seeds) if x.segment == segment]
@@ -206,8 +234,9 @@ class TeacherLoop:
     def judged(self, before: list[Problem], made: list[Problem]) -> list[Problem]:
         """The filters' decisions on new problems, which change none on those before them.
 
-        The probes are those of the first problems. What acts like a held-out problem is dropped as
-        contaminated, so that the evaluation is the same for all arms.
+        The probes are those of the first problems; twins are looked for among the chains of this
+        training. What would take an item out of the evaluation (see `held_out_items`) is dropped as
+        contaminated, so that all arms are asked the same.
         """
         run, numbers, asked = self.run, self.run.profile.filters, self.run.profile.evaluation
         items = humaneval_items() + procedural_items(asked.maths, run.seed, asked.sums)
@@ -217,15 +246,24 @@ class TeacherLoop:
             references = evaluation.programs(items)
             found = filters.behaviour(made, numbers.probes, references, box, first)
         acts = {x.id: x.behaviour for x in before if x.behaviour}
-        # A program without one cannot be told by what it returns.
+        # Programs, and what they return, of held-out problems, with their names.
         held = {
-            x.behaviour: f"held_out/{x.id}" for x in first if x.split == "held_out" and x.behaviour
+            text: item.id
+            for name in ("synthetic", "unsolved")
+            for item in held_out_items(name, first, self.envs, len(first))
+            for text in (item.data["problem"]["program"], item.data["problem"]["behaviour"])
+            if text
         }
         known = filters.Behaviour(found.of | acts, found.known | held)
-        texts = evaluation.texts(items)
-        # A twin is of the same method.
-        chains = [x for x in before if x.method == "multi"]
-        return filters.apply(chains + made, numbers, texts, known)[len(chains) :]
+        own = self.chains(before)
+        chains = [x for x in before if x.method == "multi" and x.seed_id in own]
+        new = filters.apply(chains + made, numbers, evaluation.texts(items), known)[len(chains) :]
+        # Behaviour is compared within an environment, programs in all.
+        why = {"kept": False, "dropped_by": "contaminated"}
+        return [
+            x.with_(**why, reason=f"the program of {held[x.program]}") if x.program in held else x
+            for x in new
+        ]
 
     def plan(self, segment: int, problems: list[Problem]) -> pd.DataFrame:
         """The plan up to the end of a segment: what was drawn before, and the segment's part.
@@ -239,10 +277,12 @@ class TeacherLoop:
         """
         run, own = self.run, self.chains(problems)
         bins = run.profile.difficulty.bins
-        pool = [x for x in problems if x.kept and x.method == "multi" and x.seed_id in own]
+        chains = [x for x in problems if x.method == "multi" and x.seed_id in own]
+        pool = [x for x in chains if x.kept]
         if self.arm.refresh:
-            # What is in a bin today; if nothing is, all as they were measured first.
-            pool = [x for x in self.seen(pool, segment) if bin_of(x.p, bins)] or pool
+            # What is in a bin today, even if never solved before; if nothing is, as at first.
+            able = [x for x in chains if x.kept or x.dropped_by == "unsolved"]
+            pool = [x for x in self.seen(able, segment) if bin_of(x.p, bins)] or pool
         whole = curriculum.plan(
             pool,
             steps=self.steps * self.segments,

@@ -11,6 +11,7 @@ import pandas as pd
 from kit.arms import collect_study, recorded_study
 from kit.claims import TOUGH, Claim, Comparison
 from kit.core import records
+from kit.core.bins import bin_of
 from kit.core.run import LABEL, MINIATURE, Run
 from kit.core.types import Problem
 from kit.loop import LOOP_ARMS
@@ -32,28 +33,45 @@ LOOP_CLAIMS = (
 )
 
 
-def segment_table(problems: Iterable[Problem], segments: int) -> pd.DataFrame:
+def segment_table(
+    problems: Iterable[Problem], plan: pd.DataFrame, segments: int, bins: str
+) -> pd.DataFrame:
     """The bill of a loop: what was made for each segment, beyond the first problems.
 
     Args:
         problems: of the run, filtered.
+        plan: of the run, of all segments.
         segments: how many there are.
+        bins: a key of bins.BINS.
     Returns:
-        One row per segment: columns `segment` (from 1), `made`, `kept` (problems),
-        `teacher_tokens`, `attempts`, `p` (mean pass rate of the new ones as they came, 0 to 1).
+        One row per segment: columns `segment` (from 1), `made`, `kept`, `in_bin` (problems; the
+        last: kept and in a bin), `teacher_tokens`, `attempts`, `p` (mean pass rate of the new ones
+        as they came, 0 to 1), `harder`, `easier` (share of the turns that were asked for that),
+        and `on_new`: share of the prompts that ask a problem which was made for some segment.
     Source: our choice.
     """
-    table = records.problems_frame(x for x in problems if x.segment)
+    new = [x for x in problems if x.segment]
+    table = records.problems_frame(new)
     table["attempts"] = table.n + table.errors
+    table["in_bin"] = [x.kept and bin_of(x.p, bins) is not None for x in new]
     bill = table.groupby("segment").agg(
         made=("id", "size"),
         kept=("kept", "sum"),
+        in_bin=("in_bin", "sum"),
         teacher_tokens=("teacher_tokens", "sum"),
         attempts=("attempts", "sum"),
         p=("p", "mean"),
+        harder=("asked", lambda asked: (asked == "harder").mean()),
+        easier=("asked", lambda asked: (asked == "easier").mean()),
     )
     every = pd.RangeIndex(1, segments + 1, name="segment")
-    return bill.reindex(every).fillna(dict.fromkeys(bill.columns[:-1], 0)).reset_index()
+    counts = ["made", "kept", "in_bin", "teacher_tokens", "attempts"]
+    bill = bill.reindex(every).fillna(dict.fromkeys(counts, 0))
+    # Steps count from 0.
+    of_segment = plan.step // max(1, plan.step.nunique() // segments) + 1
+    known = {x.id for x in new if x.dropped_by != "duplicate"}
+    bill["on_new"] = plan.problem_id.isin(known).groupby(of_segment).mean()
+    return bill.reset_index()
 
 
 def loop_tables(folder: Path) -> dict[str, pd.DataFrame]:
@@ -68,7 +86,10 @@ def loop_tables(folder: Path) -> dict[str, pd.DataFrame]:
     """
     runs = sorted(path.parent for path in folder.glob("*/*/evaluation.parquet"))
     parts = [records.read_parquet(run / "segments.parquet") for run in runs]
-    empty = segment_table([], 0).assign(rollouts=0, seconds=0.0, arm="", seed=0)
+    plan = pd.DataFrame({"step": [0], "problem_id": [""]})
+    empty = segment_table([], plan, 1, "broad")[:0].assign(
+        rollouts=0, seconds=0.0, again=0, arm="", seed=0
+    )
     return collect_study(folder) | {"segments": pd.concat(parts or [empty], ignore_index=True)}
 
 

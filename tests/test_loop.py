@@ -26,7 +26,8 @@ from kit.core.manifest import ROOT, RunError
 from kit.core.types import Problem, SeedSnippet, digest
 from kit.environments import make
 from kit.environments.verify import DeterminismCheck
-from kit.loop import LOOP_ARMS, TeacherLoop
+from kit.held_out import held_out_items
+from kit.loop import LOOP_ARMS, WISHES, TeacherLoop
 from kit.mini.language import apply_steps, steps_of
 from kit.mini.teacher import ScriptedTeacher
 from kit.rollouts import ROLLOUT, read_rollouts
@@ -80,7 +81,7 @@ def fake_training(run, _):
     """Writes the rollouts of the steps that the plan has and the training has not."""
     log = records.Log(run.path("rollouts.jsonl"))
     done = {row["step"] for row in log}
-    problems = {x.id: x for x in run.problems("filtered") if x.kept}
+    problems = {x.id: x for x in run.problems("filtered")}
     for step, rows in run.table("plan").groupby("step"):
         if step + 1 in done:
             continue
@@ -179,17 +180,33 @@ def test_every_new_problem_knows_segment_policy_and_parent(by_arm):
     for arm, left in by_arm.items():
         problems = left["problems"]
         new = problems[problems.segment > 0]
-        between, feedback, _ = LOOP_ARMS[arm]
+        between, _, _ = LOOP_ARMS[arm]
         assert set(new.segment) == ({2, 3} if between else {1})
         assert (new.policy_step == 2 * (new.segment - 1)).all()
         assert (new.split == "train").all() and new.status.eq("valid").any()
         known = set(problems.id)
-        assert new.parent_id.isin(known).all() if feedback else new.parent_id.eq("").all()
-        assert new.asked.ne("new").all() if feedback else new.asked.eq("new").all()
+        assert new.parent_id.isin(known).all() and new.asked.isin(WISHES).all()
         # Only a turn before it can be a parent, of the same chain.
         chains = problems.drop_duplicates("id").set_index("id")
-        for row in new[new.parent_id != ""].itertuples():
+        for row in new.itertuples():
             assert chains.turn[row.parent_id] < row.turn
+
+
+@pytest.mark.parametrize("form", ["one_call", "two_calls"])
+@pytest.mark.parametrize("wish", WISHES)
+def test_without_feedback_the_teacher_reads_no_word_of_the_attempts(data, form, wish):
+    tiny = profile.load_profile(str(data / "tiny.yaml"))
+    env = make(tiny.rounds.model_copy(update={"form": form}))["deduction"]
+    tried = next(x for x in records.load_problems(data / "filtered.parquet") if x.n)
+
+    def read(problem):
+        return str(next(env.revise(problem, wish)))
+
+    words = ("attempts", "Diagnosis", "how a student", "n answer")
+    told = read(tried)
+    assert all(word in told for word in words[:3]) and tried.program.splitlines()[1] in told
+    blind = read(tried.with_(n=0, solved=0, samples=[]))
+    assert not any(word in blind for word in words) and tried.program.splitlines()[1] in blind
 
 
 def test_the_arms_have_the_same_budget_and_the_same_first_problems(by_arm):
@@ -210,10 +227,12 @@ def test_what_two_arms_have_in_common_is_made_once(data, by_arm, tmp_path, fakes
     # By itself the arm makes the records that it takes over beside the other one.
     assert_equal(left_by(looped(data, tmp_path / "alone", "re-measured")), by_arm["re-measured"])
     frozen = looped(data, tmp_path / "both", "frozen")
-    # The next request would end it: none is made.
-    FakePolicy.left = 1
+    # What is asked now are the problems that the policy tries once more.
+    FakePolicy.left = 10**6
     measured = looped(data, tmp_path / "both", "re-measured")
     assert_equal(left_by(measured), by_arm["re-measured"])
+    again = pd.read_parquet(measured / "segments.parquet").again
+    assert again[0] == 0 < again[1] and again.sum() == 4 * (10**6 - FakePolicy.left)
     # The bill has what making them took.
     seconds = [pd.read_parquet(x / "segments.parquet").seconds[0] for x in (frozen, measured)]
     assert seconds[0] == seconds[1] > 0
@@ -221,6 +240,21 @@ def test_what_two_arms_have_in_common_is_made_once(data, by_arm, tmp_path, fakes
     FakePolicy.left = 10**6
     assert_equal(left_by(looped(data, tmp_path / "both", "closed-loop")), by_arm["closed-loop"])
     assert FakePolicy.left < 10**6
+
+
+def test_all_arms_are_evaluated_on_the_same_problems(data, by_arm):
+    """Whatever the teacher writes: what would take one out is dropped as contaminated."""
+    envs = make(profile.load_profile(str(data / "tiny.yaml")).rounds)
+
+    def asked(problems):
+        names = ("synthetic", "unsolved")
+        return [x.id for name in names for x in held_out_items(name, problems, envs, 10**6)]
+
+    first = asked(records.load_problems(data / "filtered.parquet"))
+    assert len(first) >= 4
+    for left in by_arm.values():
+        rows = left["problems"].drop(columns=["id", "p"]).to_dict("records")
+        assert asked([Problem.model_validate(row) for row in rows]) == first
 
 
 def test_what_gave_no_signal_is_not_drawn_again(by_arm):
@@ -252,11 +286,14 @@ def test_the_teacher_is_asked_by_the_policy_s_own_rollouts(data, tmp_path, fakes
     loop.run.save_table(loop.plan(1, problems), "plan")
     fake_training(loop.run, "")
     written = read_rollouts(run / "rollouts.jsonl")
-    for before, now in zip(problems, loop.seen(problems, 2), strict=True):
+    graded = [x for x in problems if x.n]
+    for before, now in zip(graded, loop.seen(graded, 2), strict=True):
         own = written[written.problem_id == before.id]
         if own.empty:
-            assert now == before
+            # The policy of that moment tries it, as often as a group has rollouts.
+            assert (now.n, before.id in loop.tried[2]) == (4, True)
             continue
+        assert before.id not in loop.tried[2]
         assert (now.n, now.solved, now.id) == (len(own), own.reward.sum(), before.id)
         shown = {sample.answer for sample in now.samples if sample.outcome == "failed"}
         assert len(shown) <= 2 and all(any(x in text for text in own.answer) for x in shown)

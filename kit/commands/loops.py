@@ -112,10 +112,14 @@ def run_loop(profile: str, folder: Path) -> None:
             began = time.monotonic()
             problems = loop.problems(segment)
             run.save_problems(problems, "filtered")
-            times.append({"segment": segment, "seconds": time.monotonic() - began})
-            run.save_table(loop.plan(segment, problems), "plan")
+            plan = loop.plan(segment, problems)
+            again = len(loop.tried[segment]) * run.profile.grpo.group_size
+            seconds = time.monotonic() - began
+            times.append({"segment": segment, "seconds": seconds, "again": again})
+            run.save_table(plan, "plan")
         train_segment(run, profile)
-    bill = segment_table(run.problems("filtered"), loop.segments)
+    plan, bins = run.table("plan"), run.profile.difficulty.bins
+    bill = segment_table(run.problems("filtered"), plan, loop.segments, bins)
     bill["rollouts"] = steps * run.profile.grpo.prompts_per_step * run.profile.grpo.group_size
     spent = pd.DataFrame(times).drop_duplicates("segment")
     bill = bill.merge(spent).assign(arm=folder.parent.name, seed=run.train_seed)
@@ -135,8 +139,9 @@ def _take_over(folder):
         alike = there and arm_facts(made) == arm_facts(folder) | {"arm": arm}
         if alike and not LOOP_ARMS[arm].between:
             # In this order: a copy that is cut off is made again.
-            for name in ("further.jsonl", "segments.jsonl"):
-                shutil.copyfile(made / name, folder / name)
+            shutil.copyfile(made / "further.jsonl", folder / "further.jsonl")
+            first = next(iter(records.Log(made / "segments.jsonl")))
+            records.Log(folder / "segments.jsonl").append(first)
 
 
 def record_loops(folder: str | Path) -> None:

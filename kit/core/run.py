@@ -140,8 +140,9 @@ class Run:
                 f"run the notebook that writes {name} first"
             )
         if name not in self.recorded:
+            place = shipped.parent.relative_to(RECORDED.parent)
             print(
-                f"recorded data: {name} comes from data/recorded, "
+                f"recorded data: {name} comes from data/{place}, "
                 f"because {self.folder.name}/ has none yet"
             )
         self.recorded.add(name)

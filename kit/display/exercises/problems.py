@@ -113,13 +113,15 @@ def logic(learner: Callable, windows: list[str]) -> None:
         answer = learner(window.splitlines())
         return None if answer is None or answer is ... else bool(answer)
 
-    answers = _answers("logic", keeps, [*DULL, *windows])
+    # As long as a window of the kit: the length of a text is no logic.
+    long = ["\n\n".join([text] * 6) for text in DULL]
+    answers = _answers("logic", keeps, [*long, *windows])
     if not answers:
         return
 
     # Every dull window must go, but a rule that refuses everything is none.
     rules = {
-        f"your rule keeps this window, but {reason}:\n\n{window}": not kept
+        f"your rule keeps this window, six times over, but {reason}:\n\n{window}": not kept
         for (window, reason), kept in zip(DULL.items(), answers)
     }
     refused = [window for window, kept in zip(windows, answers[len(DULL) :]) if not kept]
@@ -197,7 +199,7 @@ def enough_attempts(chosen: int | None) -> None:
     rules = {
         "at least one attempt": tried > 0,
         f"{told}: at most 10% of each are wanted": max(harder, easier) <= 0.1,
-        f"{told}, but 32 attempts are all that you can pay": tried <= 32,
+        f"{told}, but 25 attempts are all that you can pay": tried <= 25,
     }
     follows("enough_attempts", rules, f"{told}. ✓")
 
@@ -273,7 +275,7 @@ def similarity(learner: Callable) -> None:
         a, b = ({tokens[k : k + 5] for k in range(len(tokens) - 4)} for tokens in (one, two))
         return len(a & b) / len(a | b)
 
-    # A letter is a token.
+    # A letter is a token, or a word.
     lessons = {
         "'abcdefgh', 'abcdefgh'": "Twins have the index 1",
         "'abcdefgh', 'stuvwxyz'": "They share nothing",
@@ -283,6 +285,8 @@ def similarity(learner: Callable) -> None:
         "'abcdefg', 'bcdefgh'": "Shared runs over all runs of both, each counted once: a "
         "program that shares much with the other is no twin of it",
         "'abcdeabcdeabcde', 'abcdeabcd'": "A run that comes twice counts once: take sets",
+        "'if x : y z'.split(), 'i fx : y z'.split()": "A run is of tokens, not of their letters "
+        "joined: where one ends makes a difference",
     }
     cases = [([*one], [*two], *rest) for one, two, *rest in cases_of(reference, lessons)]
     judge_cases("similarity", learner, cases)
@@ -305,7 +309,8 @@ def summary(learner: Callable) -> None:
     twice = "[('7', 'failed'), ('7', 'failed'), ('9', 'failed'), ('8', 'passed')], 2"
     lost = "[('8', 'passed'), ('', 'error'), ('7', 'failed'), ('', 'error')], 2"
     lessons = {
-        "[('8', 'passed'), ('7', 'failed')], 2": "A right answer tells the teacher nothing new",
+        "[('8', 'passed'), ('7', 'failed')], 2": "A right answer is not in this list: it "
+        "counts in the pass rate",
         twice: "The same wrong answer twice is shown once: the other place is for another mistake",
         lost: "An error is ours: it counts neither as solved nor as an attempt, and is not shown",
         "[('3', 'failed'), ('2', 'failed'), ('2', 'failed')], 1": "The first ones, in their order",

@@ -182,7 +182,7 @@ def paired_error(learner: Callable) -> None:
         return mean(differences), float(sem(differences))
 
     lessons = {
-        "[0.0, 0.5, 1.0], [0.25, 0.75, 1.25]": "Every problem moved by the same, so nothing is "
+        "[0.0, 0.5, 0.75], [0.25, 0.75, 1.0]": "Every problem moved by the same, so nothing is "
         "uncertain: it is the differences that vary, not the problems",
         "[0.1, 0.5, 0.9, 0.3], [0.2, 0.7, 0.9, 0.4]": "The deviation of the differences, with "
         "n − 1 below it, over the root of n",
@@ -253,6 +253,11 @@ def collapses_first(learner: Callable) -> None:
             _curves(high="0.8 0.8 0.8 0.8 0.8 0.95", sudden="0 0 0 0.9 0.9 0.9"),
             "sudden",
             "The arm with the highest mean collapses later than the other",
+        ),
+        (
+            _curves(back="0.9 0.95 0 0 0 0.95", steady="0 0 0 0.9 0.95 0.95"),
+            "steady",
+            "An arm that came back collapses only after its last return",
         ),
     ]
     judge_cases("collapses_first", learner, cases)

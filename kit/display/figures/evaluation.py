@@ -170,19 +170,18 @@ def draw_paired(df: pd.DataFrame, label: str = "") -> Figure:
         df, "set", (2, 4.6, 2.6), title, note, ylabel="share of samples solved", sharey=True
     )
     for ax, name, part in facets:
-        n = len(part)
+        n, mean = len(part), _mean_change(part)[0]
         part = part.sort_values(["change", "before"])
         colours = np.sign(part.change).map(CHANGES)
         ax.vlines(range(n), part.before, part.after, colours, lw=1.2)
         ax.scatter(range(n), part.after, 12, colours, zorder=3)
         up, down = (part.change > 0).sum(), (part.change < 0).sum()
         ax.set(
-            title=f"{name}: mean change {_mean_change(part)[0]}\n"
-            f"{up} up, {down} down, {n - up - down} unchanged",
+            title=f"{name}: mean change {mean}\n{up} up, {down} down, {n - up - down} unchanged",
             ylim=(-0.03, 1.03),
             xlim=(-1, max(n, 2 * FEW)),
             xticks=[],
-            xlabel=f"{counted(n, 'problem')}, by change (dot: after)",
+            xlabel=f"{counted(n, 'problem')}, by change (line: from before, dot: after)",
         )
     return figure
 

@@ -252,8 +252,8 @@ def draw_lineage(df: pd.DataFrame, label: str = "", most: int = 6) -> Figure:
     if chosen:
         drawn = pd.concat(chosen)
         title = (
-            f"{len(chosen)} of {len(order)} chains: {len(drawn) - drawn.alive.sum()} of "
-            f"{len(drawn)} turns invalid or dropped (crosses){label}"
+            f"The {len(chosen)} longest of {len(order)} chains: {len(drawn) - drawn.alive.sum()} "
+            f"of {len(drawn)} turns invalid, or dropped by a filter (crosses){label}"
         )
     note = "no chain to draw yet"
     layout = (3, 3.5, 2.7)

@@ -56,7 +56,7 @@ def draw_curriculum(
     wide = df.pivot_table(index="step", columns="bin", values="weight").filter(BIN_ORDER)
     colours = [BIN_COLOURS[name] for name in wide]
     ax.stackplot(wide.index, wide.to_numpy().T, colors=colours, labels=wide, step="post", lw=0)
-    ax.legend(loc="lower center", ncols=4, frameon=True)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=4)
     if len(drawn):
         # Shares of a phase add up, in the order of the areas, to the height of each border.
         for (start, end), part in drawn.groupby(["from_step", "to_step"]):

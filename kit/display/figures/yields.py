@@ -62,7 +62,7 @@ def draw_sensitivity(df: pd.DataFrame, label: str = "") -> Figure:
         for bars, fate in zip(ax.containers, _FATES):
             numbers = [n or "" for n in part[fate]]
             ax.bar_label(bars, numbers, label_type="center", size=9)  # type: ignore[arg-type]
-        ax.bar_label(bars, part.ratio.map("F1 {:.2f}".format), size=9)  # type: ignore[arg-type]
+        ax.bar_label(bars, part.ratio.map("ratio {:.2f}".format), size=9)  # type: ignore[arg-type]
         ax.set(xlabel="", title=_CHOICES[choice])
         for tick, chosen in zip(ax.get_xticklabels(), part.chosen):
             tick.set_fontweight("bold" if chosen else "normal")
