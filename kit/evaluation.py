@@ -94,7 +94,9 @@ def checkpoints(run: Run, every: bool = False) -> dict[str, Role]:
     student = run.profile.student
     if student.engine not in ("replay", "transformers"):
         student = student.model_copy(update={"engine": "vllm"})
-    return {name: student.model_copy(update={"model": path}) for name, path in models.items()}
+    # One engine on this machine: a fleet's number of requests would take its memory.
+    one = {"concurrency": min(student.concurrency, 256)}
+    return {name: student.model_copy(update=one | {"model": path}) for name, path in models.items()}
 
 
 def texts(items: Iterable[Item]) -> dict[str, list[str]]:

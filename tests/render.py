@@ -119,11 +119,18 @@ def _cleaned(cell):
     return [output for output in cell.outputs if output.get("text", "shown").strip()]
 
 
-def _few_colours(picture, most=40):
-    """The picture in its most frequent colours: a third of the bytes; no line changes its own."""
+def _few_colours(picture, most=48):
+    """The picture in few colours: a third of the bytes.
+
+    Half of them are its most frequent ones, mostly greys; half its most frequent other ones that
+    are not grey, so that no line changes its own.
+    """
     pixels = np.asarray(picture).reshape(-1, 3)
     colours, places, counts = np.unique(pixels, axis=0, return_inverse=True, return_counts=True)
-    kept = colours[np.argsort(-counts, kind="stable")[:most]]
+    order = np.argsort(-counts, kind="stable")
+    first, others = np.split(order, [most // 2])
+    vivid = others[np.ptp(colours[others].astype(int), axis=1) > 40]
+    kept = colours[[*first, *vivid[: most // 2]]]
     nearest = (np.subtract(colours[:, None], kept, dtype=int) ** 2).sum(axis=2).argmin(axis=1)
     few = Image.fromarray(nearest[places].reshape(picture.size[::-1]).astype(np.uint8))
     few.putpalette(kept.tobytes())

@@ -70,7 +70,7 @@ class Role(StrictModel):
     context: PositiveInt = 2048
     # Requests in flight.
     concurrency: PositiveInt = 64
-    # Without a GPU: GiB of KV cache. With one: share of the card's memory.
+    # GiB of KV cache. Below 1, with a GPU: share of the card's memory.
     memory: PositiveFloat = 2.0
     # Addresses, for the engine openai.
     endpoints: list[str] = []

@@ -24,6 +24,12 @@ def _load(config):
 
     gpu = torch.cuda.is_available()
     device = {"gpu_memory_utilization": config["memory"]}
+    if gpu and config["memory"] >= 1:
+        # The share is then only what has to be free.
+        device = {
+            "gpu_memory_utilization": 0.1,
+            "kv_cache_memory_bytes": int(config["memory"] * 2**30),
+        }
     if not gpu:
         # vLLM reads the size of the CPU's KV cache (GiB) from the environment.
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(max(1, round(config["memory"]))))

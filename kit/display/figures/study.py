@@ -93,7 +93,7 @@ def draw_board(df: pd.DataFrame, label: str = "") -> Figure:
             ax.xaxis.set_major_formatter("{x:g}")
             ax.minorticks_off()
         else:
-            limits = min(-0.3, low * 1.05), max(0.3, high * 1.05)
+            limits = min(-0.1, low * 1.05), max(0.1, high * 1.05)
             ax.set(xlim=limits, xlabel="difference; bar: no effect")
     return figure
 
