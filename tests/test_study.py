@@ -43,6 +43,8 @@ def prepared(tmp_path, monkeypatch):
             "data": tmp_path / "data",
             "arms": ["easy", "hard"],
             "seeds": [0, 1],
+            "own": "",
+            "given": {},
         }
         return study.prepare_study(**(options | changes))
 
@@ -82,10 +84,10 @@ def test_a_folder_of_other_problems_or_another_profile_is_refused_and_unharmed(p
 
 def test_a_folder_made_with_other_values_of_p_is_refused(prepared):
     """Else its runs would be of two kinds."""
-    given = {"parameters": {"SAMPLES": 4}}
+    given = {"given": {"SAMPLES": 4}}
     prepared(**given)
     assert len(prepared(**given)) == 4, "the same values go on"
-    for other in ({"parameters": {"SAMPLES": 8}}, {}):
+    for other in ({"given": {"SAMPLES": 8}}, {}):
         with pytest.raises(RunError, match="was made with other problems, values"):
             prepared(**other)
 
@@ -96,7 +98,7 @@ def test_a_folder_made_with_other_values_of_p_is_refused(prepared):
         ({"data": "nowhere"}, RunError, "run notebooks 01 to 03"),
         ({"arms": ["steep"]}, ArmError, "no arm is called"),
         ({"profile": "cqu"}, ProfileError, "cpu"),
-        ({"parameters": {"LEARNING": 1e-5}}, RunError, "no notebook has a parameter LEARNING"),
+        ({"given": {"LEARNING": 1e-5}}, RunError, "no notebook has a parameter LEARNING"),
     ],
 )
 def test_bad_input_leaves_no_folder_behind(prepared, tmp_path, changes, error, message):

@@ -47,26 +47,19 @@ def problems_for(profile: str, data: str) -> Path:
 
 
 def prepare_study(
-    profile: str,
-    folder: Path,
-    data: Path,
-    arms: list[str],
-    seeds: list[int],
-    own: str = "",
-    parameters: dict | None = None,
+    profile: str, folder: Path, data: Path, arms: list[str], seeds: list[int], own: str, given: dict
 ) -> list[Path]:
     """A run folder for each seed and arm, with the problems and the plan in it.
 
     `own` is a file of arms of one's own; no arms: all of that file, without one all of the kit.
-    `parameters` are those of the notebooks that its runs will get.
+    `given` are parameters of the notebooks that its runs will get.
     All arms of a seed come before the next seed, so that a study cut short has whole seeds.
     Raises ProfileError, ArmError, RunError (a folder made otherwise, no such parameter),
     ModelUnavailable: then nothing has been computed or written.
     """
     from kit.grpo import tokenizer
 
-    parameters = parameters or {}
-    check_parameters(parameters, [path for path in notebooks() if path.stem in STUDY_STAGES])
+    check_parameters(given, [path for path in notebooks() if path.stem in STUDY_STAGES])
     records.quiet()
     loaded = profiles.load_profile(profile)
     source = data / "filtered.parquet"
@@ -96,8 +89,8 @@ def prepare_study(
             "problems": int(plan.problem_id.nunique()),
             "plan": digest(plan.to_csv()),
         }
-        if parameters:
-            facts[run]["parameters"] = parameters
+        if given:
+            facts[run]["parameters"] = given
         if (run / "arm.json").exists() and arm_facts(run) != facts[run]:
             raise RunError(
                 f"{run} was made with other problems, values or another arm of that name: "

@@ -195,6 +195,13 @@ def _set_sliders(phases, schedule):
             box.value = weight
 
 
+def _designed(phases):
+    """What the sliders say, as a schedule."""
+    return json.dumps(
+        [(start.value, {box.description: box.value for box in boxes}) for start, *boxes in phases]
+    )
+
+
 def design(problems: list[Problem], run: Run) -> None:
     """Design a schedule by sliders, or start from one of the paper's, and see its plan.
 
@@ -239,12 +246,7 @@ def design(problems: list[Problem], run: Run) -> None:
         if len(rows.children) != count.value:
             rows.children = lines[: count.value]
         try:
-            schedule = json.dumps(
-                [
-                    (start.value, {box.description: box.value for box in boxes})
-                    for start, *boxes in phases[: count.value]
-                ]
-            )
+            schedule = _designed(phases[: count.value])
             figure, *facts = _planned(problems, run, schedule, OWN_SCHEDULE)
         except CurriculumError as error:
             # No stale picture beside the message.

@@ -272,7 +272,7 @@ def similarity(learner: Callable) -> None:
     """
 
     def reference(one, two):
-        a, b = ({tokens[k : k + 5] for k in range(len(tokens) - 4)} for tokens in (one, two))
+        a, b = ({(*tokens[k : k + 5],) for k in range(len(tokens) - 4)} for tokens in (one, two))
         return len(a & b) / len(a | b)
 
     # A letter is a token, or a word.
@@ -285,8 +285,8 @@ def similarity(learner: Callable) -> None:
         "'abcdefg', 'bcdefgh'": "Shared runs over all runs of both, each counted once: a "
         "program that shares much with the other is no twin of it",
         "'abcdeabcdeabcde', 'abcdeabcd'": "A run that comes twice counts once: take sets",
-        "'if x : y z'.split(), 'i fx : y z'.split()": "A run is of tokens, not of their letters "
-        "joined: where one ends makes a difference",
+        "['if', 'x', ':', 'y', 'z'], ['i', 'fx', ':', 'y', 'z']": "A run is of tokens: where one "
+        "ends makes a difference",
     }
     cases = [([*one], [*two], *rest) for one, two, *rest in cases_of(reference, lessons)]
     judge_cases("similarity", learner, cases)
