@@ -252,7 +252,11 @@ def test_a_warm_start_goes_on_where_it_was_stopped_and_ends_in_the_same_weights(
     for name in ("whole", "torn"):
         monkeypatch.setitem(policy.RECIPES, name, recipe)
         monkeypatch.setitem(models.SMALL_POLICIES, name, tmp_path / name)
+    # Made anew in the place of an older one, whose card stays.
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "whole" / "README.md").write_text("a card")
     policy.make_policy("whole")
+    assert (tmp_path / "whole" / "README.md").read_text() == "a card"
     with pytest.raises(KeyboardInterrupt):
         policy.make_policy("torn", [Stops(at=4)])
     assert not (tmp_path / "torn").exists()

@@ -249,6 +249,9 @@ def make_policy(name: str, callbacks: Iterable[transformers.TrainerCallback] = (
     weights = (part / "policy" / "model.safetensors").read_bytes()
     made = {"recipe": recipe.model_dump(), "sha256": hashlib.sha256(weights).hexdigest()}
     (part / "policy" / "made.json").write_text(json.dumps(made, indent=1) + "\n")
+    # Its card was written by hand.
+    for card in folder.glob("README.md"):
+        shutil.copyfile(card, part / "policy" / card.name)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(part / "policy", folder)
     shutil.rmtree(part)

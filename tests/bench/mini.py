@@ -1,20 +1,19 @@
-"""What a small policy can do while it is made: pass rates by environment and depth.
+"""What a small policy can do: pass rates by environment and depth.
 
-python tests/bench/mini.py mini        makes it anew, and writes <folder>.part/log.jsonl
+PYTHONPATH=. python tests/bench/mini.py mini        # or mini-wide
 """
 
-import json
 import random
 import sys
-from pathlib import Path
 
+import pandas as pd
 import torch
 import transformers
 
 from kit.core.types import Problem
 from kit.environments import KINDS
 from kit.environments.base import grade_all
-from kit.mini.policy import draw_example, make_policy
+from kit.mini.policy import draw_example
 from kit.sandbox import Sandbox
 from kit.serving.models import SMALL_POLICIES
 
@@ -46,40 +45,24 @@ def pass_rates(model, tokenizer, problems: list[Problem], attempts: int, box: Sa
     return rates
 
 
-class Progress(transformers.TrainerCallback):
-    """Writes down what the policy can do: pass rates by environment and depth."""
-
-    def __init__(self, folder: Path, every: int = 1000, problems: int = 32, attempts: int = 4):
-        self.log = folder / "log.jsonl"
-        self.every = every
-        self.problems = problems
-        self.attempts = attempts
-
-    def on_log(self, args, state, control, logs, **_):
-        self._note({"step": state.global_step, **logs})
-
-    def on_step_end(self, args, state, control, model, processing_class, **_):
-        if state.global_step % self.every:
-            return
-        model.eval()
-        rng = random.Random("progress")
-        with Sandbox() as box:
-            for name in ENVIRONMENTS:
-                rates = {}
-                for depth in (1, 2, 3, 4):
-                    some = [draw_example(rng, name, depth) for _ in range(self.problems)]
-                    found = pass_rates(model, processing_class, some, self.attempts, box)
-                    rates[depth] = round(sum(found) / len(found), 3)
-                self._note({"step": state.global_step, "environment": name, **rates})
-        model.train()
-
-    def _note(self, row):
-        with self.log.open("a") as file:
-            print(json.dumps(row), file=file)
+def skill(name: str, problems: int = 128, attempts: int = 4) -> pd.DataFrame:
+    """Its share of right answers: a row per environment, a column per lines of the function."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(
+        SMALL_POLICIES[name], padding_side="left"
+    )
+    model = transformers.AutoModelForCausalLM.from_pretrained(SMALL_POLICIES[name])
+    torch.manual_seed(0)
+    rng = random.Random("skill")
+    rows = {}
+    with Sandbox() as box:
+        for environment in ENVIRONMENTS:
+            rows[environment] = {}
+            for depth in (1, 2, 3, 4):
+                some = [draw_example(rng, environment, depth) for _ in range(problems)]
+                found = pass_rates(model, tokenizer, some, attempts, box)
+                rows[environment][depth] = sum(found) / len(found)
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 if __name__ == "__main__":
-    name = sys.argv[1]
-    part = Path(f"{SMALL_POLICIES[name]}.part")
-    part.mkdir(parents=True, exist_ok=True)
-    make_policy(name, [Progress(part)])
+    print(skill(sys.argv[1]).round(2).to_string())
