@@ -407,3 +407,19 @@ def test_the_shipped_arms_are_the_papers():
     )
     compared = {arm for claim in findings.CLAIMS for c in claim.comparisons for arm in c.arms}
     assert compared <= {*known}, "every comparison has its arms"
+
+
+def test_loops_are_recorded_beside_the_studies_with_a_card_of_their_own(
+    prepared, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(record, "RECORDED", tmp_path / "recorded")
+    (tmp_path / "recorded").mkdir()
+    for run in prepared(arms=["easy", "hard"], seeds=[0]):
+        finish(run, run.parent.name)
+        bill = {"segment": [1, 2], "made": [0, 5], "arm": run.parent.name, "seed": 0}
+        pd.DataFrame(bill).to_parquet(run / "segments.parquet")
+    out = record.record_study(tmp_path / "study")
+    assert out == tmp_path / "recorded" / "loop-mini"
+    card = (out / "README.md").read_text()
+    assert "python -m kit loop " in card and "notebook 08 reads it" in card
+    assert len(pd.read_parquet(out / "segments.parquet")) == 4

@@ -135,15 +135,16 @@ chromium --headless --hide-scrollbars --window-size=390,1250 \
 
 STUDY_CARD = """# A recorded study, profile `{profile[name]}`
 
-Made by `python -m kit study --profile {profile[name]} --arms {arms} --seeds {seeds} --out STUDY` \
+Made by `python -m kit {kind} --profile {profile[name]} --arms {arms} --seeds {seeds} --out STUDY` \
 and copied by
-`python -m kit record STUDY`, kit {kit}; notebook 07 reads it.
+`python -m kit record STUDY`, kit {kit}; notebook {notebook} reads it.
 
 `scores.parquet`: a row per arm, seed, checkpoint and problem (n samples, how many solved, the \
 greedy answer, the problem's bin). `curves.parquet`: a
 step of a training. `drawn.parquet`: how many prompts and different problems an arm's plan draws, \
 per bin. `rollouts.parquet`, where it is there: a
-training's answers by environment and bin, counted over ten steps.
+training's answers by environment and bin, counted over ten steps. `segments.parquet`, of loops: a \
+segment of a training, see `kit.loop_findings.segment_table`.
 
 Finished trainings: {counts}.
 

@@ -282,11 +282,9 @@ def record_command(
     timed: Annotated[str, Option(help="take the minutes in README.md from this run instead")] = "",
 ) -> None:
     """Copy a run (or the tables of a study) to data/recorded, and its numbers into the pages."""
-    from kit.commands import loops, record
+    from kit.commands import record
 
-    if any(Path(run_dir).glob("*/*/segments.parquet")):
-        loops.record_loops(run_dir)
-    elif any(Path(run_dir).glob("*/*/arm.json")):
+    if any(Path(run_dir).glob("*/*/arm.json")):
         record.record_study(run_dir)
     else:
         record.record_run(run_dir, timed=timed)

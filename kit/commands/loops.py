@@ -20,11 +20,11 @@ from kit.commands.runner import run_notebooks
 from kit.commands.study import done
 from kit.core import profile as profiles
 from kit.core import records
-from kit.core.manifest import RECORDED, RunError
+from kit.core.manifest import RunError
 from kit.core.run import Run
 from kit.core.types import digest
 from kit.loop import LOOP_ARMS, TeacherLoop
-from kit.loop_findings import loop_tables, segment_table
+from kit.loop_findings import segment_table
 
 
 def prepare_loops(
@@ -142,15 +142,3 @@ def _take_over(folder):
             shutil.copyfile(made / "further.jsonl", folder / "further.jsonl")
             first = next(iter(records.Log(made / "segments.jsonl")))
             records.Log(folder / "segments.jsonl").append(first)
-
-
-def record_loops(folder: str | Path) -> None:
-    """Copy the tables of a study of loops in miniature to data/recorded, for notebook 08.
-
-    Raises RunError if no run is finished.
-    """
-    tables = loop_tables(Path(folder))
-    if tables["scores"].empty:
-        raise RunError(f"no run in {folder} is finished yet")
-    for name, table in tables.items():
-        records.write_parquet(table, RECORDED / "loop-mini" / f"{name}.parquet")

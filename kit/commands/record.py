@@ -89,13 +89,17 @@ def _publish(folder, manifest, out, timed):
 def record_study(folder: str | Path) -> Path:
     """The tables of a study, small enough for git, for notebook 07, and its board into the pages.
 
-    Only finished runs count, and recorded ones that are not in the folder stay, so a study can be
-    recorded as it grows. Returns the folder of its scale. Raises RunError if no run is finished, or
-    the recorded ones are of another profile.
+    Or those of a study of loops, for notebook 08. Only finished runs count, and recorded ones that
+    are not in the folder stay, so a study can be recorded as it grows. Returns the folder of its
+    scale. Raises RunError if no run is finished, or the recorded ones are of another profile.
     """
     records.quiet()
+    # It loads torch, which takes seconds.
+    from kit.loop_findings import loop_tables
+
     folder = Path(folder)
-    tables = collect_study(folder)
+    loops = any(folder.glob("*/*/segments.parquet"))
+    tables = loop_tables(folder) if loops else collect_study(folder)
     if tables["scores"].empty:
         raise RunError(f"no run in {folder} is finished yet")
     answers = [path for path in sorted(folder.glob("*/*/rollouts.parquet")) if done(path.parent)]
@@ -105,13 +109,15 @@ def record_study(folder: str | Path) -> Path:
     ]
     if counted:
         tables["rollouts"] = pd.concat(counted, ignore_index=True).astype({"seed": int})
-    out = recorded_folder(study_scale(folder))
+    out = RECORDED / "loop-mini" if loops else recorded_folder(study_scale(folder))
     tables = with_recorded(tables, out)
     for name, table in tables.items():
         records.write_parquet(table, out / f"{name}.parquet")
     runs = tables["scores"].drop_duplicates(["arm", "seed"])
-    (out / "README.md").write_text(_study_card(folder, runs), encoding="utf-8")
-    rejudge()
+    kind = "loop" if loops else "study"
+    (out / "README.md").write_text(_study_card(folder, runs, kind), encoding="utf-8")
+    if not loops:
+        rejudge()
     print(f"recorded {len(runs)} runs of {runs.arm.nunique()} arms in {out}")
     return out
 
@@ -143,10 +149,11 @@ def rejudge() -> None:
     update_pages("verdicts", verdicts_markdown(*boards))
 
 
-def _study_card(folder: Path, trained: pd.DataFrame) -> str:
+def _study_card(folder: Path, trained: pd.DataFrame, kind: str) -> str:
     """README.md of a recorded study: how it was made, how long a run took, its trainings by arm.
 
     `trained`: arm and seed of all that are recorded; those of `folder` are the last of them.
+    `kind`: the command, study or loop.
     """
     counts = trained.groupby("arm").size()
     runs = [note.parent for note in folder.glob("*/*/arm.json") if done(note.parent)]
@@ -157,6 +164,8 @@ def _study_card(folder: Path, trained: pd.DataFrame) -> str:
     )
     first = manifests[0]
     return STUDY_CARD.format(
+        kind=kind,
+        notebook={"study": "07", "loop": "08"}[kind],
         profile=first["profile"],
         kit=first["versions"].get("kit", "?"),
         arms=",".join(counts.index),
