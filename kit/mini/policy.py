@@ -232,7 +232,6 @@ def make_policy(name: str, callbacks: Iterable[transformers.TrainerCallback] = (
         save_steps=250,
         save_total_limit=2,
         logging_steps=100,
-        disable_tqdm=True,
         report_to="none",
     )
     trainer = transformers.Trainer(
