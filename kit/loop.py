@@ -49,7 +49,7 @@ class LoopArm(NamedTuple):
     # The teacher is told how the attempts at a chain's last problem went, and asked by that; else
     # it sees the problem alone and is asked by chance.
     feedback: bool
-    # The plan follows the policy's own pass rates: bins are of the policy at a segment's begin.
+    # The plan follows the policy's own pass rates, at the start of each segment.
     refresh: bool
 
 
@@ -70,7 +70,7 @@ class Further(Synthesis):
 
     Args:
         given: as for Synthesis.
-        own: values of the four attributes.
+        own: values of the attributes.
     Source: our choice.
     """
 
@@ -127,7 +127,7 @@ class TeacherLoop:
         # Of a segment.
         self.steps = self.run.profile.grpo.steps // self.segments
         self.envs = environments.make(self.run.profile.rounds)
-        # By segment the problems that were tried once more at its begin.
+        # By segment the problems that were tried once more at its start.
         self.tried: defaultdict[int, set[str]] = defaultdict(set)
 
     def chains(self, problems: Iterable[Problem]) -> dict[str, Problem]:
@@ -141,10 +141,10 @@ class TeacherLoop:
         return {seed: last[seed] for seed in drawn[: min(CHAINS, max(1, int(DRAWN * len(drawn))))]}
 
     def seen(self, problems: Iterable[Problem], segment: int) -> list[Problem]:
-        """The problems as the policy solves them at the begin of a segment.
+        """The problems as the policy solves them at the start of a segment.
 
-        Those that the segment before drew by its rollouts, at no cost. The policy tries each of the
-        others, but those that were made for this segment, as often as a group has rollouts.
+        Those that the segment before drew: by its rollouts, at no cost. Each other one the policy
+        tries again, as often as a group has rollouts, but for those made for this very segment.
         """
         if segment == 1:
             return [*problems]
