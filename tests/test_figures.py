@@ -383,7 +383,9 @@ def test_titles_of_problems_count_what_is_drawn():
     said = f"Of {len(given)} problems the filters kept {kept} ({kept / len(given):.0%})"
     assert title(figures.draw_funnel(funnel_table(given))) == said
     crosses = sum(x.seed_id in ("s1", "s3") and x.method == "multi" and not x.kept for x in given)
-    said = f"2 of 2 chains: {crosses} of 6 turns invalid or dropped (crosses)"
+    said = (
+        f"The 2 longest of 2 chains: {crosses} of 6 turns invalid, or dropped by a filter (crosses)"
+    )
     some = df[df.chain_id.isin(["c1multi", "c3multi"])]
     assert title(figures.draw_lineage(some)) == said
     bins = difficulty.assign(given, "broad")
