@@ -140,6 +140,11 @@ class TeacherLoop:
         drawn = sorted(last, key=lambda seed: digest("loop", self.run.train_seed, seed))
         return {seed: last[seed] for seed in drawn[: min(CHAINS, max(1, int(DRAWN * len(drawn))))]}
 
+    def _own(self, problems):
+        """All problems of these chains."""
+        own = self.chains(problems)
+        return [x for x in problems if x.method == "multi" and x.seed_id in own]
+
     def seen(self, problems: Iterable[Problem], segment: int) -> list[Problem]:
         """The problems as the policy solves them at the start of a segment.
 
@@ -255,8 +260,7 @@ class TeacherLoop:
             if text
         }
         known = filters.Behaviour(found.of | acts, found.known | held)
-        own = self.chains(before)
-        chains = [x for x in before if x.method == "multi" and x.seed_id in own]
+        chains = self._own(before)
         new = filters.apply(chains + made, numbers, evaluation.texts(items), known)[len(chains) :]
         # Behaviour is compared within an environment, programs in all.
         why = {"kept": False, "dropped_by": "contaminated"}
@@ -275,9 +279,8 @@ class TeacherLoop:
             As of `curriculum.plan`, whose schedule spans all segments.
         Source: our choice.
         """
-        run, own = self.run, self.chains(problems)
+        run, chains = self.run, self._own(problems)
         bins = run.profile.difficulty.bins
-        chains = [x for x in problems if x.method == "multi" and x.seed_id in own]
         pool = [x for x in chains if x.kept]
         if self.arm.refresh:
             # What is in a bin today, even if never solved before; if nothing is, as at first.
