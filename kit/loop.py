@@ -265,7 +265,9 @@ class TeacherLoop:
         # Behaviour is compared within an environment, programs in all.
         why = {"kept": False, "dropped_by": "contaminated"}
         return [
-            x.with_(**why, reason=f"the program of {held[x.program]}") if x.program in held else x
+            x.with_(**why, reason=f"the program of {held[x.program]}")
+            if x.program in held and x.dropped_by in ("", "unsolved")
+            else x
             for x in new
         ]
 

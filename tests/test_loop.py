@@ -318,6 +318,9 @@ def test_filters_decide_on_new_problems_alone_and_guard_the_held_out_ones(data, 
     assert not one.kept and not two.kept
     assert one.dropped_by in ("contaminated", "duplicate") and two.dropped_by == "duplicate"
     assert loop.judged(before, again[:1]) == [one], "decided one after the other"
+    # What we lost ourselves stays our error, whatever its program is.
+    (lost,) = loop.judged(before, [again[0].with_(status="error", n=0, solved=0)])
+    assert lost.dropped_by == "error"
 
 
 def test_two_programs_that_no_probe_can_tell_are_not_the_same(data, tmp_path, fakes, monkeypatch):
