@@ -294,6 +294,28 @@ def test_a_small_model_in_this_process_answers_alike_whatever_is_asked_beside_it
 
 
 @pytest.mark.model
+def test_what_is_asked_together_is_answered_in_one_batch(monkeypatch):
+    asked = [ask(f"```python\ndef f(x):\n    return x + {k}\n```") for k in range(5)]
+    batches, answer = [], InProcess._answer
+
+    def counted(self, batch, n, sampling):
+        batches.append(len(batch))
+        return answer(self, batch, n, sampling)
+
+    monkeypatch.setattr(InProcess, "_answer", counted)
+    with InProcess(load_profile("mini").student) as engine:
+        with engine.together():
+            sent = []
+            for messages in asked:
+                sent.append(engine.submit(messages, 8))
+                # Long enough for a batch of those before it.
+                time.sleep(0.05)
+                assert not batches
+        assert all(len(future.result(60)) == 8 for future in sent)
+    assert batches == [len(asked)]
+
+
+@pytest.mark.model
 def test_a_conversation_that_the_template_refuses_is_that_requests_error():
     refuses = "{% if messages|length > 1 %}{{ raise_exception('one turn only') }}{% endif %}"
     with InProcess(load_profile("mini").student) as engine:

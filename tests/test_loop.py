@@ -137,7 +137,7 @@ def prepared(data, folder, arm="closed-loop", seed=0, segments=3):
 
 @pytest.fixture
 def fakes(monkeypatch):
-    def student(self, step):
+    def student(self, step, batch=1):
         log = self.run.path("completions/policy.jsonl")
         return FakePolicy(self.run.profile.student, log, f"policy {step}")
 

@@ -20,6 +20,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -161,6 +162,9 @@ class Engine:
                 if left and self.alive() and not isinstance(error, RequestError):
                     self._try(done, key, request, left - 1)
                     return
+                # Nobody waits any more.
+                if done.cancelled():
+                    return
                 self.counts["errors"] += 1
                 ours = isinstance(error, EngineError)
                 done.set_exception(error if ours else EngineError(f"{self.name}: {error}"))
@@ -183,6 +187,10 @@ class Engine:
     def alive(self) -> bool:
         """Whether asking again can help: False for a replay, and once the engine is gone."""
         return self.live
+
+    def together(self) -> AbstractContextManager:
+        """What is asked in this context is answered in one batch, if the engine can say so."""
+        return nullcontext()
 
     def prepare(self) -> None:
         """Begin to start, without waiting: several engines of one stage then load side by side."""

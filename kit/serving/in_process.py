@@ -1,7 +1,9 @@
 """Small models asked in this process by transformers, many requests in a batch."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cached_property
+from threading import Event
 from typing import Any
 
 import torch
@@ -93,6 +95,16 @@ class InProcess(Engine):
             self.waiting.append((sent, key, tokens, n, sampling))
             self.thread.submit(self._work)
         return sent
+
+    @contextmanager
+    def together(self):
+        """What is asked in this context is answered in one batch, as far as it fits."""
+        asked = Event()
+        self.thread.submit(asked.wait)
+        try:
+            yield
+        finally:
+            asked.set()
 
     def close(self) -> None:
         """End the thread after its batch; what was answered stays in the log, the rest fails."""
