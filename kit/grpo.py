@@ -171,6 +171,9 @@ class Health(transformers.TrainerCallback):
         self.step_began = time.monotonic()
 
     def on_train_begin(self, args, state, control, processing_class, **_):
+        # A vLLM in this process draws from the same stream, and has seeded it itself as it began.
+        if args.use_vllm:
+            transformers.set_seed(args.seed + args.process_index)
         self.ends = frozenset(processing_class.all_special_ids)
         if state.is_world_process_zero:
             self.log = Log(self.path)
@@ -286,6 +289,9 @@ def load_policy(name: str, layers: int | None = None, embeddings: bool = False, 
     transformers.logging.set_verbosity_error()
     model = transformers.AutoModelForCausalLM.from_pretrained(
         models.model_path(name), dtype=torch.float32
+    )
+    model.generation_config.eos_token_id = models.answer_ends(
+        words, model.generation_config.eos_token_id
     )
     # Freeze the first layers and the embeddings.
     frozen = [*model.get_decoder().layers[:-layers]] if layers else []

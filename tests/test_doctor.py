@@ -50,9 +50,17 @@ def test_a_profile_that_this_machine_is_too_small_for():
 def test_a_profile_that_runs(monkeypatch):
     monkeypatch.setattr(doctor, "_gpus", lambda: [("H200", 150.0)])
     monkeypatch.setattr(doctor.psutil, "virtual_memory", lambda: Memory(128e9, 120e9))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     checks = doctor.examine()
     assert _named(checks, "profile large").found == "runs here, about 12 minutes"
     assert _named(checks, "GPU").found == "H200 (150 GB)"
+
+
+def test_a_gpu_that_torch_cannot_use(monkeypatch):
+    monkeypatch.setattr(doctor, "_gpus", lambda: [("H200", 150.0)])
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    gpu = _named(doctor.examine(), "GPU")
+    assert gpu.state == "missing" and "driver" in gpu.fix
 
 
 def test_an_absent_model_says_how_to_fetch_it():

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from kit import serving
 from kit.core.config import Role, Sampling
@@ -31,6 +32,7 @@ from kit.serving.engine import (
 )
 from kit.serving.in_process import InProcess, _Draw
 from kit.serving.local import Child
+from kit.serving.models import answer_ends, model_path
 from tests.fakes.endpoint import answered
 
 ROLE = Role(model="fake", sampling=Sampling(temperature=1.0, max_tokens=8))
@@ -102,6 +104,15 @@ def test_a_lost_request_is_tried_again_and_then_an_error_never_an_empty_answer(t
     with FakeEngine(ROLE, failures=9) as e, pytest.raises(EngineError):
         e.submit(ask("a")).result()
     assert e.sent == 3 and e.counts["errors"] == 1
+
+
+def test_an_error_that_nobody_waits_for_any_more_is_quiet(caplog):
+    with FakeEngine(ROLE, dead=True) as e:
+        lost = Future()
+        e._send = lambda *request: lost
+        e.submit(ask("a")).cancel()
+        lost.set_exception(EngineDown("closed"))
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(
@@ -313,6 +324,23 @@ def test_what_is_asked_together_is_answered_in_one_batch(monkeypatch):
                 assert not batches
         assert all(len(future.result(60)) == 8 for future in sent)
     assert batches == [len(asked)]
+
+
+@pytest.mark.model
+def test_an_answer_ends_where_the_chat_template_ends_a_turn():
+    """A base model's configuration knows another end only."""
+    words = AutoTokenizer.from_pretrained(model_path("mini"))
+    pad, eos, go = words.convert_tokens_to_ids(["<pad>", "<eos>", "<go>"])
+    assert answer_ends(words, eos) == [eos]
+    assert answer_ends(words, [pad, eos]) == [pad, eos]
+    words.chat_template = (
+        "<pad>{% for m in messages %}{{ m.content }}"
+        "{% if m.role == 'assistant' %}<go>\n{% endif %}{% endfor %}"
+    )
+    assert answer_ends(words, None) == [eos, go]
+    # A template that ends no turn adds none.
+    words.chat_template = "<pad>{% for m in messages %}{{ m.content }}{% endfor %}"
+    assert answer_ends(words, eos) == [eos]
 
 
 @pytest.mark.model

@@ -4,8 +4,10 @@ TRL's own step is run by tests/test_notebooks.py.
 """
 
 import math
+from types import SimpleNamespace
 
 import pytest
+import torch
 from transformers import TrainerState
 
 from kit import environments, grpo
@@ -110,7 +112,8 @@ def logged(folder, steps):
     """
     health = grpo.Health(folder / "train.jsonl")
     state = TrainerState(is_world_process_zero=True, max_steps=9)
-    health.on_train_begin(None, state, None, processing_class=FakeTokenizer())
+    args = SimpleNamespace(use_vllm=False)
+    health.on_train_begin(args, state, None, processing_class=FakeTokenizer())
     with Sandbox(workers=2) as box:
         reward = grpo.reward_function([DOUBLE, INVERSE], ENVS, box, health)
         for step, texts, ids in steps:
@@ -127,6 +130,19 @@ def logged(folder, steps):
             )
     health.on_train_end()
     return read_rollouts(folder / "rollouts.jsonl")
+
+
+def test_a_vllm_in_the_training_s_process_draws_by_the_training_s_seed(tmp_path):
+    state = TrainerState(is_world_process_zero=False, max_steps=9)
+    drawn = []
+    for seed in (1, 1, 2):
+        # As vLLM does, when the trainer is made.
+        torch.manual_seed(0)
+        args = SimpleNamespace(use_vllm=True, seed=seed, process_index=0)
+        health = grpo.Health(tmp_path / "train.jsonl")
+        health.on_train_begin(args, state, None, processing_class=FakeTokenizer())
+        drawn.append(torch.rand(()).item())
+    assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_a_training_without_a_signal_says_so(tmp_path, capsys):

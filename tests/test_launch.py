@@ -318,9 +318,11 @@ def test_rollout_options_are_arguments_of_trl(monkeypatch, tmp_path):
                 False,
                 name,
                 server="http://node:8000" if mode == "server" else "",
+                policy="mini",
             )
         )
         config = GRPOConfig(output_dir=str(tmp_path), use_cpu=True, **options)
+        assert config.generation_kwargs == {"stop_token_ids": [1]}
         assert config.use_vllm and config.vllm_mode == mode
         assert config.vllm_enable_sleep_mode == (name == "gpu") and (
             mode == "colocate" or config.vllm_server_base_url == "http://node:8000"

@@ -126,12 +126,13 @@ class FakeNotebooks:
 
     def __init__(self, monkeypatch, fails=()):
         self.commands, self.at_once, self.alone, self.fails = {}, [], Lock(), fails
-        self.running = 0
+        self.running, self.cards = 0, {}
         monkeypatch.setattr(study.subprocess, "Popen", self.start)
 
-    def start(self, command, **_):
+    def start(self, command, env, **_):
         run = Path(command[command.index("--out") + 1])
         with self.alone:
+            self.cards[run] = env.get("CUDA_VISIBLE_DEVICES")
             self.running += 1
             self.at_once.append(self.running)
             self.commands[run] = (command, (run / study.BEFORE).exists())
@@ -168,6 +169,28 @@ def test_the_untrained_policy_is_evaluated_by_one_run_before_all_others(prepared
         assert f"-pTRAIN_SEED={run.name}" in asked[run], "one seed, one sampling"
         chosen = run / study.OWN_PROFILE if run.parent.name == "random-reward" else "study"
         assert f"--profile {chosen} " in asked[run]
+
+
+def test_runs_at_once_take_the_gpus_in_turn(prepared, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    ran = FakeNotebooks(monkeypatch)
+    runs = prepared(arms=["easy", "random-reward"], seeds=[0])
+    study.run_study("study", runs, 2, False)
+    assert {*ran.cards.values()} == {"2", "3"}
+    # With more runs than cards at once, each has as many.
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    ran.cards.clear()
+    runs = prepared(arms=["hard", "medium"], seeds=range(4))
+    study.run_study("study", runs, 8, False)
+    assert sorted(ran.cards.values()) == sorted([*"0123"] * 2)
+
+
+def test_a_machine_with_one_gpu_or_none_names_none(prepared, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    ran = FakeNotebooks(monkeypatch)
+    study.run_study("study", prepared(arms=["easy"], seeds=[0]), 2, False)
+    assert [*ran.cards.values()] == [None]
 
 
 def test_the_runs_of_a_study_that_is_killed_end_with_it():

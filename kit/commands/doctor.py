@@ -138,8 +138,21 @@ def _machine(gpus: list[tuple[str, float]]) -> list[Check]:
             _check(what, _room(folder) > 10, f"{_room(folder):.0f} GB free in {folder}", fix)
             for what, folder, fix in disks
         ),
-        Check("GPU", "ok", cards or "none; the default profile needs none"),
+        _check(
+            "GPU",
+            not gpus or _cuda(),
+            cards or "none; the default profile needs none",
+            "torch cannot use it: its driver is too old, or torch was installed without CUDA",
+            "missing",
+        ),
     ]
+
+
+def _cuda():
+    """Whether torch can use a GPU."""
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def _sandbox() -> Check:

@@ -15,7 +15,8 @@ from kit.commands.options import die_with_parent
 from kit.core.manifest import ROOT
 from kit.core.run import Run, registered_endpoints
 from kit.core.tells import progress
-from kit.grpo import quiet_vllm
+from kit.grpo import quiet_vllm, tokenizer
+from kit.serving.models import answer_ends
 
 # Accelerate's files.
 LAUNCH = ROOT / "kit" / "launch"
@@ -49,7 +50,12 @@ def rollout_options(run: Run) -> dict:
     settings = run.profile.grpo
     if settings.rollouts == "transformers":
         return {}
-    options = {"use_vllm": True, "vllm_mode": settings.rollouts}
+    ends = answer_ends(tokenizer(settings.policy), None)
+    options = {
+        "use_vllm": True,
+        "vllm_mode": settings.rollouts,
+        "generation_kwargs": {"stop_token_ids": ends},
+    }
     if settings.rollouts == "server":
         return options | {"vllm_server_base_url": rollout_server(run) or None}
     # The student could read every prompt of the plan; the policy's answers may be longer.

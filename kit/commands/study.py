@@ -14,7 +14,9 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import cycle
 from pathlib import Path
+from queue import Queue
 
 import pandas as pd
 import yaml
@@ -151,6 +153,10 @@ def run_study(profile: str, runs: list[Path], jobs: int, keep_policies: bool) ->
     left = [run for run in runs if not done(run)]
     failed = []
     children: dict[Path, subprocess.Popen] = {}
+    # Runs at once take GPUs in turn; one that trains on several has them all.
+    cards: Queue[str] = Queue()
+    for _, card in zip(range(jobs), cycle(_cards(profile))):
+        cards.put(card)
     with (
         ThreadPoolExecutor(jobs) as pool,
         tqdm(total=len(runs), initial=len(runs) - len(left), desc="runs", smoothing=0) as bar,
@@ -160,7 +166,7 @@ def run_study(profile: str, runs: list[Path], jobs: int, keep_policies: bool) ->
             # all fit in at once, waiting for it would take longer.
             together = len(left) <= jobs or _before(runs)
             for batch in (left, []) if together else (left[:1], left[1:]):
-                shared = (profile, runs, jobs, keep_policies, children)
+                shared = (profile, runs, jobs, keep_policies, children, cards)
                 started = {pool.submit(_one, run, *shared): run for run in batch}
                 for future in as_completed(started):
                     bar.update()
@@ -187,13 +193,23 @@ def done(run: Path) -> bool:
     return all("finished" in stages.get(stage, {}) for stage in STUDY_STAGES)
 
 
+def _cards(profile):
+    """The GPUs, as CUDA names them; else one empty name."""
+    import torch
+
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    if profiles.load_profile(profile).grpo.devices == 1 and torch.cuda.device_count() > 1:
+        return named.split(",") if named else [*map(str, range(torch.cuda.device_count()))]
+    return [""]
+
+
 def _before(runs):
     """The evaluation of the first finished run that has one."""
     tables = (run / "evaluation.parquet" for run in runs if done(run))
     return next(filter(Path.exists, tables), None)
 
 
-def _one(run, profile, runs, jobs, keep_policies, children):
+def _one(run, profile, runs, jobs, keep_policies, children, cards):
     """Exit code of one run; its output goes to study.log."""
     # The untrained policy is the same in every run: take its rows from a finished one.
     if not (run / BEFORE).exists() and (shared := _before(runs)):
@@ -219,10 +235,14 @@ def _one(run, profile, runs, jobs, keep_policies, children):
         # As YAML, which reads 3e-05 as text.
         written = yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n")
         command.append(f"-p{name}={written.strip()}")
+    card = cards.get()
+    if card:
+        environment["CUDA_VISIBLE_DEVICES"] = card
     with (run / "study.log").open("a") as log:
         child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
         children[run] = child
         code = child.wait()
+    cards.put(card)
     # Weights are large, and no later step reads them.
     if code == 0:
         shutil.rmtree(run / "checkpoints", ignore_errors=True)

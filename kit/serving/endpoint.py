@@ -5,8 +5,10 @@ other requests nor this process (tests/test_endpoint.py).
 """
 
 import asyncio
+import contextlib
 import json
 import os
+import resource
 from pathlib import Path
 from threading import Thread
 from time import monotonic
@@ -104,6 +106,10 @@ class Endpoint(Engine):
                 "e.g. [http://localhost:8000/v1]"
             )
         self.replicas = [Replica(url) for url in role.endpoints]
+        # A request in flight is an open file: as many as the system grants.
+        with contextlib.suppress(OSError, ValueError):
+            most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         self.slots = asyncio.Semaphore(role.concurrency)
         # When a replica last answered.
         self.heard = monotonic()

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 from transformers.generation.logits_process import TopPLogitsWarper
 
 from kit.serving.engine import Completion, Engine, EngineDown, RequestError
-from kit.serving.models import model_path
+from kit.serving.models import answer_ends, model_path
 
 
 class _Draw(LogitsProcessor):
@@ -64,6 +64,11 @@ class InProcess(Engine):
             model_path(self.role.model), dtype=torch.float32
         )
         return model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+    @cached_property
+    def ends(self):
+        """Tokens that end an answer."""
+        return answer_ends(self.tokenizer, self.model.generation_config.eos_token_id)
 
     def _send(self, key, messages, n, sampling):
         sent: Future = Future()
@@ -149,8 +154,6 @@ class InProcess(Engine):
             more["past_key_values"] = cache
         if sampling.temperature:
             more["logits_processor"] = [_Draw(keys, n, sampling, ids.device)]
-        ends = self.model.generation_config.eos_token_id
-        ends = {self.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])}
         rows = self.model.generate(
             input_ids=ids.repeat_interleave(n, 0),
             attention_mask=mask.repeat_interleave(n, 0),
@@ -158,17 +161,17 @@ class InProcess(Engine):
                 max_new_tokens=sampling.max_tokens,
                 do_sample=False,
                 repetition_penalty=1.0,
-                eos_token_id=[*ends],
+                eos_token_id=self.ends,
                 pad_token_id=self.tokenizer.pad_token_id,
             ),
             **more,
         )
-        answers = [self._completion(row, ends) for row in rows[:, ids.shape[1] :].tolist()]
+        answers = [self._completion(row) for row in rows[:, ids.shape[1] :].tolist()]
         for k, future in enumerate(sent):
             future.set_result(answers[k * n : (k + 1) * n])
 
-    def _completion(self, row, ends):
+    def _completion(self, row):
         """One answer, up to its end: what comes after that is padding."""
-        length = next((k for k, token in enumerate(row, 1) if token in ends), 0)
+        length = next((k for k, token in enumerate(row, 1) if token in self.ends), 0)
         text = self.tokenizer.decode(row[: length or None], skip_special_tokens=True)
         return Completion(text, "stop" if length else "length", length or len(row))

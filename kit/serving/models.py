@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 
 import huggingface_hub as hub
+import jinja2
 
 from kit.core.config import HUB_SECONDS
 from kit.core.manifest import ROOT
@@ -79,6 +80,31 @@ def model_path(name: str) -> Path:
         f"there is no model {name!r}: give one of {known}, a Hugging Face model as owner/name, or "
         "a checkpoint folder that exists"
     )
+
+
+def answer_ends(tokenizer, known: int | list[int] | None) -> list[int]:
+    """Tokens that end an answer.
+
+    A base model knows the end of a text; its chat template ends a turn by another token.
+
+    Args:
+        tokenizer: of the model, with a chat template.
+        known: those that the model's `generation_config.eos_token_id` has.
+    Returns:
+        Their numbers: the model's, the tokenizer's, and the template's.
+    Source: our choice.
+    """
+    turns = [{"role": role, "content": "text"} for role in ("user", "assistant")]
+    try:
+        whole = tokenizer.apply_chat_template(turns, tokenize=False)
+    except jinja2.TemplateError:
+        # It refuses such a conversation: then it has no such end.
+        whole = ""
+    # What the template writes after an answer.
+    after = tokenizer(whole.rpartition("text")[2], add_special_tokens=False)["input_ids"]
+    ends = [token for token in after if token in tokenizer.all_special_ids][:1]
+    own = known if isinstance(known, list) else [known]
+    return sorted({tokenizer.eos_token_id, *ends, *own} - {None})
 
 
 def _card(model):

@@ -10,6 +10,8 @@ import sys
 from queue import Queue
 from threading import Thread
 
+from kit.serving.models import answer_ends
+
 
 def _requests(inbox):
     """Hand on what comes until stdin closes; that ends the process."""
@@ -49,7 +51,7 @@ def _load(config):
     )
 
 
-def _accept(llm, request):
+def _accept(llm, request, ends):
     """Hand one request to vLLM."""
     from vllm.sampling_params import RequestOutputKind, SamplingParams
 
@@ -64,7 +66,10 @@ def _accept(llm, request):
         **request["template"],
     )
     sampling = SamplingParams(
-        n=request["n"], output_kind=RequestOutputKind.FINAL_ONLY, **request["sampling"]
+        n=request["n"],
+        output_kind=RequestOutputKind.FINAL_ONLY,
+        stop_token_ids=ends,
+        **request["sampling"],
     )
     llm.llm_engine.add_request(str(request["id"]), {"prompt_token_ids": tokens}, sampling)
 
@@ -79,6 +84,8 @@ def main(config: dict) -> None:
     os.dup2(2, 1)
 
     llm = _load(config)
+    # vLLM itself knows the model's.
+    ends = answer_ends(llm.get_tokenizer(), None)
     inbox: Queue = Queue()
     Thread(target=_requests, args=(inbox,), daemon=True).start()
 
@@ -92,7 +99,7 @@ def main(config: dict) -> None:
             request = inbox.get()
             # One request that does not fit must not end the others.
             try:
-                _accept(llm, request)
+                _accept(llm, request, ends)
             except Exception as error:
                 send({"id": request["id"], "error": f"{type(error).__name__}: {error}"[:500]})
         # Work on all that are open; some may end by it.
