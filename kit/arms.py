@@ -261,9 +261,14 @@ def arm_facts(run: Path) -> dict:
 
 
 def finished_runs(folder: Path) -> list[Path]:
-    """The runs of a study folder that have all of NEEDED; it says which are left out, and why."""
+    """The finished runs of a study folder; it says which are left out, and why."""
     runs = sorted(note.parent for note in folder.glob("*/*/arm.json"))
     missing = {run: [file for file in NEEDED if not (run / file).exists()] for run in runs}
+    # A run that failed in notebook 06 may have its table already.
+    for run in runs:
+        stages = {} if missing[run] else read_manifest(run)["stages"]
+        if not missing[run] and "finished" not in stages.get("06_evaluation", {}):
+            missing[run] = ["end of notebook 06"]
     left_out = [
         f"{run.parent.name}/{run.name} (no {', '.join(files)})"
         for run, files in missing.items()

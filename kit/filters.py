@@ -210,7 +210,7 @@ class Twins:
         sketch = MinHash(num_perm=PERMUTATIONS)
         sketch.update_batch([shingle.encode() for shingle in own])
         # Step 4: the exact Jaccard similarity of the shingles decides.
-        for other in self.index.query(sketch):
+        for other in sorted(self.index.query(sketch)):
             known = self.shingles[other]
             if len(own & known) >= self.similarity * len(own | known):
                 return f"written like {other}"

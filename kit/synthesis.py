@@ -25,6 +25,7 @@ from kit.environments.base import Dialogue, Environment
 from kit.environments.verify import DeterminismCheck
 from kit.serving.aio import run_coroutine
 from kit.serving.engine import Completion, Engine, EngineDown, NotRecorded
+from kit.serving.weights import ModelError
 from kit.teacher import TeacherDialogue
 
 
@@ -263,8 +264,8 @@ class Synthesis:
         # Invalid after all retries: the teacher's fault, counted against it.
         except Rejected as error:
             problem = Problem(status="invalid", reason=error.reason, **facts)
-        # The engine is gone, or the disk is full: the whole run stops.
-        except (NotRecorded, EngineDown, RecordError):
+        # There is no engine (any more), or the disk is full: the whole run stops.
+        except (NotRecorded, EngineDown, ModelError, RecordError):
             raise
         # Lost by us, whatever a model wrote: counted against nobody, and it ends no other chain.
         except Exception as error:

@@ -216,6 +216,15 @@ def test_a_child_that_never_came_up_says_so_to_everybody(tmp_path, monkeypatch):
             child.ask({"n": 1}).result(30)
 
 
+def test_a_child_that_nobody_needs_any_more_is_not_started(tmp_path, monkeypatch):
+    """It was closed while its model came from far away."""
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    child = Child({"model": str(tmp_path)}, None)
+    with pytest.raises(EngineDown, match="closed before"):
+        child.start()
+    assert not child.process
+
+
 def test_a_child_interrupted_while_it_loads_is_started_anew(tmp_path, monkeypatch):
     """Ctrl-C in the cell that waits for the model."""
     (slow := tmp_path / "slow").write_text("#!/bin/sh\nexec sleep 60\n")

@@ -407,6 +407,21 @@ def test_two_runs_at_once_have_sockets_of_their_own(tmp_path, monkeypatch):
     )
 
 
+def test_what_a_notebook_says_as_it_fails_is_no_markup(tmp_path, monkeypatch, capsys):
+    said = "no [/x] there, [type=missing] \x1b[2J"
+
+    def failing(notebook, done, *_, **__):
+        shutil.copyfile(notebook, done)
+        raise runner.papermill.PapermillExecutionError(0, 3, "", "ValueError", said, [])
+
+    monkeypatch.setattr(runner.papermill, "execute_notebook", failing)
+    console = runner.Console(width=500)
+    with pytest.raises(runner.papermill.PapermillExecutionError):
+        runner._one(runner.notebooks()[0], tmp_path, {}, False, console)
+    shown = capsys.readouterr().out
+    assert "in cell 3: ValueError: no [/x] there, [type=missing] ?[2J" in shown
+
+
 def test_a_fork_is_not_counted_twice_in_the_peak_of_memory():
     """An engine that starts a program is there twice for a moment, with the same pages.
 

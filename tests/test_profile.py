@@ -62,14 +62,19 @@ def test_a_misspelt_key_is_named_with_the_keys_known_at_its_place(key, where, kn
         {"seeds.lines": [50, 25]},
         {"rounds.visible": 4},
         {"rounds.easier_at": 0.7},
+        {"rounds.target": [0.65, 0.35]},
         {"filters.p_min": 0.98},
         {"grpo.batch": 5},
         {"evaluation.ks": [1, 99]},
+        {"evaluation.ks.0": [0]},
+        {"rounds.target.1": [0.1, 65.0]},
     ],
 )
 def test_values_that_do_not_fit_together_are_refused(overrides):
-    with pytest.raises(ProfileError, match=next(iter(overrides)) + ": "):
-        profile.load_profile("cpu", overrides)
+    (where,) = overrides
+    given = {where.removesuffix(".0").removesuffix(".1"): overrides[where]}
+    with pytest.raises(ProfileError, match=where + ": "):
+        profile.load_profile("cpu", given)
 
 
 def edited(tmp_path, old, new):

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from kit.commands import cli, regrade
 from kit.core.manifest import RECORDED, RunError
+from kit.core.profile import load_profile
 from kit.core.records import load_problems, read_parquet, write_parquet
 from kit.rollouts import ROLLOUT
 from kit.sandbox import Result, Sandbox, SandboxUnavailable
@@ -107,3 +108,10 @@ def test_the_command_lists_what_changed(folder):
 def test_a_folder_without_answers_is_refused(tmp_path):
     with pytest.raises(RunError, match="run notebook 05 or 06"):
         regrade.regrade_run(tmp_path)
+
+
+def test_a_run_in_miniature_is_graded_against_its_own_problems(tmp_path):
+    """Those that notebook 05 took: the recorded ones of the miniature."""
+    problem = load_problems(RECORDED / "run-mini" / "filtered.parquet")[0]
+    found = regrade._items(tmp_path, {f"rollouts/{problem.id}"}, set(), load_profile("mini"))
+    assert f"rollouts/{problem.id}" in {item.id for item in found}

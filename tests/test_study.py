@@ -217,6 +217,15 @@ def test_a_study_whose_first_run_fails_goes_on_and_says_so(prepared, monkeypatch
     assert len(ran.commands) == 3
 
 
+def test_a_run_that_cannot_even_begin_is_one_failed_run(prepared, monkeypatch):
+    ran = FakeNotebooks(monkeypatch)
+    runs = prepared(arms=["easy"], seeds=[0, 1, 2])
+    (runs[1] / "study.log").mkdir()
+    with pytest.raises(study.StudyError, match="1 of 3 runs failed"):
+        study.run_study("study", runs, 1, False)
+    assert len(ran.commands) == 2
+
+
 def test_a_policy_without_a_chat_template_is_refused(tmp_path, monkeypatch):
     from kit.serving import models
     from kit.serving.weights import ModelUnavailable

@@ -23,6 +23,7 @@ from kit.environments.verify import DeterminismCheck
 from kit.sandbox import Sandbox
 from kit.seeds import seeds_from_frame
 from kit.serving.engine import Completion, Engine, EngineDown, EngineError, Replay
+from kit.serving.weights import ModelUnavailable
 from kit.synthesis import Synthesis, adapt, tally, target_pass_rates
 from kit.teacher import teacher_quality, turn_changes
 
@@ -292,6 +293,17 @@ def test_a_full_disk_stops_the_stage_and_unforeseen_faults_do_not(tmp_path, boxe
     rows = list(Log(tmp_path / "broken" / "problems.jsonl"))
     assert rows and {row["status"] for row in rows} == {"error"}
     assert {row["reason"] for row in rows} == {"KeyError: 'unforeseen'"}
+
+
+def test_a_model_that_is_not_there_stops_the_stage(tmp_path, boxes, monkeypatch):
+    run = loop(tmp_path, boxes)
+
+    def absent(*_, **__):
+        raise ModelUnavailable("there is no model")
+
+    monkeypatch.setattr(run.student, "submit", absent)
+    with pytest.raises(ModelUnavailable):
+        run.generate(SEEDS[:1])
 
 
 def test_an_engine_that_is_gone_stops_the_stage_and_nothing_is_lost(tmp_path, boxes):

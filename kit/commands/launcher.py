@@ -96,7 +96,7 @@ def training_script(run: Run, parameters: dict) -> Path:
     )
     script = run.path(f"logs/{run.stage}.py")
     script.parent.mkdir(exist_ok=True)
-    script.write_text("\n\n".join([first, *given, *cells]))
+    script.write_text("\n\n".join([first, *given, *cells]), encoding="utf-8")
     return script
 
 

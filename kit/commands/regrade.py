@@ -21,6 +21,7 @@ from kit.benchmarks.published import published_items
 from kit.core import records
 from kit.core.config import Profile
 from kit.core.manifest import RECORDED, RunError
+from kit.core.run import scale_of
 from kit.core.types import Item, Verdict
 from kit.dataset import profile_of_run
 from kit.evaluation import GRADERS
@@ -58,7 +59,9 @@ def _stored(folder):
 def _items(folder: Path, wanted: set[str], sets: set[str], profile: Profile) -> Iterable[Item]:
     """The items of the stored answers, as notebook 06 makes them."""
     own = folder / "filtered.parquet"
-    problems = records.load_problems(own if own.exists() else RECORDED / "filtered.parquet")
+    if not own.exists():
+        own = RECORDED / ("run-mini" if scale_of(profile.model_dump()) else "") / own.name
+    problems = records.load_problems(own)
     envs = environments.make(profile.rounds)
     for problem in problems:
         for name in OWN:

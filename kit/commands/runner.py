@@ -18,10 +18,11 @@ import psutil
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor, TagRemovePreprocessor
 from rich.console import Console
+from rich.markup import escape
 from traitlets.config import Config
 
 from kit.commands import report
-from kit.commands.live import StageLine
+from kit.commands.live import StageLine, plain_text
 from kit.core import profile as profiles
 from kit.core.manifest import ROOT, RunError, note_stage, read_manifest
 from kit.core.trainer import check_trainer
@@ -158,9 +159,10 @@ def _one(notebook: Path, folder: Path, parameters: dict, force: bool, console: C
             )
     except papermill.PapermillExecutionError as error:
         _html(done)
+        said = escape(plain_text(f"{error.ename}: {error.evalue}"))
         console.print(
-            f"[red]{notebook.stem} failed[/red] in cell {error.exec_count}: "
-            f"{error.ename}: {error.evalue}\nkept with its output: {done}\n"
+            f"[red]{notebook.stem} failed[/red] in cell {error.exec_count}: {said}\n"
+            f"kept with its output: {done}\n"
             "what was computed is kept; the same command goes on from here"
         )
         raise

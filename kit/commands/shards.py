@@ -232,7 +232,6 @@ def run_shards(
     if executor == "local" and workers > 1 and "vllm" in engines:
         way_out = "serve them (`vllm serve`, engine: openai), or say --workers 1"
         raise ScaleError(f"every worker would load the profile's models: {way_out}")
-    note_stage(of.folder, of.stage, tasks=tasks)
     # Two programs side by side for each core of a task.
     options = options or {}
     cpus = max(1, cores() // workers) if executor == "local" else options.get("cpus_per_task", 1)
@@ -241,6 +240,7 @@ def run_shards(
         step.marker(rank).unlink(missing_ok=True)
     common = {"tasks": tasks, "workers": workers, "logging_dir": str(step.marker(0).parents[1])}
     pipeline = _executor(executor, options, pipeline=[step], **common)
+    note_stage(of.folder, of.stage, tasks=tasks)
     pipeline.run()
     missing = len(pipeline.get_incomplete_ranks(skip_completed=True))
     if missing and executor == "slurm":

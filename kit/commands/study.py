@@ -30,6 +30,7 @@ from kit.core import records
 from kit.core.manifest import RECORDED, RunError, read_manifest
 from kit.core.run import scale_of
 from kit.core.types import digest
+from kit.sandbox import cores
 
 STUDY_STAGES = ("05_grpo", "06_evaluation")
 
@@ -170,11 +171,16 @@ def run_study(profile: str, runs: list[Path], jobs: int, keep_policies: bool) ->
                 started = {pool.submit(_one, run, *shared): run for run in batch}
                 for future in as_completed(started):
                     bar.update()
-                    if code := future.result():
-                        run = started[future]
-                        failed.append(run)
-                        told = f"{run} failed (exit {code}), see study.log there"
-                        bar.write(f"{told}; the others go on")
+                    run = started[future]
+                    # What fails before its process runs, such as a full disk, is one run's too.
+                    if error := future.exception():
+                        told = f"{type(error).__name__}: {error}"
+                    elif code := future.result():
+                        told = f"exit {code}, see study.log there"
+                    else:
+                        continue
+                    failed.append(run)
+                    bar.write(f"{run} failed ({told}); the others go on")
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             for child in children.values():
@@ -219,7 +225,7 @@ def _one(run, profile, runs, jobs, keep_policies, children, cards):
     environment = os.environ | {DIES: "1"}
     # The runs at once share the cores.
     if jobs > 1:
-        environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
+        environment["OMP_NUM_THREADS"] = str(max(1, cores() // jobs))
     facts = arm_facts(run)
     # A run in segments makes problems between them, see commands.loops.
     words = "-m kit run --only 05 --only 06 --profile"
@@ -238,11 +244,13 @@ def _one(run, profile, runs, jobs, keep_policies, children, cards):
     card = cards.get()
     if card:
         environment["CUDA_VISIBLE_DEVICES"] = card
-    with (run / "study.log").open("a") as log:
-        child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
-        children[run] = child
-        code = child.wait()
-    cards.put(card)
+    try:
+        with (run / "study.log").open("a") as log:
+            child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+            children[run] = child
+            code = child.wait()
+    finally:
+        cards.put(card)
     # Weights are large, and no later step reads them.
     if code == 0:
         shutil.rmtree(run / "checkpoints", ignore_errors=True)

@@ -135,7 +135,7 @@ class RoundsConfig(StrictModel):
     # What the teacher is asked for between these two pass rates.
     between: Literal["harder", "easier", "vary"]
     # The lowest and the highest pass rate that a new version should have.
-    target: list[float] = Field(min_length=2, max_length=2)
+    target: list[_Share] = Field(min_length=2, max_length=2)
     # Whether the teacher writes a problem in one answer or in two.
     form: Literal["one_call", "two_calls"]
     # Input/output pairs of an induction problem (k in the paper).
@@ -162,6 +162,10 @@ class RoundsConfig(StrictModel):
     _ordered = cross_field_rule(
         "easier_at: must be below harder_above",
         lambda section: section.easier_at < section.harder_above,
+    )
+    _aimed = cross_field_rule(
+        "target: the lower share comes first",
+        lambda section: [*section.target] == sorted(section.target),
     )
 
 
@@ -297,7 +301,7 @@ class EvaluationConfig(StrictModel):
     n: PositiveInt
     # The same of the untrained policy: a study asks it once, for all its arms. None: n.
     n_before: PositiveInt | None = None
-    ks: list[int]
+    ks: list[PositiveInt]
     # How an answer is drawn, as in Sampling.
     temperature: NonNegativeFloat
     top_p: float = Field(gt=0, le=1)

@@ -55,7 +55,7 @@ def quiet() -> None:
 
 def disk_error(error: OSError, path: Path) -> Exception:
     """What to raise for a failed write: a RecordError that says what to do if the disk is full."""
-    if error.errno == errno.ENOSPC:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return RecordError(
             f"the disk is full at {path.parent}: free some space and run the same command again; "
             "everything written before this line is kept"

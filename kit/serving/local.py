@@ -75,6 +75,9 @@ class Child:
 
             name = self.config["model"]
             config = {**self.config, "model": str(models.model_path(name))}
+            # To fetch a model takes long.
+            if not self.users:
+                raise EngineDown(f"{name} was closed before it was there")
             # The trainer's settings of malloc (see runner) would cost GB of memory here.
             inherited = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
             print(f"starting vLLM with {name} ...", flush=True)
@@ -192,6 +195,8 @@ class VLLM(Engine):
         stderr: Path | None = None,
     ):
         super().__init__(role, log, name)
+        # Whether `prepare` was called.
+        self.begun = False
         self.child = Child.shared(role, seed, stderr)
 
     def prepare(self) -> None:
@@ -199,10 +204,11 @@ class VLLM(Engine):
 
         def begin():
             # The first request will raise it again.
-            with contextlib.suppress(EngineError):
+            with contextlib.suppress(Exception):
                 self.child.start()
 
-        if not self.child.process:
+        if not self.begun:
+            self.begun = True
             Thread(target=begin, daemon=True).start()
 
     def _send(self, key, messages, n, sampling):
