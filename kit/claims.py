@@ -84,11 +84,6 @@ class Comparison:
             rows = rows[rows[column].isin(wanted)] if wanted else rows
         return rows
 
-    def score_tables(self, scores: pd.DataFrame, mode: str = "sampled") -> list[pd.DataFrame]:
-        """The score tables of its arms, and of the untrained policy."""
-        rows, names = self.within(scores), (*self.arms, UNTRAINED)
-        return [score_table(rows, arm, self.set, mode, self.k) for arm in names]
-
     def effect(self, tables: dict[str, pd.DataFrame], mode: str = "sampled") -> Effect:
         """Its effect in the tables that `board` gets; untested, with the reason, without data."""
         if not self.arms and tables["yields"].empty and tables["turns"].empty:
@@ -106,7 +101,8 @@ class Comparison:
             return Effect(null=float(self.kind == "spread"), untested=why)
         if self.kind == "trained":
             return trained(tables["curves"], self.a, self.b, self.bins)
-        *arms, before = self.score_tables(scores, mode)
+        rows, names = self.within(scores), (*self.arms, UNTRAINED)
+        *arms, before = (score_table(rows, arm, self.set, mode, self.k) for arm in names)
         if self.kind == "spread":
             return spread(*arms)
         if self.kind == "alike":

@@ -269,9 +269,8 @@ def realised(
                 rows.append(
                     (start, end, kind, name, weighted.get(name, 0) / total, n / len(part), n)
                 )
-    return pd.DataFrame(
-        rows, columns=["from_step", "to_step", "kind", "name", "wanted", "realised", "n"]
-    )
+    columns = "from_step to_step kind name wanted realised n".split()
+    return pd.DataFrame(rows, columns=columns)
 
 
 def switches(plan: pd.DataFrame) -> list[float]:

@@ -114,3 +114,11 @@ def load_rows(data: str = "") -> dict[str, list[dict]]:
     if not data:
         return problem_rows()
     return {split: some.to_list() for split, some in datasets.load_dataset(data).items()}
+
+
+def rows_of_split(rows: dict[str, list[dict]], split: str) -> list[dict]:
+    """Those of one split, as `load_rows` gives all. Raises ValueError if it has none."""
+    if not rows.get(split):
+        full = ", ".join(name for name, some in rows.items() if some)
+        raise ValueError(f"there is no problem in a split {split!r}: there are {full}")
+    return rows[split]

@@ -45,9 +45,8 @@ def assign(problems: list[Problem], bins: str) -> pd.DataFrame:
 
 
 def _rate(problem):
-    """The pass rate of a graded problem."""
-    assert problem.p is not None, "the filters keep graded problems only"
-    return problem.p
+    """The pass rate of a problem that the filters kept: it is graded."""
+    return problem.solved / problem.n
 
 
 def stepping_stones(problems: list[Problem], bins: str = "narrow") -> list[str]:

@@ -238,40 +238,25 @@ def _graded(item, mode, completions, box):
 
 
 def _row(item, n, answers):
-    """The row of one item, from all its graded completions."""
+    """The row of one item, from all its graded completions: errors are neither right nor wrong."""
+    known = [answer for answer in answers if answer["outcome"] != "error"]
+    sampled = [answer for answer in known if answer["mode"] == "sampled"]
+    greedy = (answer["outcome"] == "passed" for answer in known if answer["mode"] == "greedy")
     return {
         "set": item.set,
         "problem_id": item.id,
         "group": item.group,
         "seed_id": item.seed_id,
-        **count_verdicts(answers, n + 1),
+        "n": len(sampled),
+        "solved": sum(answer["outcome"] == "passed" for answer in sampled),
+        "lenient": sum(answer["lenient"] for answer in sampled),
+        "malformed": sum(answer["reason"] in MALFORMED for answer in sampled),
+        # Of the n that were asked for, and the greedy one.
+        "errors": n + 1 - len(known),
+        "greedy": float(next(greedy, np.nan)),
+        "samples": [{name: answer[name] for name in _SHOWN} for answer in answers],
         "cut_off": sum(answer["cut_off"] for answer in answers),
         "tokens": sum(answer["tokens"] for answer in answers),
-    }
-
-
-def count_verdicts(samples: list[dict], asked: int) -> dict:
-    """What the verdicts on one problem add up to; errors count as neither right nor wrong.
-
-    Args:
-        samples: of each completion `mode`, `answer`, `outcome`, `reason`, `lenient` (a bool).
-        asked: completions asked for, the greedy one with them.
-    Returns:
-        `n`, `solved`, `lenient`, `malformed`, `errors`, `greedy`, `samples`, as `evaluate` has
-        them.
-    Source: our choice.
-    """
-    known = [sample for sample in samples if sample["outcome"] != "error"]
-    sampled = [sample for sample in known if sample["mode"] == "sampled"]
-    greedy = (sample["outcome"] == "passed" for sample in known if sample["mode"] == "greedy")
-    return {
-        "n": len(sampled),
-        "solved": sum(sample["outcome"] == "passed" for sample in sampled),
-        "lenient": sum(sample["lenient"] for sample in sampled),
-        "malformed": sum(sample["reason"] in MALFORMED for sample in sampled),
-        "errors": asked - len(known),
-        "greedy": float(next(greedy, np.nan)),
-        "samples": [{name: sample[name] for name in _SHOWN} for sample in samples],
     }
 
 

@@ -4,7 +4,7 @@ import functools
 import os
 import threading
 
-from kit.core.types import InfrastructureError, Problem, Verdict
+from kit.core.types import VERIFIED, InfrastructureError, Problem, Verdict
 from kit.environments import KINDS
 from kit.environments.base import Environment
 from kit.sandbox import Sandbox
@@ -42,10 +42,6 @@ def reward(row: dict, answer: str) -> float:
             f"nothing is known of this answer, by no fault of it: {verdict.reason}"
         )
     return verdict.reward
-
-
-# What of a problem `id` is the hash of, besides the environment.
-VERIFIED = ("program", "inputs", "outputs", "message", "pre_test", "test")
 
 
 class ExportError(RuntimeError):

@@ -165,20 +165,17 @@ class TeacherLoop:
         )
         self.tried[segment].update(x.id for x in again)
         with self.student(self.steps * (segment - 1), BATCH) as student, self.run.box() as box:
-            asked = {}
+            asked, size = {}, self.run.profile.grpo.group_size
             for start in range(0, len(again), BATCH):
                 # What is in a batch, no clock decides: a resumed loop has the same answers.
                 with student.together():
                     for x in again[start : start + BATCH]:
-                        asked[x.id] = self._ask(x, student)
+                        prompt = self.envs[x.environment].solve_prompt(x)
+                        asked[x.id] = student.submit(prompt, size, f"again {x.id}")
             return [
                 x if x.segment == segment else self._now(x, drawn.get(x.id), asked.get(x.id), box)
                 for x in problems
             ]
-
-    def _ask(self, problem, student):
-        prompt = self.envs[problem.environment].solve_prompt(problem)
-        return student.submit(prompt, self.run.profile.grpo.group_size, f"again {problem.id}")
 
     def _now(self, problem, rows, asked, box):
         """One problem with the policy's own answers: its rollouts, else new ones."""

@@ -65,7 +65,7 @@ def segment_table(
         easier=("asked", lambda asked: (asked == "easier").mean()),
     )
     every = pd.RangeIndex(1, segments + 1, name="segment")
-    counts = ["made", "kept", "in_bin", "teacher_tokens", "attempts"]
+    counts = "made kept in_bin teacher_tokens attempts".split()
     bill = bill.reindex(every).fillna(dict.fromkeys(counts, 0))
     # Steps count from 0.
     of_segment = plan.step // max(1, plan.step.nunique() // segments) + 1

@@ -91,7 +91,7 @@ def pass_rates_over_training(rollouts: pd.DataFrame) -> pd.DataFrame:
         `errors` (lost by our infrastructure, not in n), `p` = solved / n, NaN for n = 0.
     Source: paper (p = solved / M); our choice.
     """
-    key = ["step", "slot", "problem_id", "environment", "bin"]
+    key = "step slot problem_id environment bin".split()
     rates = rollouts.assign(errors=rollouts.reward.isna()).groupby(key, as_index=False)
     rates = rates.agg(
         n=("reward", "count"),

@@ -73,7 +73,7 @@ SCHEDULES: dict[str, list[tuple[int, Mixture]]] = {
 }
 
 # The paper's schedules; three others are its trainings on one difficulty alone.
-PAPER_SCHEDULES = ("uniform", "soft", "sharp", "classic", "hard-first", "medium-first")
+PAPER_SCHEDULES = "uniform soft sharp classic hard-first medium-first".split()
 
 
 def _of_horizon(parts):

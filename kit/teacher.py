@@ -165,6 +165,6 @@ def teacher_quality(problems: Iterable[Problem]) -> pd.DataFrame:
         )
         for measure, (count, of) in zip(TEACHER_MEASURES, counts, strict=True):
             rows.append((name, measure, count, of, *wilson_interval(count, of)))
-    table = pd.DataFrame(rows, columns=["environment", "measure", "count", "of", "low", "high"])
+    table = pd.DataFrame(rows, columns="environment measure count of low high".split())
     table.insert(4, "share", table["count"] / table["of"])
     return table

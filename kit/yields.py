@@ -48,9 +48,8 @@ def sensitivity_table(
         ratio = next(iter(yield_table(found, resamples=1).ratio[::-1]), np.nan)
         outcome = [counts[name] for name in ("duplicate", "contaminated", "kept")]
         rows.append((choice, str(setting), chosen, *outcome, ratio))
-    return pd.DataFrame(
-        rows, columns=["choice", "setting", "chosen", "duplicate", "contaminated", "kept", "ratio"]
-    )
+    columns = "choice setting chosen duplicate contaminated kept ratio".split()
+    return pd.DataFrame(rows, columns=columns)
 
 
 def funnel_table(problems: list[Problem]) -> pd.DataFrame:

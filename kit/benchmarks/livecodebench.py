@@ -192,7 +192,7 @@ def tasks(part: str, folder: str = "") -> list[ContestProblem]:
 # The pickle opcodes of a text, and those that make no object.
 TEXT = {"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE"}
 
-HARMLESS = TEXT | {"PROTO", "FRAME", "MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT", "STOP"}
+HARMLESS = TEXT | {*"PROTO FRAME MEMOIZE PUT BINPUT LONG_BINPUT STOP".split()}
 
 
 def _unpacked(data):

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 from typer import Argument, Option
 
@@ -19,6 +20,8 @@ from kit.commands.options import (
     show,
     stoppable,
 )
+from kit.core.manifest import RECORDED, ROOT, RunError
+from kit.core.profile import load_profile
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,8 +34,6 @@ app = typer.Typer(
 
 def _folder(out: str, name: str) -> Path:
     """The folder that --out names; if empty that of this name in the kit's `runs`."""
-    from kit.core.manifest import ROOT
-
     return Path(out or ROOT / "runs" / name).resolve()
 
 
@@ -87,7 +88,6 @@ def study_command(
     Notebook 07 reads the results.
     """
     from kit.commands import study
-    from kit.core.profile import load_profile
 
     folder = _folder(out, f"study-{load_profile(profile).name}")
     chosen = list(filter(None, arms.split(",")))
@@ -134,7 +134,6 @@ def loop_command(
     Notebook 08 reads the results.
     """
     from kit.commands import loops, study
-    from kit.core.profile import load_profile
 
     folder = _folder(out, f"loop-{load_profile(profile).name}")
     with stoppable():
@@ -199,9 +198,8 @@ def plan_command(
 ) -> None:
     """Say what a profile costs before it is run: tokens, device hours, memory, disk."""
     from kit.commands import cost
-    from kit.core import profile as profiles
 
-    loaded = profiles.load_profile(profile)
+    loaded = load_profile(profile)
     chosen = cost.device(loaded, device)
     rows = cost.cost_by_stage(loaded, chosen, trainings)
     told = cost.cost_caption(loaded, chosen, rows)
@@ -213,7 +211,6 @@ def plan_command(
 @app.command("doctor")
 def doctor_command() -> None:
     """Say what this machine can run, and what to do where something is missing."""
-    import pandas as pd
 
     from kit.commands import doctor
 
@@ -230,7 +227,6 @@ def models_command(
     make: Annotated[str, Option(help="name of a small policy to train again from nothing")] = "",
 ) -> None:
     """List the models: what is there, where it comes from, its licence and size."""
-    import pandas as pd
 
     from kit.serving import models
     from kit.serving.weights import cache_folder
@@ -269,7 +265,6 @@ def regrade_command(
 def report_command(run_dir: Annotated[str, Argument(help="a run folder")]) -> None:
     """Write the report page of a run again, from what its folder holds."""
     from kit.commands import report
-    from kit.core.manifest import RunError
 
     if not Path(run_dir, "manifest.json").exists():
         raise RunError(f"{run_dir} is no run folder: give one that `run` wrote, e.g. runs/cpu")
@@ -301,7 +296,6 @@ def export_command(
     --repo-type dataset` does that.
     """
     from kit.commands import export
-    from kit.core.manifest import RECORDED
 
     folder = _folder(out, "export")
     counts = export.write_export(run_dir or RECORDED, folder)

@@ -60,10 +60,8 @@ def write_export(folder: str | Path, out: str | Path) -> dict[str, int]:
 def _card(folder: Path, found: dict[str, list[dict]]) -> str:
     """README.md of an export: counts, columns, how it was made, licences."""
     settings = profile_of_run(folder)
-    scheme = settings.difficulty.bins
     # Problems per environment and per bin.
-    rows = pd.DataFrame([row for some in found.values() for row in some])
-    rows["split"] = [split for split, some in found.items() for _ in some]
+    rows = pd.DataFrame(row | {"split": split} for split, some in found.items() for row in some)
     counts = [
         pd.crosstab(rows.split, rows[key].fillna("in no bin")) for key in ("environment", "bin")
     ]
@@ -77,7 +75,8 @@ def _card(folder: Path, found: dict[str, list[dict]]) -> str:
         files="\n".join(f"  - split: {split}\n    path: {split}.parquet" for split in found),
         counts=pd.concat(counts, axis=1).to_markdown(),
         fields="\n".join(
-            f"| `{name}` | {what.format(bins=scheme)} |" for name, what in ROW_FIELDS.items()
+            f"| `{name}` | {what.format(bins=settings.difficulty.bins)} |"
+            for name, what in ROW_FIELDS.items()
         ),
         made=_made(folder),
         seeds=_licences(folder),

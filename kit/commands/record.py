@@ -12,7 +12,7 @@ from kit import findings
 from kit.arms import collect_study, recorded_folder, recorded_study, study_scale
 from kit.commands import report, story
 from kit.commands.cards import GALLERY, MINI_CARD, RUN_CARD, STUDY_CARD, WHAT_A_ROW_IS
-from kit.commands.pages import board_markdown, minutes_of, update_pages, verdicts_markdown
+from kit.commands.pages import board_markdown, update_pages, verdicts_markdown
 from kit.commands.study import STUDY_STAGES, done
 from kit.core import records
 from kit.core.manifest import RECORDED, ROOT, RunError, read_manifest
@@ -230,7 +230,9 @@ def _card(manifest, out, card):
         **manifest,
         command=command_of(manifest),
         files="\n".join(files),
-        minutes=", ".join(f"{name[:2]} {minutes_of(facts)}" for name, facts in stages),
+        minutes=", ".join(
+            f"{name[:2]} {facts.get('seconds', 0) / 60:.1f}" for name, facts in stages
+        ),
         packages=versions(manifest),
     )
 

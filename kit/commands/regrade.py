@@ -44,7 +44,7 @@ def _stored(folder):
         parts.append(table.assign(problem_id=f"{TRAINING}/" + table.problem_id))
     if (path := folder / "evaluation.parquet").exists():
         table = records.read_parquet(path)
-        table = table[["set", "group", "problem_id", "checkpoint", "samples"]]
+        table = table["set group problem_id checkpoint samples".split()]
         table = table.explode("samples", ignore_index=True).dropna(subset="samples")
         samples = pd.DataFrame(list(table.samples), index=table.index)
         parts.append(table.join(samples).rename(columns={"checkpoint": "at"}))
@@ -52,7 +52,7 @@ def _stored(folder):
         raise RunError(
             f"{folder} has neither rollouts.parquet nor evaluation.parquet: run notebook 05 or 06"
         )
-    columns = ["set", "group", "problem_id", "at", "mode", "answer", "outcome", "reason"]
+    columns = "set group problem_id at mode answer outcome reason".split()
     return pd.concat([part[columns] for part in parts], ignore_index=True)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import jinja2
 import nbformat
+import yaml
 
 from kit.commands.story import found_here, optional_table, tell_story, voting_rows
 from kit.core.manifest import read_manifest
@@ -21,45 +22,8 @@ from kit.display.figures.captions import caption, order
 # Bytes: of a larger SVG (many points) the PNG is shown instead.
 LARGE = 200_000
 
-# Step of the pipeline, its notebook, and texts with the counts of its manifest to show.
-STEPS = (
-    ("seeds", "01_seeds", ("{seeds} snippets", "{wild} wild, {real} real")),
-    ("rounds", "02_rounds", ("{problems} problems", "{valid} valid")),
-    ("filters", "03_filters", ("{kept} kept", "{kept_held_out} of them held out")),
-    (
-        "difficulty",
-        "04_difficulty",
-        ("{hard} hard, {medium} medium", "{easy_medium} easy-medium", "{easy} easy"),
-    ),
-    ("curriculum", "04_difficulty", ("{prompts} prompts", "{different} different problems")),
-    (
-        "GRPO",
-        "05_grpo",
-        ("{steps} steps", "reward {reward_first_half:.2f} → {reward_second_half:.2f}"),
-    ),
-    (
-        "evaluation",
-        "06_evaluation",
-        ("{problems} problems", "held-out pass@1 by {synthetic sampled:+.2f}"),
-    ),
-    (
-        "findings",
-        "07_findings",
-        ("{supported} supported, {contradicted} contradicted", "{open} undecided or not tested"),
-    ),
-)
-
-
-HEADINGS = {
-    "01": "Seeds",
-    "02": "Rounds: problems and their pass rates",
-    "03": "Filters: the funnel",
-    "04": "Difficulty and curriculum",
-    "05": "Training",
-    "06": "Evaluation",
-    "07": "Findings: the claim board",
-    "08": "Closing the loop",
-}
+# Its texts: steps of the pipeline, headings.
+TEXTS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 
 
 def write_report(folder: str | Path) -> Path:
@@ -77,7 +41,10 @@ def write_report(folder: str | Path) -> Path:
     # The run is as old as the last time that it noted.
     times = [stage.get(key, "") for stage in stages.values() for key in ("started", "finished")]
     last = max(times, default="")
-    page = _template().render(
+    # What a model wrote becomes text, never markup.
+    blank = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
+    template = jinja2.Template(blank, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    page = template.render(
         name=folder.name,
         profile=manifest["profile"] or {"name": "not loaded"},
         stages=stages,
@@ -102,14 +69,6 @@ def write_report(folder: str | Path) -> Path:
     out = folder / "report.html"
     out.write_text(page, encoding="utf-8")
     return out
-
-
-def _template():
-    """`kit/commands/report.html`; what a model wrote becomes text, never markup."""
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    return jinja2.Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True
-    ).get_template("report.html")
 
 
 def _stages(folder: Path, manifest: dict) -> dict[str, dict]:
@@ -154,7 +113,7 @@ def _steps(stages: dict[str, dict]) -> list[dict]:
     States: done, failed, not finished, absent."""
     steps = []
     upstream = False
-    for name, stem, texts in STEPS:
+    for name, stem, texts in TEXTS["steps"]:
         stage = stages.get(stem) or {"state": "absent", "counts": {}}
         # What follows a step that read recorded data rests on these data too.
         upstream |= bool(stage.get("recorded"))
@@ -201,25 +160,22 @@ def _sections(folder: Path) -> list[dict]:
     for svg in sorted((folder / "figures").glob("*.svg"), key=order):
         csv = svg.with_suffix(".csv")
         question, read = caption(svg.stem)
+        shown = picture(svg)
+        kind, _ = mimetypes.guess_type(shown)
+        data = base64.b64encode(shown.read_bytes()).decode()
         sections.setdefault(svg.stem[:2], []).append(
             {
                 "name": svg.stem,
-                "source": _embedded(picture(svg)),
+                "source": f"data:{kind};base64,{data}",
                 "question": question,
                 "read": read,
                 "csv": f"figures/{csv.name}" if csv.exists() else "",
             }
         )
     return [
-        {"number": number, "title": HEADINGS.get(number, number), "figures": figures}
+        {"number": number, "title": TEXTS["headings"].get(number, number), "figures": figures}
         for number, figures in sorted(sections.items())
     ]
-
-
-def _embedded(shown):
-    """The picture as a data URL."""
-    kind, _ = mimetypes.guess_type(shown)
-    return f"data:{kind};base64,{base64.b64encode(shown.read_bytes()).decode()}"
 
 
 def picture(svg: Path) -> Path:
@@ -233,13 +189,13 @@ def evaluation_table(folder: Path) -> dict:
 
     A row: the share solved at each checkpoint, n, and the paired change if there is one. Then a
     row per set of `gains.form_and_skill`."""
-    summary = optional_table(folder, "summary", "set", "mode", "k", "group", "checkpoint")
+    summary = optional_table(folder, "summary", "set mode k group checkpoint")
     if summary.empty:
         return {}
     # Changes are of one answer per problem: they stand beside pass@1 and greedy.
     changes = {
         (row.set, row.mode, 1): value_in_interval(row, "+.2f")
-        for row in optional_table(folder, "difference", "set", "group").itertuples()
+        for row in optional_table(folder, "difference", "set group").itertuples()
         if row.group == "all"
     }
     whole = summary[summary.group == "all"]
@@ -261,5 +217,5 @@ def evaluation_table(folder: Path) -> dict:
 
 def _board(folder):
     """The comparisons with the effect on sampled answers; other modes stand in the figure."""
-    board = optional_table(folder, "board", "claim", "mode", "elsewhere", "why")
+    board = optional_table(folder, "board", "claim mode elsewhere why")
     return [{**row._asdict(), "here": found_here(row)} for row in voting_rows(board).itertuples()]

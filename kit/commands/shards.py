@@ -25,7 +25,7 @@ from kit.core import records
 from kit.core.manifest import note_stage, read_manifest
 from kit.core.records import Log
 from kit.core.run import Run, open_run
-from kit.core.types import Problem, SeedSnippet
+from kit.core.types import Problem
 from kit.environments.verify import DeterminismCheck
 from kit.sandbox import cores
 from kit.seeds import seeds_from_frame
@@ -53,11 +53,6 @@ class Rounds(PipelineStep):
         self.of = run
         self.workers = workers
         self.programs = programs
-
-    @property
-    def seeds(self) -> list[SeedSnippet]:
-        """Of the whole run, in order."""
-        return seeds_from_frame(self.of.table("seeds"))
 
     def folder(self, rank: int) -> Path:
         """Where a task works."""
@@ -94,7 +89,7 @@ class Rounds(PipelineStep):
 
     def shards(self, tasks: int) -> Iterator[tuple]:
         """(rank, ids of its seeds, its note, its problems) of every shard. Raises ScaleError."""
-        seeds = [seed.id for seed in self.seeds]
+        seeds = [*self.of.table("seeds").id]
         for rank in range(tasks):
             try:
                 note = self.note(rank)
@@ -125,7 +120,7 @@ class Rounds(PipelineStep):
             open_engine(shard, share(profile.student), "student") as student,
         ):
             rounds = Synthesis(profile, teacher, student, check, shard.path("problems.jsonl"))
-            problems = list(rounds.generate(self.seeds, rank, tasks))
+            problems = list(rounds.generate(seeds_from_frame(self.of.table("seeds")), rank, tasks))
         good = [problem for problem in problems if problem.status != "error"]
         shard.save_problems(good, "problems")
         return {"rows": len(good), "errors": len(problems) - len(good)}

@@ -53,31 +53,26 @@ def tell_story(folder: Path, manifest: dict) -> dict[str, str]:
     return found
 
 
-def _table(folder, name, *columns):
+def _table(folder, name, columns):
     """A table of the run with at least these columns and a row."""
     with contextlib.suppress(FileNotFoundError, records.RecordError):
         frame = records.read_parquet(folder / f"{name}.parquet")
-        if len(frame) and {*columns} <= {*frame}:
+        if len(frame) and {*columns.split()} <= {*frame}:
             return frame
     raise _Missing(f"{name}.parquet")
 
 
-def optional_table(folder: Path, name: str, *columns: str) -> pd.DataFrame:
+def optional_table(folder: Path, name: str, columns: str) -> pd.DataFrame:
     """The same, without rows where there is none or it is damaged."""
     try:
-        return _table(folder, name, *columns)
+        return _table(folder, name, columns)
     except _Missing:
-        return pd.DataFrame(columns=list(columns))
-
-
-def _within(low, high, form):
-    return f"95% [{low:{form}}, {high:{form}}]"
+        return pd.DataFrame(columns=columns.split())
 
 
 def _of_teacher(folder, manifest):
     """From the filtered problems; how the two methods compare, from the yields."""
-    columns = ("method", "turn", "status", "seed_id", "kept")
-    every = _table(folder, "filtered", *columns)
+    every = _table(folder, "filtered", "method turn status seed_id kept")
     # The first single draw of a seed is the chain's own first turn; real data are nobody's.
     shared = (every.method == "single") & (every.turn == 1)
     written = every[(every.method != "real") & ~shared & (every.status != "error")]
@@ -87,28 +82,28 @@ def _of_teacher(folder, manifest):
     share, low, high = mean_interval(valid, clusters=written.seed_id)
     said = (
         f"It wrote {len(written)} problems from {written.seed_id.nunique()} snippets; "
-        f"{valid.sum()} were valid ({share:.0%}, {_within(low, high, '.0%')}), and the filters "
+        f"{valid.sum()} were valid ({share:.0%}, 95% [{low:.0%}, {high:.0%}]), and the filters "
         f"kept {written.kept.sum()} of them"
     )
-    names = ("environment", "ratio", "low", "high", "seeds", "multi_share", "single_share")
-    yields = optional_table(folder, "yields", *names)
+    names = "environment ratio low high seeds multi_share single_share"
+    yields = optional_table(folder, "yields", names)
     for row in yields[yields.environment == "all"].dropna(subset=["ratio", "low"]).itertuples():
         said += (
             f". At equal cost, {row.multi_share:.0%} of the multi-turn and {row.single_share:.0%} "
             f"of the single-turn problems were kept: ratio {row.ratio:.2f}, "
-            f"{_within(row.low, row.high, '.2f')}, n = {row.seeds:.0f} snippets"
+            f"95% [{row.low:.2f}, {row.high:.2f}], n = {row.seeds:.0f} snippets"
         )
     return said
 
 
 def _of_training(folder, manifest):
     """From the log and the answers of the training, and the paired differences."""
-    train = _table(folder, "train", "step", "frac_reward_zero_std")
+    train = _table(folder, "train", "step frac_reward_zero_std")
     dead = train.frac_reward_zero_std.mean()
     parts = [f"{len(train)} steps of GRPO, {dead:.0%} of the groups without a signal"]
     parts += _of_rollouts(folder)
     difference = _voting(folder)
-    form = optional_table(folder, "form", "set", "by_form", "by_skill").set_index("set")
+    form = optional_table(folder, "form", "set by_form by_skill").set_index("set")
     for row in difference:
         said = f"on {_whole(row)} the share solved {moved(row.value, row.low, row.high)}"
         if row.set in form.index:
@@ -122,8 +117,7 @@ def _of_training(folder, manifest):
 
 def _voting(folder):
     """The rows of the paired differences of sampled answers: a list, in the order of SETS."""
-    names = ("set", "group", "mode", "n", "snippets", "value", "low", "high")
-    rows = optional_table(folder, "difference", *names)
+    rows = optional_table(folder, "difference", "set group mode n snippets value low high")
     rows = rows[(rows.group == "all") & (rows["mode"] == "sampled")]
     return list(rows.set_index("set", drop=False).filter(SETS, axis=0).itertuples())
 
@@ -135,16 +129,14 @@ def _whole(row):
 
 def _of_rollouts(folder):
     """The pass rate on the training's own problems and the malformed answers, early and late."""
-    names = ("step", "slot", "problem_id", "environment", "bin", "reward", "malformed", "cut_off")
-    rollouts = optional_table(folder, "rollouts", *names)
+    names = "step slot problem_id environment bin reward malformed cut_off"
+    rollouts = optional_table(folder, "rollouts", names)
     if rollouts.empty:
         return []
     parts = []
     own = first_and_second_half(pass_rates_over_training(rollouts))
     if len(own):
-        snippet = (
-            optional_table(folder, "filtered", "id", "seed_id").set_index("id").seed_id.to_dict()
-        )
+        snippet = optional_table(folder, "filtered", "id seed_id").set_index("id").seed_id.to_dict()
         clusters = [snippet.get(name, name) for name in own.problem_id]
         change = mean_interval(own.after - own.before, bounds=(-1, 1), clusters=clusters)
         parts.append(
@@ -159,8 +151,7 @@ def _of_rollouts(folder):
 
 def _of_limits(folder, manifest):
     """One training, what it could have shown, and the claims without a verdict."""
-    names = ("claim", "verdict", "mode")
-    board = optional_table(folder, "board", *names)
+    board = optional_table(folder, "board", "claim verdict mode")
     board = board[board["mode"] == "sampled"].drop_duplicates("claim").astype({"claim": str})
     parts = []
     for row in _voting(folder):

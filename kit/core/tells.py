@@ -75,7 +75,7 @@ class _ToldBar(tqdm.std.tqdm):
 
     def display(self, msg=None, pos=None):
         state = self.format_dict
-        names = ("n", "total", "initial", "prefix", "postfix", "unit", "rate")
+        names = "n total initial prefix postfix unit rate".split()
         began = time.time() - state["elapsed"]
         _tell(bar={name: state[name] for name in names} | {"started": began})
         if pos is not None:

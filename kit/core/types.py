@@ -163,6 +163,10 @@ class Sample(Record):
     reason: str = ""
 
 
+# What of a problem `id` is the hash of, besides the environment.
+VERIFIED = "program inputs outputs message pre_test test".split()
+
+
 class Problem(Record):
     """A problem and its history.
 
@@ -228,8 +232,7 @@ class Problem(Record):
         Returns:
             16 hexadecimal digits.
         """
-        content = (self.environment, self.program, self.inputs, self.outputs, self.message)
-        return digest(*content, self.pre_test, self.test)
+        return digest(self.environment, *(getattr(self, name) for name in VERIFIED))
 
     @property
     def p(self) -> float | None:

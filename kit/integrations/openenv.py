@@ -17,7 +17,7 @@ from typing import Any
 from openenv.core.env_server import Action, Environment, Observation, State, create_fastapi_app
 from pydantic import Field
 
-from kit.dataset import load_rows
+from kit.dataset import load_rows, rows_of_split
 from kit.grading import reward
 
 # Clients at once (our choice); they share one sandbox.
@@ -71,7 +71,7 @@ class Problems(Environment):
 
         Raises ValueError if the split is empty or there is none of that name.
         """
-        rows = self._split(split)
+        rows = rows_of_split(self._rows, split)
         if index is None:
             index = random.Random(seed).randrange(len(rows))
         row = rows[index]
@@ -98,12 +98,6 @@ class Problems(Environment):
         """Of the episode."""
         return self._state
 
-    def _split(self, name):
-        if not self._rows.get(name):
-            full = ", ".join(split for split, rows in self._rows.items() if rows)
-            raise ValueError(f"there is no problem in a split {name!r}: there are {full}")
-        return self._rows[name]
-
     # ---- OpenEnv's task API: what there is, without the answers
     def list_splits(self) -> list[str]:
         """Their names."""
@@ -111,7 +105,7 @@ class Problems(Environment):
 
     def num_tasks(self, split: str) -> int:
         """How many problems a split has."""
-        return len(self._split(split))
+        return len(rows_of_split(self._rows, split))
 
 
 def create_app():

@@ -8,9 +8,8 @@ does is evidence for the paper's findings about teachers (F1, F2).
 import random
 import re
 from concurrent.futures import Future
-from pathlib import Path
 
-from kit.core.config import Role, StrictModel
+from kit.core.config import StrictModel
 from kit.core.programs import copied
 from kit.core.types import Problem
 from kit.mini.language import (
@@ -58,16 +57,16 @@ class ScriptedTeacher(Engine):
     Source: our choice.
     """
 
-    def __init__(self, role: Role, log: Path | None = None, name: str = "", seed: int = 0):
-        super().__init__(role, log, name)
-        self.settings = TeacherSettings.model_validate(role.extra)
+    def __init__(self, *given, seed: int = 0, **named):
+        super().__init__(*given, **named)
+        self.settings = TeacherSettings.model_validate(self.role.extra)
         self.seed = seed
         # A list has some ten tokens; an induction problem shows six of them.
         needed = 80 + 10 * self.settings.deepest
-        if needed > role.context:
+        if needed > self.role.context:
             raise EngineError(
                 f"functions of {self.settings.deepest} steps need {needed} tokens, and the "
-                f"context is {role.context}: lower extra.deepest"
+                f"context is {self.role.context}: lower extra.deepest"
             )
 
     def _send(self, key, messages, n, sampling):

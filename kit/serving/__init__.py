@@ -27,7 +27,7 @@ def open_engine(run: Run, role: Role, purpose: str, name: str = "") -> Engine:
         return Replay(role, RECORDED / "completions.parquet", name)
     log = run.path(f"completions/{run.stage}-{purpose}.jsonl")
     if role.engine == "script":
-        return ScriptedTeacher(role, log, name, run.seed)
+        return ScriptedTeacher(role, log, name, seed=run.seed)
     if role.engine == "openai":
         # Addresses that a scheduler chose go before those of the profile.
         addresses = registered_endpoints(role.model) or role.endpoints

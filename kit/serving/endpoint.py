@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import resource
-from pathlib import Path
 from threading import Thread
 from time import monotonic
 from typing import Any
@@ -17,7 +16,6 @@ from typing import Any
 import httpx
 from pydantic import BaseModel, Field
 
-from kit.core.config import Role
 from kit.serving.engine import Completion, Engine, EngineDown, EngineError, RequestError
 
 # So often a request may fail while other requests were answered.
@@ -98,8 +96,9 @@ class Endpoint(Engine):
         EngineError: the role names no endpoint.
     """
 
-    def __init__(self, role: Role, log: Path | None = None, name: str = ""):
-        super().__init__(role, log, name)
+    def __init__(self, *given, **named):
+        super().__init__(*given, **named)
+        role = self.role
         if not role.endpoints:
             raise EngineError(
                 f"{role.model} has engine: openai but no `endpoints`: name at least one, "

@@ -74,17 +74,19 @@ def draw_curriculum(
     return ax
 
 
-# Column -> what it is, and the top of its axis; None: as high as needed.
+# Column -> what it is.
 HEALTH = {
-    "reward": ("reward", 1),
-    "entropy": ("entropy of the policy (nats)", None),
-    "frac_reward_zero_std": ("share of dead groups: no update", 1),
-    "sandbox_error_share": ("share of answers lost in the sandbox", None),
-    "completion_length": ("completion length (tokens)", None),
-    "cut_off_share": ("share of answers cut off", 1),
-    "clip_ratio": ("share of tokens clipped", None),
-    "step_time": ("seconds per step", None),
+    "reward": "reward",
+    "entropy": "entropy of the policy (nats)",
+    "frac_reward_zero_std": "share of dead groups: no update",
+    "sandbox_error_share": "share of answers lost in the sandbox",
+    "completion_length": "completion length (tokens)",
+    "cut_off_share": "share of answers cut off",
+    "clip_ratio": "share of tokens clipped",
+    "step_time": "seconds per step",
 }
+# Of these the axis ends at 1, of others as high as needed.
+SHARES = "reward frac_reward_zero_std cut_off_share".split()
 
 
 def _health_panel(ax, df, column):
@@ -96,9 +98,8 @@ def _health_panel(ax, df, column):
         window = max(5, len(part) // 12)
         smooth = part[column].rolling(window, 1, center=True).median()
         ax.plot(part.step, smooth, color=METHODS["multi"], lw=2.2)
-    name, top = HEALTH[column]
-    top = top or max(part[column].max() * 1.15, 0.05)
-    ax.set(ylim=(-0.02 * top, 1.02 * top), title=name)
+    top = 1 if column in SHARES else max(part[column].max() * 1.15, 0.05)
+    ax.set(ylim=(-0.02 * top, 1.02 * top), title=HEALTH[column])
 
 
 def draw_health(df: pd.DataFrame, switches: Iterable[float] = (), label: str = "") -> Figure:

@@ -15,7 +15,7 @@ import verifiers.v1 as vf
 # The model alone. verifiers finds it in __all__ and makes it the default.
 from verifiers.v1.harnesses.null.harness import NullHarness
 
-from kit.dataset import load_rows
+from kit.dataset import load_rows, rows_of_split
 from kit.grading import reward
 
 __all__ = ["CodeEnv", "CodeTaskset", "NullHarness"]
@@ -57,13 +57,8 @@ class CodeTaskset(vf.Taskset[CodeTask, CodeConfig]):
 
         Raises ValueError if the split is empty or there is none of that name.
         """
-        rows = load_rows(self.config.data)
-        split = self.config.split
-        if not rows.get(split):
-            full = ", ".join(name for name, some in rows.items() if some)
-            raise ValueError(f"there is no problem in a split {split!r}: there are {full}")
         tasks = []
-        for row in rows[split]:
+        for row in rows_of_split(load_rows(self.config.data), self.config.split):
             name = f"{row['environment']} {row['id']}"
             data = CodeData(id=row["id"], name=name, prompt=row["prompt"], row=row)
             tasks.append(CodeTask(data, self.config.task))
