@@ -57,7 +57,7 @@ def changes_by_arm(scores: pd.DataFrame) -> pd.DataFrame:
         change of the share solved, -1 to 1), `problems`.
     Source: our choice.
     """
-    key = ["arm", "seed", "set", "problem_id"]
+    key = "arm seed set problem_id".split()
     rates = scores.assign(sampled=scores.solved / scores.n).set_index(key)
     before, after = (
         rates.loc[rates.checkpoint == name, ["sampled", "greedy"]] for name in ("before", "after")

@@ -28,7 +28,7 @@ def paired_scores(before: pd.DataFrame, after: pd.DataFrame, mode: str = "sample
         `seed_id` (its snippet; without one its own id).
     Source: our choice.
     """
-    key = ["set", "problem_id", "group", "seed_id"]
+    key = "set problem_id group seed_id".split()
     rates = []
     for name, frame in (("before", before), ("after", after)):
         # Without a graded sample there is no rate: 0 / 0 is NaN.

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from kit.commands import cli, pages, runner
+from kit.commands import cli, options, pages, runner
 from tests.house import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -129,3 +129,9 @@ def test_the_citations_name_the_paper_and_this_version():
     assert paper["url"].endswith("2603.24202") and "eprint = {2603.24202}" in README
     names = [author["family-names"] for author in paper["authors"]]
     assert re.findall(r"(\w+), \w+", re.search(r"author = \{(.+)\},", README)[1]) == names
+
+
+def test_a_schedule_and_hours_stay_texts_among_values_of_yaml():
+    one = '[[0, {"medium": 1}]]'
+    asked = [f"SCHEDULE={one}", "time=24:00:00", "TURNS=2", "LEARNING_RATE=1.0e-5", "TRAIN=false"]
+    assert [*options.given(asked).values()] == [one, "24:00:00", 2, 1e-5, False]

@@ -380,7 +380,7 @@ def test_the_scripts_for_slurm_do_the_work(small, tmp_path, monkeypatch, capsys)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_SLURM", str(tmp_path / "submitted"))
     with pytest.raises(shards.ScaleError, match="partition=NAME"):
-        shards.run_shards(PROFILE, str(tmp_path / "run"), tasks=2, executor="slurm", replay=True)
+        shards.run_shards(PROFILE, str(tmp_path / "run"), tasks=3, executor="slurm", replay=True)
     options = {
         "partition": "cpus",
         "time": "24:00:00",

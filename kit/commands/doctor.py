@@ -6,13 +6,13 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import psutil
 from packaging.requirements import Requirement
 
 from kit.core import profile as profiles
+from kit.core.manifest import ROOT
 from kit.serving import models
 from kit.serving.weights import cache_folder
 
@@ -129,7 +129,7 @@ def _machine(gpus: list[tuple[str, float]]) -> list[Check]:
     cards = ", ".join(f"{name} ({size:.0f} GB)" for name, size in gpus)
     disks = [
         ("disk, models", cache_folder(), "set KIT_CACHE to another disk"),
-        ("disk, runs", Path.cwd(), "make room, or set OUT to another disk"),
+        ("disk, runs", ROOT / "runs", "make room, or set OUT to another disk"),
     ]
     return [
         _check("cores", cores > 1, str(cores), "expect at least twice the minutes"),
@@ -190,7 +190,7 @@ def _profile(name, gpus):
         "gpus": len(gpus),
         "gpu_gb": max((size for _, size in gpus), default=0),
         "memory_gb": psutil.virtual_memory().total / 1e9,
-        "disk_gb": min(_room(cache_folder()), _room(Path.cwd())),
+        "disk_gb": min(_room(cache_folder()), _room(ROOT / "runs")),
     }
     short = [
         f"{NEEDS[key].format(need)} (here {have[key]:.0f})"

@@ -98,13 +98,13 @@ def seed_numbers(text: str) -> list[int]:
 
 
 def given(parameters: list[str] | None) -> dict:
-    """`NAME=VALUE` texts -> values as YAML reads them, except that 24:00:00 stays a text."""
+    """`NAME=VALUE` texts -> values as YAML reads them; 24:00:00 and a schedule stay texts."""
     values = {}
     for parameter in parameters or []:
         name, equals, value = parameter.partition("=")
         if not equals:
             raise typer.BadParameter(f"{parameter}: write NAME=VALUE, for example TURNS=2")
-        values[name] = value if value.count(":") > 1 else yaml.safe_load(value)
+        values[name] = value if value.count(":") > 1 or "{" in value else yaml.safe_load(value)
     return values
 
 
