@@ -48,7 +48,7 @@ SCORE_COLUMNS = (
 ).split()
 
 # What the column `samples` tells of each completion.
-_SHOWN = ("mode", "answer", "outcome", "reason")
+_SHOWN = "mode answer outcome reason".split()
 # A mean with its 95% interval.
 MEAN = ["value", "low", "high"]
 # Threads that wait for the sandbox.

@@ -261,7 +261,7 @@ def contamination(
         prefixes = (f"{name}:", f"returns the same as {name}/")
         found = sum(problem.reason.startswith(prefixes) for problem in dropped)
         rows.append((name, len(texts), found, len(left)))
-    return pd.DataFrame(rows, columns=["set", "texts", "dropped", "left"])
+    return pd.DataFrame(rows, columns="set texts dropped left".split())
 
 
 def _text(x):

@@ -36,7 +36,7 @@ from kit.synthesis import Synthesis, adapt, tally
 CHAINS = 150
 # What a teacher is asked without feedback, by chance.
 WISHES = ("harder", "easier", "vary")
-# Problems that a small policy tries at once (our choice: the fastest on two cores).
+# Problems that a small policy tries at once (our choice).
 BATCH = 16
 
 

@@ -117,7 +117,7 @@ def rollout_summary(rollouts: pd.DataFrame) -> pd.DataFrame:
     counts = pass_rates_over_training(rollouts)
     counts["step"] = -(-counts.step // 10) * 10
     key = ["step", "environment", "bin"]
-    return counts.groupby(key, as_index=False)[["n", "solved", "malformed", "cut_off"]].sum()
+    return counts.groupby(key, as_index=False)["n solved malformed cut_off".split()].sum()
 
 
 def first_and_second_half(rates: pd.DataFrame) -> pd.DataFrame:

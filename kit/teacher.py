@@ -103,7 +103,7 @@ def turn_changes(problems: Iterable[Problem], method: str = "multi") -> pd.DataF
         difference).
     Source: paper (F2); the table is our choice.
     """
-    key = ["chain_id", "seed_id", "environment", "asked"]
+    key = "chain_id seed_id environment asked".split()
     after = pd.DataFrame(
         [
             (*(getattr(problem, name) for name in key), problem.turn, problem.p)

@@ -15,7 +15,7 @@ if __name__ == "__main__":
 
 COLUMNS = 100
 # What comes in is paid for by what goes out: lower it whenever something went.
-TOKENS = 108_846
+TOKENS = 108_845
 MODULE_LINES = 350
 READING_LINES = 2_800
 FUNCTION_LINES = 60

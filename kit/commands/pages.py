@@ -19,8 +19,7 @@ def update_pages(mark: str, lines: str, stages: dict | None = None) -> None:
     for page in (ROOT / name for name in PAGES):
         text = page.read_text(encoding="utf-8")
         for stem, facts in (stages or {}).items():
-            minutes = facts.get("seconds", 0) / 60
-            text = re.sub(rf"(\| \[{stem}\].*\| )[^|]*( \|)", rf"\g<1>{minutes:.1f}\2", text)
+            text = re.sub(rf"(\| \[{stem}\].*\| )[^|]*( \|)", rf"\g<1>{minutes_of(facts)}\2", text)
         text = re.sub(
             rf"(<!-- {mark} -->\n).*(<!-- /{mark} -->)",
             lambda marks: f"{marks[1]}{lines}\n{marks[2]}",
@@ -28,6 +27,11 @@ def update_pages(mark: str, lines: str, stages: dict | None = None) -> None:
             flags=re.S,
         )
         page.write_text(text, encoding="utf-8")
+
+
+def minutes_of(facts: dict) -> str:
+    """How long a stage took; `facts`: of a manifest."""
+    return f"{facts.get('seconds', 0) / 60:.1f}"
 
 
 def board_markdown(found: pd.DataFrame, mini: pd.DataFrame) -> str:

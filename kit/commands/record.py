@@ -12,11 +12,11 @@ from kit import findings
 from kit.arms import collect_study, recorded_folder, recorded_study, study_scale
 from kit.commands import report, story
 from kit.commands.cards import GALLERY, MINI_CARD, RUN_CARD, STUDY_CARD, WHAT_A_ROW_IS
-from kit.commands.pages import board_markdown, update_pages, verdicts_markdown
+from kit.commands.pages import board_markdown, minutes_of, update_pages, verdicts_markdown
 from kit.commands.study import STUDY_STAGES, done
 from kit.core import records
 from kit.core.manifest import RECORDED, ROOT, RunError, read_manifest
-from kit.core.run import MINIATURE, scale_of
+from kit.core.run import MINIATURE, recorded_run, scale_of
 from kit.display.figures.captions import caption, order
 from kit.pooling import with_recorded
 from kit.rollouts import rollout_summary
@@ -52,7 +52,7 @@ def record_run(run_dir: str | Path, timed: str | Path = "") -> Path:
             "finish the run first, the same command goes on"
         )
     mini = scale_of(manifest["profile"])
-    out = RECORDED / ("run-mini" if mini else "")
+    out = recorded_run(mini)
     out.mkdir(parents=True, exist_ok=True)
     for table in (*TABLES, "rollouts"):
         file = folder / f"{table}.parquet"
@@ -230,9 +230,7 @@ def _card(manifest, out, card):
         **manifest,
         command=command_of(manifest),
         files="\n".join(files),
-        minutes=", ".join(
-            f"{name[:2]} {facts.get('seconds', 0) / 60:.1f}" for name, facts in stages
-        ),
+        minutes=", ".join(f"{name[:2]} {minutes_of(facts)}" for name, facts in stages),
         packages=versions(manifest),
     )
 

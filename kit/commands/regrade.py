@@ -20,8 +20,8 @@ from kit.benchmarks.procedural import procedural_items
 from kit.benchmarks.published import published_items
 from kit.core import records
 from kit.core.config import Profile
-from kit.core.manifest import RECORDED, RunError
-from kit.core.run import scale_of
+from kit.core.manifest import RunError
+from kit.core.run import recorded_run, scale_of
 from kit.core.types import Item, Verdict
 from kit.dataset import profile_of_run
 from kit.evaluation import GRADERS
@@ -60,7 +60,7 @@ def _items(folder: Path, wanted: set[str], sets: set[str], profile: Profile) -> 
     """The items of the stored answers, as notebook 06 makes them."""
     own = folder / "filtered.parquet"
     if not own.exists():
-        own = RECORDED / ("run-mini" if scale_of(profile.model_dump()) else "") / own.name
+        own = recorded_run(scale_of(profile.model_dump())) / own.name
     problems = records.load_problems(own)
     envs = environments.make(profile.rounds)
     for problem in problems:

@@ -222,7 +222,8 @@ def _one(run, profile, runs, jobs, keep_policies, children, cards):
         rows = records.read_parquet(shared).query("checkpoint == 'before' and errors == 0")
         records.write_parquet(rows, run / BEFORE)
     # If the study is killed, so is the run: a second one in this folder would spoil its records.
-    environment = os.environ | {DIES: "1"}
+    # Nobody sees figures of its health panel either.
+    environment = os.environ | {DIES: "1", "KIT_HEADLESS": "1"}
     # The runs at once share the cores.
     if jobs > 1:
         environment["OMP_NUM_THREADS"] = str(max(1, cores() // jobs))

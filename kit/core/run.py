@@ -129,7 +129,7 @@ class Run:
         own = self.path(name)
         if own.exists():
             return own
-        shipped = RECORDED / ("run-mini" if self.scale else "") / name
+        shipped = recorded_run(self.scale) / name
         if not shipped.exists():
             raise RunError(
                 f"{own} is not there and data/recorded has none: "
@@ -260,6 +260,11 @@ class Run:
 def scale_of(profile: dict) -> str:
     """MINIATURE for the values of a profile whose teacher is a script, else empty."""
     return MINIATURE if profile["teacher"]["model"] == "script" else ""
+
+
+def recorded_run(scale: str) -> Path:
+    """Where the run of a scale is recorded: MINIATURE, or empty for language models."""
+    return RECORDED / ("run-mini" if scale else "")
 
 
 def headless() -> bool:
