@@ -115,6 +115,16 @@ def test_an_error_that_nobody_waits_for_any_more_is_quiet(caplog):
     assert not caplog.records
 
 
+def test_a_second_try_that_is_refused_at_once_is_an_error_and_leaves_nobody_waiting():
+    with FakeEngine(ROLE) as e:
+        lost = Future()
+        lost.set_exception(EngineError("timeout"))
+        tries = iter([lost])
+        e._send = lambda *request: next(tries)
+        with pytest.raises(EngineError, match="fake"):
+            e.submit(ask("a")).result(timeout=5)
+
+
 @pytest.mark.parametrize(
     "answer", [Completion("", "stop", 0), Completion("I must not", "content_filter", 4)]
 )

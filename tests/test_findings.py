@@ -200,6 +200,8 @@ def test_gaps_are_judged_by_hard_problems_in_training_and_held_out():
 def test_the_boards_in_the_pages_are_those_of_the_recorded_data():
     readme, results = ((ROOT / page).read_text(encoding="utf-8") for page in pages.PAGES)
     boards = record.recorded_board(), record.recorded_board(MINIATURE)
+    of_loops = boards[1][boards[1].claim.str.startswith("F11")]
+    assert (of_loops["mode"] == "sampled").sum() == 12 and of_loops.value.notna().all()
     again = "judge it anew: python -c 'from kit.commands import record; record.rejudge()'"
     assert pages.board_markdown(*boards) in results, again
     assert pages.verdicts_markdown(*boards) in readme, again

@@ -121,6 +121,16 @@ def test_a_log_knows_the_place_of_every_row(tmp_path):
     assert [again.at(place)["k"] for place in reversed(places)] == [5, 4, 3, 2, 1, 0]
 
 
+def test_a_line_that_another_process_is_writing_is_neither_read_nor_cut(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"n": 1}\n{"n":')
+    reader = Log(path)
+    assert [row["n"] for row in reader] == [1]
+    with path.open("a") as writer:
+        writer.write(" 2}\n")
+    assert [row["n"] for row in reader] == [1, 2]
+
+
 def test_a_log_that_is_one_torn_line_becomes_empty(tmp_path):
     (tmp_path / "log.jsonl").write_text('{"n": ')
     log = Log(tmp_path / "log.jsonl")
@@ -159,9 +169,9 @@ def test_a_full_disk_keeps_what_was_written_and_the_log_can_go_on(tmp_path, room
         RecordError, match="disk is full.*free some space and run the same command again"
     ):
         log.append({"n": 2})
-    assert (tmp_path / "log.jsonl").read_text() == '{"n": 1}\n'
+    assert [r["n"] for r in log] == [1]
     log.append({"n": 2})
-    assert [r["n"] for r in log] == [1, 2]
+    assert (tmp_path / "log.jsonl").read_text() == '{"n": 1}\n{"n": 2}\n'
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")

@@ -445,6 +445,8 @@ def test_loops_are_recorded_beside_the_studies_with_a_card_of_their_own(
     prepared, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(record, "RECORDED", tmp_path / "recorded")
+    judged = []
+    monkeypatch.setattr(record, "rejudge", lambda: judged.append("the pages"))
     (tmp_path / "recorded").mkdir()
     for run in prepared(arms=["easy", "hard"], seeds=[0]):
         finish(run, run.parent.name)
@@ -454,4 +456,4 @@ def test_loops_are_recorded_beside_the_studies_with_a_card_of_their_own(
     assert out == tmp_path / "recorded" / "loop-mini"
     card = (out / "README.md").read_text()
     assert "python -m kit loop " in card and "notebook 08 reads it" in card
-    assert len(pd.read_parquet(out / "segments.parquet")) == 4
+    assert len(pd.read_parquet(out / "segments.parquet")) == 4 and judged == ["the pages"]

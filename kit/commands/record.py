@@ -116,30 +116,35 @@ def record_study(folder: str | Path) -> Path:
     runs = tables["scores"].drop_duplicates(["arm", "seed"])
     kind = "loop" if loops else "study"
     (out / "README.md").write_text(_study_card(folder, runs, kind), encoding="utf-8")
-    if not loops:
-        rejudge()
+    rejudge()
     print(f"recorded {len(runs)} runs of {runs.arm.nunique()} arms in {out}")
     return out
 
 
 def recorded_board(scale: str = "") -> pd.DataFrame:
-    """The board of a recorded study and, for F1 and F2, of the recorded run.
+    """The board of a recorded study; for F1 and F2 of the recorded run, for F11 of the loops.
 
     Args:
-        scale: MINIATURE, where F1 and F2 are not judged, or empty.
+        scale: MINIATURE, where F1 and F2 are not judged, or empty: without loops.
     Returns:
         As `findings.board`.
     Raises:
         RunError: no study of that scale is recorded.
     Source: our choice.
     """
+    # It loads torch, which takes seconds.
+    from kit.loop_findings import LOOP_CLAIMS
+
     folder = recorded_folder(scale)
     study = recorded_study(folder)
     if study is None:
         raise RunError(f"no study is recorded in {folder}: python -m kit record STUDY")
     problems = [] if scale else records.load_problems(RECORDED / "filtered.parquet")
     yields = records.read_parquet(RECORDED / "yields.parquet")
-    return findings.board(study | findings.round_tables(yields[:0] if scale else yields, problems))
+    rounds = findings.round_tables(yields[:0] if scale else yields, problems)
+    loops = recorded_study(RECORDED / "loop-mini") if scale else study
+    boards = findings.board(study | rounds), findings.board(loops or study, LOOP_CLAIMS)
+    return pd.concat(boards, ignore_index=True)
 
 
 def rejudge() -> None:

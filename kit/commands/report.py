@@ -52,16 +52,9 @@ def write_report(folder: str | Path) -> Path:
         recorded=recorded,
         sections=_sections(folder),
         date=f"{datetime.fromisoformat(last):%Y-%m-%d %H:%M} UTC" if last else "–",
-        minutes=sum(stage.get("seconds", 0) for stage in stages.values()) / 60,
-        peak=max((stage.get("peak_gb", 0) for stage in stages.values()), default=0),
         programs=programs,
         boxes=sorted({mode for stage in stages.values() for mode in stage["sandbox"]}),
         versions=manifest.get("versions", {}),
-        errors={
-            stem: stage["counts"]["errors"]
-            for stem, stage in stages.items()
-            if "errors" in stage["counts"]
-        },
         evaluation=evaluation_table(folder),
         board=_board(folder),
         story=tell_story(folder, manifest),

@@ -66,7 +66,7 @@ def disk_error(error: OSError, path: Path) -> Exception:
 class Log:
     """An append-only file of JSON lines, each an object.
 
-    A torn last line (the process was killed while writing) is cut off on opening.
+    A torn last line (the process was killed while writing) is no row, and the next row replaces it.
 
     Args:
         path: of the file.
@@ -76,12 +76,11 @@ class Log:
     def __init__(self, path: Path, row: Any = dict):
         self.path = Path(path)
         self._row = TypeAdapter(row)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._repair()
         self._file: FileIO | None = None
 
     def _repair(self):
-        """Cut off a last line without its end."""
+        """Make the folder, and cut off a last line without its end."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         # No device, such as the null one.
         if self.path.is_file():
             with self.path.open("rb+") as file:
@@ -96,14 +95,15 @@ class Log:
         """
         line = json.dumps(row).encode() + b"\n"
         try:
-            self._file = self._file or self.path.open("ab", buffering=0)
+            if self._file is None:
+                self._repair()
+                self._file = self.path.open("ab", buffering=0)
             place = self.path.stat().st_size
             # A full disk can take half a line.
             if self._file.write(line) != len(line):
                 raise OSError(errno.ENOSPC, "short write")
         except OSError as error:
             self.close()
-            self._repair()
             raise disk_error(error, self.path) from error
         return place
 
@@ -127,6 +127,9 @@ class Log:
         with self.path.open("rb") as file:
             place = 0
             for number, line in enumerate(file, 1):
+                # It is being written, or its writer was killed.
+                if not line.endswith(b"\n"):
+                    return
                 try:
                     row = clean(json.loads(line))
                     self._row.validate_python(row)

@@ -160,8 +160,11 @@ class Engine:
             except Exception as error:
                 # A lost request is tried again, as long as that can help.
                 if left and self.alive() and not isinstance(error, RequestError):
-                    self._try(done, key, request, left - 1)
-                    return
+                    try:
+                        self._try(done, key, request, left - 1)
+                        return
+                    except Exception as refused:
+                        error = refused
                 # Nobody waits any more.
                 if done.cancelled():
                     return
