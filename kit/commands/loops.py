@@ -114,8 +114,8 @@ def run_loop(profile: str, folder: Path) -> None:
             run.save_problems(problems, "filtered")
             plan = loop.plan(segment, problems)
             again = len(loop.tried[segment]) * run.profile.grpo.group_size
-            seconds = time.monotonic() - began
-            times.append({"segment": segment, "seconds": seconds, "again": again})
+            took = time.monotonic() - began
+            times.append({"segment": segment, "seconds": took, "again": again})
             run.save_table(plan, "plan")
         train_segment(run, profile)
     plan, bins = run.table("plan"), run.profile.difficulty.bins

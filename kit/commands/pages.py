@@ -60,8 +60,10 @@ def verdicts_markdown(found: pd.DataFrame, mini: pd.DataFrame) -> str:
     """
     small = dict.fromkeys(story.OF_THE_RUN, "built in, not judged")
     for claim, part in story.voting_rows(mini[~mini.claim.isin(small)]).groupby("claim"):
-        effects = [story.effect_of(row) for row in part.itertuples() if not row.why]
-        small[claim] = ": ".join(filter(None, (part.verdict.iloc[0], ", ".join(effects))))
+        # More than two have no place in a short table.
+        few = part[(part.why == "") & (len(part) < 3)]
+        effects = ", ".join(map(story.effect_of, few.itertuples()))
+        small[claim] = ": ".join(filter(None, (part.verdict.iloc[0], effects)))
     lines = ["| | claim | language models | in miniature |", "|---|---|---|---|"]
     for row in story.voting_rows(found).drop_duplicates("claim").itertuples():
         beside = small.get(row.claim, "not run")

@@ -144,7 +144,7 @@ def recorded_board(scale: str = "") -> pd.DataFrame:
     rounds = findings.round_tables(yields[:0] if scale else yields, problems)
     loops = recorded_study(RECORDED / "loop-mini") if scale else study
     boards = findings.board(study | rounds), findings.board(loops or study, LOOP_CLAIMS)
-    return pd.concat(boards, ignore_index=True)
+    return pd.concat(boards)
 
 
 def rejudge() -> None:

@@ -189,12 +189,13 @@ def found_here(row: Any) -> str:
         return row.why
     units = "snippets" if row.claim in OF_THE_RUN else "seeds"
     n = f", n = {row.problems}" if row.problems else ""
-    return f"{effect_of(row)}, {row.seeds} {units}{n}, could find {row.smallest:.2f}"
+    return f"{effect_of(row)}, {row.seeds} {units}{n}, could find {row.smallest:.2g}"
 
 
 def effect_of(row: Any) -> str:
-    """The effect of such a row, with its interval."""
-    return value_in_interval(row, ".2f" if row.null else "+.2f")
+    """The effect of such a row, with its interval; a short one needs a third digit."""
+    digits = 3 if row.high - row.low < 0.04 else 2
+    return value_in_interval(row, f"{'' if row.null else '+'}.{digits}f")
 
 
 def in_miniature(board: pd.DataFrame) -> dict[tuple[str, str], str]:

@@ -47,7 +47,7 @@ def _comparison(ax, y, row):
     right = ax.get_yaxis_transform()
     text_at(ax, 1.01, y - 0.16, row.part, xycoords=right, color=colour, weight="bold")
     units = "snippet" if row.claim in OF_THE_RUN else "seed"
-    numbers = f"{counted(row.seeds, units)}, n = {row.problems}; could find {row.smallest:.2f}"
+    numbers = f"{counted(row.seeds, units)}, n = {row.problems}; could find {row.smallest:.2g}"
     # The solve rate in training has no held-out problems.
     told = shorten(row.why, 46, placeholder=" ...") or numbers.replace(", n = 0;", ";")
     text_at(ax, 1.01, y + 0.22, told, xycoords=right, color=GREY)

@@ -176,7 +176,10 @@ def draw_learning(
     columns = "arm seed step value n_problems low high".split()
     df = df.reindex(columns=columns).astype({"arm": object})
     known = df.low.notna().any()
-    df = df.fillna({"arm": "", "seed": 0, "n_problems": 0}).dropna(subset=["step", "value"])
+    df = df.fillna({"arm": "", "seed": 0, "n_problems": 0})
+    # An arm without a value keeps its colour.
+    colours = arm_colours(df)
+    df = df.dropna(subset=["step", "value"])
     runs = df[["arm", "seed"]].drop_duplicates()
     several = runs.seed.nunique() > 1
     bands = "band: 95% interval of each point"
@@ -190,8 +193,8 @@ def draw_learning(
     df["value"] = curves.transform(lambda curve: curve.rolling(window, 1).mean())
     df = df.fillna({"low": df.value, "high": df.value})
     ends = []
-    for arm, colour in arm_colours(df).items():
-        own = df[df.arm == arm]
+    for arm, own in df.groupby("arm", sort=False):
+        colour = colours[arm]
         wide = own.pivot_table(index="step", columns="seed", values="value")
         median = wide.median(axis=1)
         if len(runs) <= 2 * MANY:
