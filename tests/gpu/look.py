@@ -22,7 +22,7 @@ import torch
 import transformers
 import yaml
 
-from kit import arms, claims, environments, findings, grpo, prefix
+from kit import arms, claims, environments, findings, grpo, loop_findings, prefix
 from kit.core import manifest, profile
 from kit.mini import policy
 from kit.serving.models import SMALL_POLICIES, model_path
@@ -253,16 +253,33 @@ def study(work: Path, small: bool, out: Path, until: float) -> dict:
     asked = ["--profile", work / "wider.yaml", "--data", work / "wider", "--out", folder]
     asked += ["--seeds", ",".join(map(str, range(seeds))), "--jobs", jobs]
     asked += ["--arms", "uniform,random-reward" if small else ",".join(ARMS)]
-    try:
-        command("study", *asked, seconds=until - time.monotonic())
-    except subprocess.TimeoutExpired:
-        print("time is up: what is finished counts, the same command goes on")
-    tables = arms.collect_study(folder)
+    command("study", *asked, until=until)
+    known = dict.fromkeys(("yields", "turns", "draws"), pd.DataFrame())
+    return judged(known | arms.collect_study(folder), claims.CLAIMS, out)
+
+
+def loops(work: Path, small: bool, out: Path, until: float) -> dict:
+    """The teacher inside the training loop (F11), with the wider policy and its problems."""
+    own, folder = work / "wider-loop.yaml", work / "loops"
+    # As of mini-loop: all problems that were never solved, and none that a loop does not train on.
+    asked = {"unsolved": 5 if small else 1000, "strings": 0, "real": 0}
+    loop = {"base": str(work / "wider.yaml"), "name": "wider-loop", "evaluation": asked}
+    own.write_text(yaml.safe_dump(loop))
+    seeds, jobs, segments = (1, 1, 2) if small else (20, os.cpu_count() - 2, 5)
+    words = ["--profile", own, "--data", work / "wider", "--out", folder]
+    words += ["--seeds", ",".join(map(str, range(seeds))), "--jobs", jobs, "--segments", segments]
+    if small:
+        words += ["--arms", "closed-loop,no-feedback", "--turns", 1]
+    command("loop", *words, until=until)
+    return judged(loop_findings.loop_tables(folder), loop_findings.LOOP_CLAIMS, out / "loops")
+
+
+def judged(tables: dict[str, pd.DataFrame], of: tuple, out: Path) -> dict:
+    """Leaves the tables of what is finished, and the verdicts on them."""
+    out.mkdir(exist_ok=True)
     for name, table in tables.items():
         table.to_parquet(out / f"{name}.parquet")
-    known = dict.fromkeys(("yields", "turns", "draws"), pd.DataFrame())
-    board = findings.board(known | tables, claims.CLAIMS)
-    board.to_csv(out / "board.csv", index=False)
+    findings.board(tables, of).to_csv(out / "board.csv", index=False)
     return {"trainings": tables["drawn"].groupby(["arm", "seed"]).ngroups}
 
 
@@ -294,19 +311,25 @@ def language_model(work: Path, small: bool) -> dict:
     return {name: {"seconds": x["seconds"], "counts": x["counts"]} for name, x in done.items()}
 
 
-def command(*words, seconds: float | None = None) -> None:
-    """A command of the kit, with what it says on this terminal."""
-    subprocess.run(
-        [sys.executable, "-m", "kit", *map(str, words)], check=True, timeout=seconds, cwd=ROOT
-    )
+def command(*words, until: float | None = None) -> None:
+    """A command of the kit, with what it says on this terminal; it is stopped at that time."""
+    seconds = until and until - time.monotonic()
+    try:
+        subprocess.run(
+            [sys.executable, "-m", "kit", *map(str, words)], check=True, timeout=seconds, cwd=ROOT
+        )
+    except subprocess.TimeoutExpired:
+        print("time is up: what is finished counts, the same command goes on")
 
 
 ROOT = Path(__file__).parents[2]
-STEPS = [miniature, same_numbers, once_per_group, wider, language_model, study]
+STEPS = [miniature, same_numbers, once_per_group, wider, language_model, study, loops]
+# They take what time is left, and go on with the next call.
+LONG = (study, loops)
 
 
 def main() -> None:
-    """All steps that are not done; the study takes what time is left."""
+    """All steps that are not done."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="where results are written")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "gpu", help="goes on there")
@@ -324,8 +347,8 @@ def main() -> None:
         done = work / f"{step.__name__}.json"
         if step.__name__ not in given.only or time.monotonic() > until:
             continue
-        if not done.exists() or step is study:
-            more = {"out": out, "until": until} if step is study else {}
+        if not done.exists() or step in LONG:
+            more = {"out": out, "until": until} if step in LONG else {}
             try:
                 result = {"card": card, **step(work, given.small, **more)}
                 done.write_text(json.dumps(result, indent=1))
