@@ -4,11 +4,15 @@ import re
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 import yaml
 from typer.testing import CliRunner
 
+from kit import findings
 from kit.commands import cli, options, pages, runner
+from kit.core.manifest import RECORDED
+from kit.loop_findings import LOOP_CLAIMS
 from tests.house import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -68,6 +72,44 @@ def test_the_readme_has_every_notebook_and_every_page():
     assert len(beside) >= 4 and [name for name in beside if f"({name})" not in README] == []
 
 
+def test_what_is_said_of_the_loops_is_what_was_recorded():
+    folder = RECORDED / "loop-mini"
+    curves, scores, made = (
+        pd.read_parquet(folder / f"{name}.parquet") for name in ("curves", "scores", "segments")
+    )
+    late = curves[curves.step > 225].groupby("arm")[["reward", "frac_reward_zero_std"]].mean()
+    rewards, dead = late.reward, late.frac_reward_zero_std
+    tough = scores[(scores.set == "synthetic") & scores.bin.isin(["medium", "hard"])]
+    solved = (tough.solved / tough.n).groupby([tough.checkpoint, tough.arm]).mean()
+    before, after = solved["before"], solved["after"]
+    board = findings.board({"scores": scores, "curves": curves}, LOOP_CLAIMS)
+    first = board[(board.claim == "F11a") & (board["mode"] == "sampled")]
+    bill = made.groupby("arm")[["made", "kept", "again"]].sum()
+    kept = bill.kept / bill.made
+    again = (bill.again / made.groupby("arm").seed.nunique()).round()
+    told, untold = kept["closed-loop"], kept["no-feedback"]
+    assert set(board[board["mode"] == "sampled"].part) == {"undecided"}
+    rest, results = dead.drop("frozen"), (ROOT / pages.PAGES[1]).read_text(encoding="utf-8")
+    for text, page in (
+        (f"{dead['closed-loop']:.0%} of the groups give no signal", README),
+        (f"frozen problems {dead['frozen']:.0%}", README),
+        (f"measured again: {dead['re-measured']:.0%}", README),
+        (f"from {before.mean():.2f} to {after.min():.2f} or {after.max():.2f}", README),
+        (f"at most {first.high.max():.3f} above any control", README),
+        (f"{told:.0%} of its new problems pass the filters, {untold:.0%} untold", README),
+        (f"{dead['frozen']:.2f} of the frozen plan's groups are dead", results),
+        (f"pass rate is {rewards['frozen']:.2f}", results),
+        (f"{rest.min():.2f} to {rest.max():.2f} and", results),
+        (
+            f"{told:.2f} of the closed loop's new problems pass the filters, {untold:.2f} of",
+            results,
+        ),
+        (f"{again['closed-loop']:,.0f} a training in the closed loop", results),
+        (f"{again['re-measured']:,.0f} in *re-measured*", results),
+    ):
+        assert text in page
+
+
 @pytest.mark.parametrize("page", pages.PAGES)
 def test_comments_around_numbers_come_in_pairs(page):
     marks = re.findall(r"<!-- (/?)(\w+)\b.*? -->", (ROOT / page).read_text(encoding="utf-8"))
@@ -124,11 +166,11 @@ def test_without_the_packages_the_command_says_how_to_set_up():
 def test_the_citations_name_the_paper_and_this_version():
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert f'version = "{cited["version"]}"' in (ROOT / "pyproject.toml").read_text()
-    assert f"version = {{{cited['version']}}}" in README
     (paper,) = cited["references"]
-    assert paper["url"].endswith("2603.24202") and "eprint = {2603.24202}" in README
+    assert paper["url"].endswith("2603.24202") and f"({paper['url']})" in README
+    assert "(CITATION.cff)" in README
     names = [author["family-names"] for author in paper["authors"]]
-    assert re.findall(r"(\w+), \w+", re.search(r"author = \{(.+)\},", README)[1]) == names
+    assert f"{', '.join(names[:-1])} and {names[-1]}" in README
 
 
 def test_a_schedule_and_hours_stay_texts_among_values_of_yaml():

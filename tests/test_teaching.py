@@ -11,12 +11,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from kit import claims, grpo
+from kit import claims, findings, grpo
 from kit.commands import runner
 from kit.commands.cli import app
+from kit.commands.story import effect_of
 from kit.core import profile, records
 from kit.core.manifest import RECORDED
 from kit.core.stats import wilson_interval
+from kit.loop_findings import LOOP_CLAIMS
 from kit.teacher import teacher_quality, turn_changes
 
 TEXT = (Path(__file__).parent.parent / "notebooks" / "TEACHING.md").read_text(encoding="utf-8")
@@ -64,6 +66,14 @@ def test_what_a_class_is_promised_is_what_was_recorded():
     share = single.single_share
     train = tables["train"]
     change = steps[steps.asked == "harder"].change.mean()
+    loops = {
+        name: pd.read_parquet(RECORDED / "loop-mini" / f"{name}.parquet")
+        for name in ("scores", "curves")
+    }
+    late = loops["curves"].query("step > 225").groupby("arm").frac_reward_zero_std.mean()
+    dead_loop, dead_frozen = late["closed-loop"], late["frozen"]
+    in_loop = next(findings.board(loops, LOOP_CLAIMS).itertuples())
+    assert in_loop.comparison.endswith("closed-loop − frozen") and in_loop.mode == "sampled"
     promised = [
         f"{second.solved} of {second.n}; of the version before, which only returned the sum, "
         f"{before} of",
@@ -90,6 +100,8 @@ def test_what_a_class_is_promised_is_what_was_recorded():
         ),
         f"F2: {wish.value:.2f} beyond independent draws [{wish.low:.2f}, {wish.high:.2f}]",
         f"{low[0]:.2f} to {low[1]:.2f}",
+        f"At the end {dead_loop:.0%} of the loop's groups give no signal, {dead_frozen:.0%} of the",
+        f"The board: {effect_of(in_loop)} on held-out problems, {in_loop.part}",
     ]
     assert [text for text in promised if text not in TEXT] == []
     assert grpo.advantages([1, 1, 1, 1]) == [0, 0, 0, 0]
