@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Gathers into a folder what look.py needs beside the packages that README.md names, for Python 3.12 on Linux, in the versions of constraints.txt: some 30 MB.   bash tests/gpu/wheels.sh FOLDER
+# Gathers into a folder what look.py needs beside the packages that README.md names, for Python 3.12 on Linux,
+# in the versions of constraints.txt: some 30 MB.   bash tests/gpu/wheels.sh FOLDER
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 folder=${1:?which folder}
