@@ -464,6 +464,16 @@ def test_titles_of_the_training_say_its_halves_and_the_plans_shares():
     assert not re.search(r"\d", title(figures.draw_learning(steps[:1])))
 
 
+def test_an_arm_without_values_keeps_its_colour_and_is_not_drawn():
+    both = pd.DataFrame({"step": [1, 2] * 2, "value": [0.1, 0.2, 0.3, 0.4], "arm": [*"aabb"]})
+    all_drawn = figures.draw_learning(both)
+    one = figures.draw_learning(both.assign(value=both.value.where(both.arm == "b")))
+    colour = {text.get_text(): text.get_color() for text in all_drawn.texts}
+    assert {text.get_text(): text.get_color() for text in one.texts} == {
+        text: colour[text] for text in colour if text != "a"
+    }
+
+
 def test_titles_of_the_evaluation_tell_the_sets_that_stand_for_the_whole():
     scores = PASS[1:3].assign(k=1)
     every = pd.concat([scores.assign(set=name) for name in ("training", "maths")])

@@ -126,6 +126,12 @@ def test_a_change_has_a_direction_only_without_zero_in_its_interval(run, low, hi
     assert said in told(run)["The training"]
 
 
+def test_a_change_on_very_few_snippets_has_no_interval(run):
+    difference((*HELD_OUT[:4], 3, 0.38, 0.12, 0.62)).to_parquet(run / "difference.parquet")
+    training = told(run)["The training"]
+    assert "(of 3 snippets) the share solved moved by +0.38, too few for an interval" in training
+
+
 @pytest.mark.parametrize(
     ("name", "title"), [("filtered", "The teacher"), ("train", "The training")]
 )

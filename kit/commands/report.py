@@ -6,7 +6,6 @@ It shows what the run folder holds, whether the run is whole, partial or failed.
 import base64
 import mimetypes
 from collections import Counter
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +34,9 @@ def write_report(folder: str | Path) -> Path:
     stages = _stages(folder, manifest)
     recorded = {name: stem for stem, stage in stages.items() for name in stage["recorded"]}
     # Programs in the sandbox, by outcome: those without a verdict are our failure.
-    programs: Counter[str] = Counter()
-    for stage in stages.values():
-        programs.update(stage["programs"])
+    programs = sum((Counter(stage["programs"]) for stage in stages.values()), Counter())
     # The run is as old as the last time that it noted.
     times = [stage.get(key, "") for stage in stages.values() for key in ("started", "finished")]
-    last = max(times, default="")
     # What a model wrote becomes text, never markup.
     blank = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
     template = jinja2.Template(blank, autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -51,7 +47,7 @@ def write_report(folder: str | Path) -> Path:
         steps=_steps(stages),
         recorded=recorded,
         sections=_sections(folder),
-        date=f"{datetime.fromisoformat(last):%Y-%m-%d %H:%M} UTC" if last else "–",
+        last=max(times, default=""),
         programs=programs,
         boxes=sorted({mode for stage in stages.values() for mode in stage["sandbox"]}),
         versions=manifest.get("versions", {}),

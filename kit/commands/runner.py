@@ -190,13 +190,12 @@ def finished(done: Path, notebook: Path, folder: Path, parameters: dict) -> bool
     if not done.with_suffix(".html").exists() or "finished" not in stage:
         return False
     ran = nbformat.read(done, 4)
-    papers = ran.metadata.papermill
-    # The folder may have been moved since.
-    asked = {name: value for name, value in parameters.items() if name != "RUN_DIR"}
+    made = ran.metadata.papermill
     return (
-        all(papers.parameters.get(name) == value for name, value in asked.items())
+        # The folder may have been moved since.
+        all(made.parameters.get(name) == of for name, of in parameters.items() if name != "RUN_DIR")
         and _code(ran) == _code(nbformat.read(notebook, 4))
-        and not papers.get("exception")
+        and not made.get("exception")
     )
 
 

@@ -15,6 +15,7 @@ from kit.core.manifest import rests_on_recorded
 from kit.core.run import LABEL
 from kit.core.stats import mean_interval, moved, value_in_interval
 from kit.display.figures.common import OF_THE_RUN, SETS
+from kit.display.figures.evaluation import FEW
 from kit.power import detectable
 from kit.rollouts import first_and_second_half, pass_rates_over_training
 
@@ -105,7 +106,10 @@ def _of_training(folder, manifest):
     difference = _voting(folder)
     form = optional_table(folder, "form", "set by_form by_skill").set_index("set")
     for row in difference:
-        said = f"on {_whole(row)} the share solved {moved(row.value, row.low, row.high)}"
+        change = moved(row.value, row.low, row.high)
+        if row.snippets < FEW:
+            change = f"moved by {row.value:+.2f}, too few for an interval"
+        said = f"on {_whole(row)} the share solved {change}"
         if row.set in form.index:
             split = form.loc[row.set]
             said += f" ({split.by_form:+.2f} by form, {split.by_skill:+.2f} by skill)"

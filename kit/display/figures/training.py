@@ -163,8 +163,8 @@ def draw_learning(
     """Curves over steps, a colour per arm: bold the median, band min to max; of few runs each one.
 
     Args:
-        df: `step`, `value`; if there are, `arm`, `seed`, `n_problems` (of a value), and `low`,
-            `high`: the band of a single seed.
+        df: `step`, `value`; if there are, `arm` (one without values keeps its colour), `seed`,
+            `n_problems` (of a value), and `low`, `high`: the band of a single seed.
         label: end of the title.
         ylabel: what `value` is; the axis of a "reward" reaches 1.
         window: each point is the mean of so many steps up to it.
@@ -173,11 +173,8 @@ def draw_learning(
         The axes; a note if there is no value.
     Source: our choice.
     """
-    columns = "arm seed step value n_problems low high".split()
-    df = df.reindex(columns=columns).astype({"arm": object})
-    known = df.low.notna().any()
-    df = df.fillna({"arm": "", "seed": 0, "n_problems": 0})
-    # An arm without a value keeps its colour.
+    df = df.reindex(columns="arm seed step value n_problems low high".split())
+    df = df.astype({"arm": object}).fillna({"arm": "", "seed": 0, "n_problems": 0})
     colours = arm_colours(df)
     df = df.dropna(subset=["step", "value"])
     runs = df[["arm", "seed"]].drop_duplicates()
@@ -185,12 +182,12 @@ def draw_learning(
     bands = "band: 95% interval of each point"
     if several:
         bands = f"{counted(len(runs), 'run')}; bold: median, band: min to max"
-    notes = compress([bands, f"mean of {window} steps"], [several or known, window > 1])
+    known = several or df.low.notna().any()
+    notes = compress([bands, f"mean of {window} steps"], [known, window > 1])
     ax = axes_of((8, 4), f"{_first_and_last(df, ylabel)}{label}", "; ".join(notes), ax)
     if df.empty:
         return empty_axes(ax, "no curve to draw yet")
-    curves = df.groupby(["arm", "seed"]).value
-    df["value"] = curves.transform(lambda curve: curve.rolling(window, 1).mean())
+    df["value"] = df.groupby(["arm", "seed"]).value.transform(lambda x: x.rolling(window, 1).mean())
     df = df.fillna({"low": df.value, "high": df.value})
     ends = []
     for arm, own in df.groupby("arm", sort=False):
