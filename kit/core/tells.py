@@ -140,8 +140,8 @@ class Watch:
             )
         before = pd.Series(self.malformed[:MALFORMED_STEPS]).mean()
         now = pd.Series(self.malformed[-MALFORMED_STEPS:]).mean()
-        much = max(MALFORMED_SHARE, MALFORMED_RISE * before)
-        if now >= much and len(self.malformed) >= 2 * MALFORMED_STEPS:
+        rose = now >= MALFORMED_SHARE and now > MALFORMED_RISE * before
+        if rose and len(self.malformed) >= 2 * MALFORMED_STEPS:
             self._once(
                 "malformed",
                 f"the form collapses: {now:.0%} of the last answers are malformed, "
